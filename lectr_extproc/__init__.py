@@ -1,0 +1,1 @@
+"""An Envoy external processor that turns any Envoy into an LLM gateway."""

@@ -1,0 +1,1 @@
+"""What lectr decides, without a socket, a clock or an await in it."""

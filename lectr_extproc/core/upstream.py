@@ -1,0 +1,54 @@
+"""Where a call can be sent: the address of a provider, as Envoy will know it.
+
+An upstream becomes one Envoy cluster. Its name carries a hash of the address, so that a changed address is one cluster
+added and another removed, and no call ever meets a half-changed one.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """One address of one provider."""
+
+    provider: str
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    prefix: str
+    "What replaces the client's `/v1`: `/v1`, `/openai/v1`, or empty. No slash at the end."
+
+    @classmethod
+    def parse(cls, provider: str, base_url: str) -> "Upstream":
+        """Read a base URL; ValueError says what is wrong with it."""
+        url = urlsplit(base_url.strip())
+        if url.scheme not in ("http", "https"):
+            raise ValueError(f"{base_url!r} must start with https:// or http://")
+        if not url.hostname:
+            raise ValueError(f"{base_url!r} names no host")
+        if url.username or url.password or url.query or url.fragment:
+            raise ValueError(f"{base_url!r} may hold a scheme, host, port and path, nothing else")
+        return cls(
+            provider=provider,
+            scheme="http" if url.scheme == "http" else "https",
+            host=url.hostname,
+            port=url.port or DEFAULT_PORTS[url.scheme],
+            prefix=url.path.rstrip("/"),
+        )
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host header: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def cluster(self) -> str:
+        """The name of its Envoy cluster."""
+        address = f"{self.scheme}://{self.host}:{self.port}"
+        return f"{self.provider}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
