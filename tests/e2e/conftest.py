@@ -1,0 +1,66 @@
+"""One gateway per Envoy version and profile, in front of five scripted providers, for the whole run.
+
+A test that needs other settings starts its own gateway with `launch`; the tests are told apart by `x-request-id`.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, get_args
+
+import pytest
+
+from tests.e2e.answers import Flavour, answer_as
+from tests.e2e.gateway import BUILDS, Build, Gateway
+from tests.e2e.provider import Loop, Provider
+from tests.e2e.scene import Providers, settings_for
+
+Launch = Callable[[Mapping[str, Any]], Gateway]
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[Loop]:
+    with Loop() as loop:
+        yield loop
+
+
+@pytest.fixture(scope="session")
+def listening(loop: Loop) -> Iterator[Providers]:
+    flavours: tuple[Flavour, ...] = get_args(Flavour)
+    with ExitStack() as stack:
+        yield {flavour: stack.enter_context(Provider(loop, answer_as(flavour))) for flavour in flavours}
+
+
+@pytest.fixture
+def providers(listening: Providers) -> Providers:
+    """The five providers, with no request seen and nothing scripted."""
+    for provider in listening.values():
+        provider.reset()
+    return listening
+
+
+@pytest.fixture(scope="session", params=BUILDS, ids=str)
+def build(request: pytest.FixtureRequest) -> Build:
+    build: Build = request.param
+    assert build.binary.exists(), f"Envoy {build.version} is expected at {build.binary}; see CONTRIBUTING.md"
+    return build
+
+
+@pytest.fixture(scope="session")
+def gateway(build: Build, listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The shared gateway, of smallest settings."""
+    with Gateway(build, settings_for(listening), tmp_path_factory.mktemp("gateway")) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def launch(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
+    """Start a gateway of one's own; it ends with the test."""
+    with ExitStack() as stack:
+        yield lambda settings: stack.enter_context(Gateway(build, settings, tmp_path_factory.mktemp("gateway")))
+
+
+@pytest.fixture
+def call_id() -> str:
+    """A fresh `x-request-id`, to find the call's record by."""
+    return str(uuid.uuid4())
