@@ -1,0 +1,7 @@
+"""`python -m lectr_extproc` is the `lectr` command."""
+
+import sys
+
+from lectr_extproc.cli import main
+
+sys.exit(main())

@@ -1,0 +1,69 @@
+"""ENDPOINTS: which API a path belongs to, in order; the first row that matches the whole path wins.
+
+Native paths come first: they name their provider. The last row takes every other path, which is passed on unread.
+"""
+
+import re
+
+from lectr_extproc.core.credential import Form
+from lectr_extproc.core.tables import Endpoint
+
+
+def _path(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/chat/completions"),
+        dialect="openai.chat",
+        native_to="azure",
+    ),
+    Endpoint(
+        pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/embeddings"),
+        dialect="openai.embeddings",
+        native_to="azure",
+    ),
+    Endpoint(pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/.*"), dialect="other", native_to="azure"),
+    Endpoint(
+        pattern=_path(r"/v1(?:beta\d*|alpha)?/(?:models|tunedModels)/(?P<model>[^/:]+):\w+"),
+        dialect="gemini.generate",
+        native_to="gemini",
+        key_form=Form.X_GOOG_API_KEY,
+    ),
+    Endpoint(
+        pattern=_path(r"/v1beta\d*/(?!openai(?:/|$)).*"),
+        dialect="other",
+        native_to="gemini",
+        key_form=Form.X_GOOG_API_KEY,
+    ),
+    Endpoint(
+        pattern=_path(r"/model/(?P<model>[^/]+)/converse(?:-stream)?"), dialect="bedrock.converse", native_to="bedrock"
+    ),
+    Endpoint(
+        pattern=_path(r"/model/(?P<model>[^/]+)/invoke(?:-with-response-stream)?"),
+        dialect="bedrock.invoke",
+        native_to="bedrock",
+    ),
+    Endpoint(
+        pattern=_path(r"/api/(?:chat|generate|embed|embeddings|tags|show|ps|version)"),
+        dialect="ollama",
+        native_to="ollama",
+    ),
+    Endpoint(pattern=_path(r"/v1/messages"), dialect="anthropic.messages", home="anthropic", shape="anthropic"),
+    Endpoint(
+        pattern=_path(r"/v1/messages/count_tokens"),
+        dialect="anthropic.count_tokens",
+        home="anthropic",
+        shape="anthropic",
+    ),
+    Endpoint(pattern=_path(r"/v1/messages/.*"), dialect="other", home="anthropic", shape="anthropic"),
+    Endpoint(pattern=_path(r"(?:/openai|/v1beta/openai)?(?:/v1)?/chat/completions"), dialect="openai.chat"),
+    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/completions"), dialect="openai.completions"),
+    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/responses"), dialect="openai.responses"),
+    Endpoint(pattern=_path(r"(?:/openai|/v1beta/openai)?(?:/v1)?/embeddings"), dialect="openai.embeddings"),
+    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/images/.*"), dialect="openai.images"),
+    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/audio/.*"), dialect="openai.audio"),
+    Endpoint(pattern=_path(r"(?:/openai|/v1beta/openai)?(?:/v1)?/models(?:/.*)?"), dialect="models"),
+    Endpoint(pattern=re.compile(r".*", re.DOTALL), dialect="other"),
+)

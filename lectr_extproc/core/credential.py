@@ -1,0 +1,58 @@
+"""The client's provider key: taken from wherever a client may put it, written in the one form its provider understands.
+
+Exactly one form leaves. Every other place a key can be in is cleared, so that no provider ever sees another's header.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lectr_extproc.core.words import KEY_PREFIX
+
+
+class Form(StrEnum):
+    """How a key is carried; the value is the header's (or query parameter's) name."""
+
+    BEARER = "authorization"
+    X_API_KEY = "x-api-key"
+    API_KEY = "api-key"
+    X_GOOG_API_KEY = "x-goog-api-key"
+    QUERY = "key"
+    NONE = ""
+
+
+HEADERS = (Form.BEARER, Form.X_API_KEY, Form.API_KEY, Form.X_GOOG_API_KEY)
+"Where a key is looked for, in this order, before the query."
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A client's key for a provider. Its repr never shows it."""
+
+    form: Form
+    secret: str = field(repr=False)
+
+
+def take(headers: Iterable[tuple[str, str]], query_key: str | None) -> Credential | None:
+    """Find the client's key; an org key that strayed into its place is not one."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if name in HEADERS:
+            found.setdefault(name, value.strip())
+    for form in HEADERS:
+        secret = found.get(form, "")
+        if form is Form.BEARER:
+            scheme, _, secret = secret.partition(" ")
+            secret = secret.strip() if scheme.lower() == "bearer" else ""
+        if secret and not secret.startswith(KEY_PREFIX):
+            return Credential(form, secret)
+    return Credential(Form.QUERY, query_key) if query_key else None
+
+
+def present(credential: Credential | None, form: Form, stays_bearer: Sequence[str]) -> tuple[str, str] | None:
+    """The header that carries the key to its provider; OAuth tokens and JWTs keep the Bearer form they came in."""
+    if credential is None or form is Form.NONE:
+        return None
+    if form is Form.BEARER or credential.secret.startswith(tuple(stays_bearer)):
+        return Form.BEARER.value, f"Bearer {credential.secret}"
+    return form.value, credential.secret

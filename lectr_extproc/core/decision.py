@@ -1,0 +1,291 @@
+"""decide(): what happens to a request. And the decision as metadata, written here and read back here.
+
+Envoy carries the decision until the call is over and hands it back in the access-log entry; lectr remembers nothing.
+"""
+
+import dataclasses
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from lectr_extproc.core import credential as credentials
+from lectr_extproc.core import words
+from lectr_extproc.core.detect import Detected, detect, own_name
+from lectr_extproc.core.facts import Facts, label
+from lectr_extproc.core.refusal import REFUSALS, Refusal
+from lectr_extproc.core.rewrite import rename_model, verbatim
+from lectr_extproc.core.tables import Endpoint, Org, Provider, Site, Snapshot
+from lectr_extproc.core.words import ProviderSource, Shape
+
+WELL_FORMED_KEY = re.compile(r"lc_key_[A-Za-z0-9_-]{16,128}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Who answers a call, and why: the part of a decision that the record keeps."""
+
+    provider: str
+    source: ProviderSource
+    unknown: bool = False
+    "The model was not recognised, or its provider has no address here."
+    detected: str | None = None
+    "The provider the model belongs to, where the call could not go there."
+    dialect: str
+    shape: Shape = "openai"
+    model_requested: str | None = None
+    model_sent: str | None = None
+    notes: tuple[str, ...] = ()
+    "Codes for what the operator should know about this call."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Send it: where to, under which headers, with which body."""
+
+    choice: Choice
+    org: Org
+    cluster: str
+    authority: str
+    path: str
+    sets: Mapping[str, str]
+    removes: tuple[str, ...]
+    model_is_renamed: bool
+    body: bytes | None = None
+    "Only when the provider must get another body than the client sent."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refuse:
+    """Answer it ourselves; the provider never hears of it."""
+
+    refusal: Refusal
+    shape: Shape
+    org: Org | None = None
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskForBody:
+    """Come back with the body: nothing else is said or changed until then."""
+
+
+Decision = Route | Refuse | AskForBody
+
+ASK_FOR_BODY: Final = AskForBody()
+
+
+def decide(facts: Facts, snapshot: Snapshot) -> Decision:
+    """The one decision per call. Only authentication, an explicit limit or a missing Azure address refuses."""
+    endpoint = find_endpoint(facts.path, snapshot)
+    org = authenticate(facts, snapshot)
+    if isinstance(org, Refusal):
+        return Refuse(refusal=org, shape=endpoint.shape)
+    if (facts.content_length or 0) > snapshot.limits.max_body_bytes:
+        return Refuse(refusal=REFUSALS["request_too_large"], shape=endpoint.shape, org=org)
+    if facts.model is None and facts.body_may_be_read and _body_may_name_a_model(facts, endpoint, snapshot):
+        return ASK_FOR_BODY
+    route = choose_route(facts, org, snapshot)
+    if isinstance(route, Route) and route.model_is_renamed:
+        if facts.body_may_be_read:
+            return ASK_FOR_BODY
+        if facts.body is not None and route.choice.model_sent is not None:
+            return dataclasses.replace(route, body=rename_model(facts.body, route.choice.model_sent))
+    return route
+
+
+def authenticate(facts: Facts, snapshot: Snapshot) -> Org | Refusal:
+    """The org of the key. The digest is looked up and then compared in constant time; keys are never scanned."""
+    if not any(facts.lectr_keys):
+        return REFUSALS["missing_lectr_key"]
+    key = facts.lectr_keys[0]
+    if len(facts.lectr_keys) > 1 or not WELL_FORMED_KEY.fullmatch(key):
+        return REFUSALS["invalid_lectr_key"]
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    for stored in (digest,) if digest in snapshot.orgs_by_key else ():
+        if hmac.compare_digest(stored, digest):
+            org = snapshot.orgs_by_key[stored]
+            return org if org.enabled else REFUSALS["org_disabled"]
+    return REFUSALS["invalid_lectr_key"]
+
+
+def find_endpoint(path: str, snapshot: Snapshot) -> Endpoint:
+    """The API a path belongs to; the last row of the table matches every path."""
+    return next(endpoint for endpoint in snapshot.endpoints if endpoint.pattern.fullmatch(path))
+
+
+def choose_route(facts: Facts, org: Org, snapshot: Snapshot) -> Route | Refuse:
+    """Provider, address, credential and path of a call that is let through."""
+    endpoint = find_endpoint(facts.path, snapshot)
+    choice = choose_provider(facts, endpoint, org, snapshot)
+    provider = snapshot.providers[choice.provider]
+    site = site_of(provider, org, snapshot)
+    if site is None:  # only a provider that orgs site for themselves is ever chosen without an address
+        refusal = REFUSALS[provider.sited_per_org or "provider_unreachable"]
+        return Refuse(refusal=refusal, shape=endpoint.shape, org=org, choice=choice)
+
+    is_native = endpoint.native_to == provider.id
+    form = endpoint.key_form if is_native and endpoint.key_form is not None else provider.key_form
+    sent = credentials.present(facts.credential, form, provider.stays_bearer)
+    if is_native and not provider.sited_per_org:
+        path = verbatim(facts)
+    else:
+        path = provider.path(facts, provider, site, choice.model_sent)
+    sets = {name: value for name, value in provider.adds if name not in facts.header_names}
+    if sent is not None:
+        sets[sent[0]] = sent[1]
+    return Route(
+        choice=choice,
+        org=org,
+        cluster=site.upstream.cluster,
+        authority=site.upstream.authority,
+        path=path,
+        sets=sets,
+        removes=_removed(facts, provider, kept=sent[0] if sent else None),
+        model_is_renamed=choice.model_sent != choice.model_requested and _model_is_in_body(facts, path),
+    )
+
+
+def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Choice:
+    """Header, path, model, then what the path or the key's shape suggests, then the default. Never a refusal."""
+    providers = snapshot.providers
+    reachable = {name for name, row in providers.items() if row.sited_per_org or site_of(row, org, snapshot)}
+    in_path = endpoint.pattern.fullmatch(facts.path)
+    model = (in_path.groupdict().get("model") if in_path else None) or facts.model
+    notes: list[str] = []
+
+    def choice(
+        provider: str,
+        source: ProviderSource,
+        sent: str | None = model,
+        *,
+        unknown: bool = False,
+        detected: str | None = None,
+    ) -> Choice:
+        if _key_is_anothers(facts, providers[provider], providers):
+            notes.append("credential_of_another_provider")
+        return Choice(
+            provider=provider,
+            source=source,
+            unknown=unknown,
+            detected=detected,
+            dialect=endpoint.dialect,
+            shape=endpoint.shape,
+            model_requested=model,
+            model_sent=sent,
+            notes=tuple(notes),
+        )
+
+    named = _provider_named(facts, providers)
+    if named in reachable:
+        return choice(named, "header", own_name(model, providers[named], snapshot.models) if model else None)
+    if facts.providers_named:
+        notes.append("provider_header_invalid")
+
+    found: Detected | None = None
+    if endpoint.native_to:
+        found = Detected(endpoint.native_to, "path", model)
+    elif model:
+        found = detect(model, snapshot.models, providers, ollama="ollama" in reachable)
+    if found and found.provider in reachable:
+        return choice(found.provider, found.source, found.model_sent)
+    if found:
+        return choice(snapshot.default_provider, "default", unknown=True, detected=found.provider)
+    if endpoint.home in reachable:
+        return choice(endpoint.home, "path", unknown=True)
+    shaped = _provider_of_key(facts, providers)
+    if shaped in reachable:
+        return choice(shaped, "credential", unknown=True)
+    return choice(snapshot.default_provider, "default", unknown=True)
+
+
+def site_of(provider: Provider, org: Org, snapshot: Snapshot) -> Site | None:
+    """Where this org's calls to a provider go."""
+    return org.sites.get(provider.id) or snapshot.sites.get(provider.id)
+
+
+def _provider_named(facts: Facts, providers: Mapping[str, Provider]) -> str | None:
+    """The provider X-Lectr-Provider names; two differing values name none."""
+    if len(facts.providers_named) != 1:
+        return None
+    name = facts.providers_named[0].lower()
+    return next((row.id for row in providers.values() if name == row.id or name in row.synonyms), None)
+
+
+def _provider_of_key(facts: Facts, providers: Mapping[str, Provider]) -> str | None:
+    """The provider whose keys look like the client's; the longest match wins, as `sk-ant-` does over `sk-`."""
+    if facts.credential is None:
+        return None
+    secret = facts.credential.secret
+    fits = [(len(shape), row.id) for row in providers.values() for shape in row.key_shapes if secret.startswith(shape)]
+    return max(fits)[1] if fits else None
+
+
+def _key_is_anothers(facts: Facts, chosen: Provider, providers: Mapping[str, Provider]) -> bool:
+    """Worth a note, never a refusal: the client's own key goes where the client sends it."""
+    owner = _provider_of_key(facts, providers)
+    return owner is not None and owner != chosen.id and bool(chosen.key_shapes)
+
+
+def _body_may_name_a_model(facts: Facts, endpoint: Endpoint, snapshot: Snapshot) -> bool:
+    """`curl -d` sends JSON as a form, which Envoy does not read. Only a small body of known size is asked for."""
+    hidden = facts.content_type in ("", "application/x-www-form-urlencoded", "text/plain")
+    in_path = endpoint.pattern.groupindex.get("model") is not None
+    return hidden and not in_path and 0 < (facts.content_length or 0) <= snapshot.limits.inspect_body_bytes
+
+
+def _model_is_in_body(facts: Facts, path: str) -> bool:
+    """A deployment in Azure's path wins over the body, so there the body can stay as it is."""
+    return facts.has_body and not facts.is_upgrade and "/openai/deployments/" not in path
+
+
+def _removed(facts: Facts, provider: Provider, *, kept: str | None) -> tuple[str, ...]:
+    """Everything of ours, of proxies, and every credential but the one that was written."""
+    ours = (words.OWN_PREFIX, "x-forwarded-")
+    keys = {form.value for form in credentials.HEADERS} | {"proxy-authorization"}
+    gone = {name for name in facts.header_names if name.startswith(ours) or name in keys or name in provider.refuses}
+    return tuple(sorted(gone - {kept}))
+
+
+# --- the decision as metadata -----------------------------------------------------------------------------------------
+# Namespace `lectr`. Envoy turns numbers into doubles, so there are none. Nothing secret, no prompt, few short keys:
+#   routed   "1"     the call may reach a provider; only a Route writes it, and the provider route matches on it
+#   call_id          128 random bits, hex
+#   org provider source unknown detected dialect shape requested sent feature task notes
+#   path             the client's path without its query
+#   stream   "1"     the client asked for a stream
+#   refused          the code of our own answer
+# Readers tolerate missing and unknown keys: one version of lectr may read what another wrote.
+
+
+def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str) -> dict[str, str]:
+    """What Envoy is asked to remember about this call."""
+    choice = decision.choice
+    fields = {
+        "call_id": call_id,
+        "shape": decision.shape if isinstance(decision, Refuse) else decision.choice.shape,
+        "path": facts.path,
+        "feature": facts.feature,
+        "task": facts.task,
+        "stream": "1" if facts.streaming else None,
+        "org": decision.org.name if decision.org else None,
+    }
+    if choice is not None:
+        fields |= {
+            "provider": choice.provider,
+            "source": choice.source,
+            "unknown": "1" if choice.unknown else None,
+            "detected": choice.detected,
+            "dialect": choice.dialect,
+            "requested": label(choice.model_requested, words.MODEL_LIMIT),
+            "sent": label(choice.model_sent, words.MODEL_LIMIT),
+            "notes": ",".join(choice.notes) or None,
+        }
+    match decision:
+        case Route():
+            fields["routed"] = "1"
+        case Refuse():
+            fields["refused"] = decision.refusal.code
+    return {key: value for key, value in fields.items() if value}

@@ -1,0 +1,54 @@
+"""Model name to provider: exact table, explicit prefix, families, then Ollama's tags. Pure, and never raises.
+
+The order is what makes the collisions come out right: exact before prefix, because Groq's ids look like prefixes
+(`openai/gpt-oss-120b`); families begin with Bedrock's grammar, because its ids start with family names (`mistral.…`)
+and end like Ollama tags (`…-v1:0`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lectr_extproc.core.tables import Models, Provider
+from lectr_extproc.core.words import ProviderSource
+
+TAGGED = re.compile(r"(?:[\w.-]+/)?[\w.-]+:[\w.-]+", re.ASCII)
+"Ollama's `[namespace/]name:tag`."
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """The provider a model name belongs to, and the name that provider knows it by."""
+
+    provider: str
+    source: ProviderSource
+    model_sent: str | None
+
+
+def detect(model: str, models: Models, providers: Mapping[str, Provider], *, ollama: bool) -> Detected | None:
+    """Find the provider of a model; None where no rule knows it."""
+    if model in models.exact:
+        return Detected(models.exact[model], "exact", model)
+    prefix, slash, rest = model.partition("/")
+    if slash and rest:
+        for provider in providers.values():
+            if prefix in prefixes(provider):
+                return Detected(provider.id, "prefix", rest)
+    name = model.lower()
+    for family in models.families:
+        if family.pattern.match(name):
+            return Detected(family.provider, "prefix", model)
+    if ollama and TAGGED.fullmatch(name):
+        return Detected("ollama", "prefix", model)
+    return None
+
+
+def prefixes(provider: Provider) -> tuple[str, ...]:
+    """The words before a slash that name this provider."""
+    return (provider.id, *provider.synonyms, *provider.model_prefixes)
+
+
+def own_name(model: str, provider: Provider, models: Models) -> str:
+    """The name a provider chosen by header knows the model by: its own prefix goes, anyone else's stays."""
+    prefix, slash, rest = model.partition("/")
+    return rest if slash and rest and model not in models.exact and prefix in prefixes(provider) else model

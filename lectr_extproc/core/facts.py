@@ -1,0 +1,123 @@
+"""What is known about a request: the vocabulary that decide() reads, and how it is learnt from headers and metadata.
+
+Facts hold what was learnt, never the request: no prompt is in them, and a body only while a call needs it.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote_plus
+
+import orjson
+
+from lectr_extproc.core import words
+from lectr_extproc.core.credential import Credential, take
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """One request, as far as routing is concerned."""
+
+    method: str
+    path: str
+    "Without the query."
+    query: str
+    "As the client wrote it, less a `key=` parameter."
+    lectr_keys: tuple[str, ...]
+    providers_named: tuple[str, ...]
+    feature: str | None
+    task: str | None
+    credential: Credential | None
+    header_names: frozenset[str]
+    content_type: str
+    "Lower case, without parameters."
+    content_length: int | None
+    has_body: bool
+    is_upgrade: bool
+    model: str | None
+    "As the client requested it."
+    streaming: bool
+    body: bytes | None = None
+    "Only once it was asked for."
+
+    @property
+    def body_may_be_read(self) -> bool:
+        """Asking for a body that never comes would hang an upgrade or a header-only request."""
+        return self.has_body and not self.is_upgrade and self.body is None
+
+
+def read_facts(
+    headers: Sequence[tuple[str, str]], request_metadata: Mapping[str, object], *, end_of_stream: bool
+) -> Facts:
+    """Learn what a request's headers and Envoy's reading of its body say. Total: odd input is absent, not an error."""
+    one = dict(reversed(headers))  # the first of several wins
+    path, _, query = one.get(":path", "").partition("?")
+    query, query_key, query_model = _split_query(query)
+    is_upgrade = "upgrade" in one or one.get(":method", "") == "CONNECT"
+    model = request_metadata.get("model")
+    length = one.get("content-length", "")
+    return Facts(
+        method=one.get(":method", ""),
+        path=path,
+        query=query,
+        lectr_keys=_distinct(headers, words.KEY_HEADER),
+        providers_named=_distinct(headers, words.PROVIDER_HEADER),
+        feature=label(one.get(words.FEATURE_HEADER)),
+        task=label(one.get(words.TASK_HEADER)),
+        credential=take(headers, query_key),
+        header_names=frozenset(one),
+        content_type=one.get("content-type", "").partition(";")[0].strip().lower(),
+        content_length=int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None,
+        has_body=not end_of_stream,
+        is_upgrade=is_upgrade,
+        model=(model if isinstance(model, str) and model else None) or (query_model if is_upgrade else None),
+        streaming=request_metadata.get("stream") is True,
+    )
+
+
+def with_body(facts: Facts, body: bytes) -> Facts:
+    """The same request once its body was seen. A body that is not a JSON object teaches nothing."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        parsed = None
+    fields: Mapping[str, object] = parsed if isinstance(parsed, dict) else {}
+    model = fields.get("model")
+    return dataclasses.replace(
+        facts,
+        body=body,
+        model=model if isinstance(model, str) and model else facts.model,
+        streaming=fields.get("stream") is True or facts.streaming,
+    )
+
+
+def label(text: str | None, limit: int = words.LABEL_LIMIT) -> str | None:
+    """A client's free text as the record keeps it: no control characters, cut, and absent when empty."""
+    kept = "".join(c for c in text or "" if c.isprintable()).strip()[:limit].rstrip()
+    return kept or None
+
+
+def known_task(task: str | None) -> str | None:
+    """One of the five tasks recommendations understand, in any letter case and either spelling."""
+    name = (task or "").lower().replace("summarization", "summarisation")
+    return name if name in words.TASKS else None
+
+
+def _distinct(headers: Sequence[tuple[str, str]], name: str) -> tuple[str, ...]:
+    """Every differing value of a header; Envoy may have joined two copies with a comma."""
+    values = (part.strip() for key, value in headers if key == name for part in value.split(","))
+    return tuple(dict.fromkeys(values))
+
+
+def _split_query(query: str) -> tuple[str, str | None, str | None]:
+    """Take a key out of the query, leave every other byte of it, and read an upgrade's model."""
+    kept, key, model = [], None, None
+    for part in query.split("&") if query else ():
+        name, _, value = part.partition("=")
+        if unquote_plus(name) == "key":
+            key = key or unquote_plus(value) or None
+            continue
+        if unquote_plus(name) == "model":
+            model = model or unquote_plus(value) or None
+        kept.append(part)
+    return "&".join(kept), key, model

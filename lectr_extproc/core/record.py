@@ -1,0 +1,223 @@
+"""One access-log entry becomes one CallRecord: everything an entry lacks is absent, never an error.
+
+A caller who hung up, a refused call and an answer cut in the middle go through the same function.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lectr_extproc.core.facts import known_task
+
+ErrorSource = Literal["client", "gateway", "provider"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """What Envoy says about a finished call. Offsets are nanoseconds after `start_ns`."""
+
+    start_ns: int
+    duration_ns: int | None = None
+    request_received_ns: int | None = None
+    upstream_start_ns: int | None = None
+    upstream_first_byte_ns: int | None = None
+    upstream_last_byte_ns: int | None = None
+    first_byte_ns: int | None = None
+    last_byte_ns: int | None = None
+    method: str = ""
+    path: str = ""
+    "Without its query; the provider's, once it was rewritten."
+    status: int | None = None
+    flags: frozenset[str] = frozenset()
+    "Envoy's response flags by their field names."
+    details: str = ""
+    route: str = ""
+    cluster: str = ""
+    attempts: int | None = None
+    request_id: str = ""
+    connection: str = ""
+    "The client's address and port; only told apart, never kept."
+    request_bytes: int | None = None
+    response_bytes: int | None = None
+    decision: Mapping[str, object] = field(default_factory=dict)
+    request: Mapping[str, object] = field(default_factory=dict)
+    model_answered: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """The event of one call, as every reader of it sees it."""
+
+    call_id: str
+    started_ns: int
+    duration_ms: float | None
+    first_byte_ms: float | None
+    "From the start of the call to the first byte of the answer."
+    gateway_ms: float | None
+    "From the whole request being here to its first byte leaving for the provider: what we, and a new connection, cost."
+    provider_first_byte_ms: float | None
+    org: str | None
+    provider: str | None
+    provider_source: str | None
+    provider_unknown: bool
+    provider_detected: str | None
+    model_requested: str | None
+    model_sent: str | None
+    model_answered: str | None
+    dialect: str | None
+    method: str
+    path: str
+    streaming: bool
+    status: int | None
+    error_category: str | None
+    error_source: ErrorSource | None
+    error_code: str | None
+    "Our own code, where the answer was ours."
+    feature: str | None
+    task: str | None
+    task_known: str | None
+    attempts: int | None
+    request_bytes: int | None
+    response_bytes: int | None
+    request_id: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def outcome(self) -> str:
+        """One word for a counter: `ok`, or what went wrong."""
+        return self.error_category or "ok"
+
+
+# Envoy's response flags, by the field names of the access-log message.
+_HUNG_UP = frozenset({"downstream_connection_termination", "downstream_remote_reset"})
+_UNREACHABLE = frozenset(
+    {
+        "upstream_connection_failure",
+        "no_healthy_upstream",
+        "no_cluster_found",
+        "upstream_overflow",
+        "dns_resolution_failure",
+    }
+)
+_TIMED_OUT = frozenset(
+    {
+        "upstream_request_timeout",
+        "stream_idle_timeout",
+        "duration_timeout",
+        "upstream_max_stream_duration_reached",
+    }
+)
+_CUT = frozenset({"upstream_connection_termination", "upstream_remote_reset", "local_reset", "upstream_protocol_error"})
+
+CODE_OF_ROUTE: Mapping[str, str] = {
+    "lectr_missing_key": "missing_lectr_key",
+    "lectr_missing_key_anthropic": "missing_lectr_key",
+    "lectr_invalid_key": "invalid_lectr_key",
+    "lectr_invalid_key_anthropic": "invalid_lectr_key",
+}
+"""Envoy turns a missing or ill-formed key away itself; the route it did so on is all its entry says."""
+
+CATEGORY_OF_STATUS: Mapping[int, str] = {
+    400: "invalid_request",
+    401: "authentication",
+    402: "quota",
+    403: "permission",
+    404: "not_found",
+    408: "timeout",
+    413: "request_too_large",
+    422: "invalid_request",
+    429: "rate_limit",
+    498: "overloaded",
+    503: "overloaded",
+    504: "timeout",
+    529: "overloaded",
+}
+"""What a status says happened. Any other from 400 is `invalid_request`, from 500 `server_error`."""
+
+
+def record_from(entry: LogEntry) -> CallRecord:
+    """Build the record of one call from its one entry."""
+    said = entry.decision
+    category, source, code = _failure(entry)
+    task = _text(said.get("task"))
+    return CallRecord(
+        call_id=_text(said.get("call_id")) or _made_up_id(entry),
+        started_ns=entry.start_ns,
+        duration_ms=_ms(entry.duration_ns),
+        first_byte_ms=_ms(entry.first_byte_ns),
+        gateway_ms=_ms(_between(entry.request_received_ns, entry.upstream_start_ns)),
+        provider_first_byte_ms=_ms(_between(entry.upstream_start_ns, entry.upstream_first_byte_ns)),
+        org=_text(said.get("org")),
+        provider=_text(said.get("provider")),
+        provider_source=_text(said.get("source")),
+        provider_unknown="unknown" in said,
+        provider_detected=_text(said.get("detected")),
+        model_requested=_text(said.get("requested")),
+        model_sent=_text(said.get("sent")),
+        model_answered=entry.model_answered,
+        dialect=_text(said.get("dialect")),
+        method=entry.method,
+        path=_text(said.get("path")) or entry.path,
+        streaming="stream" in said,
+        status=entry.status,
+        error_category=category,
+        error_source=source,
+        error_code=code,
+        feature=_text(said.get("feature")),
+        task=task,
+        task_known=known_task(task),
+        attempts=entry.attempts,
+        request_bytes=entry.request_bytes,
+        response_bytes=entry.response_bytes,
+        request_id=entry.request_id or None,
+        notes=tuple(filter(None, (_text(said.get("notes")) or "").split(","))),
+    )
+
+
+def _failure(entry: LogEntry) -> tuple[str | None, ErrorSource | None, str | None]:
+    """What went wrong, who answered so, and our own code where the answer was ours."""
+    status = entry.status or 0
+    is_routed = "routed" in entry.decision
+    code = _text(entry.decision.get("refused")) or CODE_OF_ROUTE.get(entry.route)
+    if code is not None:
+        return _category(status), "gateway", code
+    if entry.flags & _HUNG_UP:
+        return "client_disconnect", "client", None
+    if entry.details == "request_payload_too_large":
+        return "request_too_large", "gateway", "request_too_large"
+    if entry.flags & _TIMED_OUT:
+        return "timeout", "provider", "provider_timeout"
+    if entry.flags & _UNREACHABLE:
+        if is_routed:
+            return "unreachable", "provider", "provider_unreachable"
+        return "gateway_unavailable", "gateway", "gateway_unavailable"
+    if entry.flags & _CUT:
+        if entry.details == "via_upstream" or 200 <= status < 300:
+            return "stream_interrupted", "provider", None
+        return "unreachable", "provider", "provider_unreachable"
+    if status >= 400:
+        return _category(status), "provider" if entry.details == "via_upstream" else "gateway", None
+    return None, None, None
+
+
+def _category(status: int) -> str:
+    return CATEGORY_OF_STATUS.get(status) or ("server_error" if status >= 500 else "invalid_request")
+
+
+def _made_up_id(entry: LogEntry) -> str:
+    """An entry that no decision reached (413, lectr down) is told apart by when, from where and as what it came."""
+    seed = f"{entry.start_ns}|{entry.connection}|{entry.request_id}"
+    return hashlib.sha256(seed.encode()).hexdigest()[:32]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _between(start: int | None, end: int | None) -> int | None:
+    return end - start if start is not None and end is not None and end >= start else None
+
+
+def _ms(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else round(nanoseconds / 1e6, 3)

@@ -1,0 +1,58 @@
+"""The answers lectr gives itself, in the shape the client's SDK understands. Routing never refuses; these few do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import orjson
+
+from lectr_extproc.core.words import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One answer of ours: what the client reads, and nothing about how we work."""
+
+    status: int
+    code: str
+    type: str
+    message: str
+
+    def body(self, shape: Shape) -> bytes:
+        """The JSON document, as OpenAI's or Anthropic's SDK expects an error."""
+        if shape == "anthropic":
+            text = f"{self.code}: {self.message}"
+            return orjson.dumps(
+                {"type": "error", "error": {"type": self.type, "message": text, "code": self.code}, "request_id": None}
+            )
+        return orjson.dumps({"error": {"message": self.message, "type": self.type, "param": None, "code": self.code}})
+
+
+_ALL = (
+    Refusal(
+        401,
+        "missing_lectr_key",
+        "authentication_error",
+        "No X-Lectr-Key header. Send the key of your organisation in it; `lectr keys new` makes one.",
+    ),
+    Refusal(
+        401,
+        "invalid_lectr_key",
+        "authentication_error",
+        "The X-Lectr-Key is not a key of this gateway. It may be mistyped, or revoked.",
+    ),
+    Refusal(401, "org_disabled", "authentication_error", "The organisation of this X-Lectr-Key is disabled."),
+    Refusal(
+        400,
+        "azure_config_missing",
+        "invalid_request_error",
+        "This organisation has no Azure OpenAI endpoint. Add `azure: {endpoint: https://….openai.azure.com}` to it.",
+    ),
+    Refusal(413, "request_too_large", "invalid_request_error", "The request body is larger than this gateway allows."),
+    Refusal(503, "gateway_unavailable", "service_unavailable", "The gateway is not available. Try again shortly."),
+    Refusal(503, "provider_unreachable", "service_unavailable", "The provider could not be reached."),
+    Refusal(504, "provider_timeout", "service_unavailable", "The provider did not answer in time."),
+)
+
+REFUSALS: Mapping[str, Refusal] = MappingProxyType({refusal.code: refusal for refusal in _ALL})
+"By code. Envoy gives the last four itself, from its configuration; the others come from a decision."

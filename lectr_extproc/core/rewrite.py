@@ -1,0 +1,85 @@
+"""What a request needs so that its provider accepts it: another path, and sometimes another model name in the body.
+
+Path rewrites are named by a column of the provider's row. A body is only ever rebuilt from the client's own bytes, so
+doing it twice, or for another provider, is safe; fields we do not know survive.
+"""
+
+from urllib.parse import parse_qsl, quote
+
+import orjson
+
+from lectr_extproc.core.facts import Facts
+from lectr_extproc.core.tables import Provider, Site
+
+V1 = "/v1"
+
+DEPLOYMENT_PATHS = frozenset(
+    {
+        "/completions",
+        "/chat/completions",
+        "/embeddings",
+        "/audio/transcriptions",
+        "/audio/translations",
+        "/audio/speech",
+        "/images/generations",
+        "/images/edits",
+    }
+)
+"Azure's dated API names the deployment in these paths and in the body of every other."
+
+
+def replace_prefix(facts: Facts, provider: Provider, site: Site, _model_sent: str | None) -> str:
+    """The client's `/v1`, or the prefix the provider's own SDK writes, becomes the prefix of the address."""
+    for known in (provider.prefix, V1):
+        if known and (facts.path == known or facts.path.startswith(known + "/")):
+            return _with_query(site.upstream.prefix + facts.path[len(known) :], facts.query)
+    return verbatim(facts)
+
+
+def verbatim(facts: Facts) -> str:
+    """The client's own path: a native API, or one we know nothing about."""
+    return _with_query(facts.path, facts.query)
+
+
+def azure_path(facts: Facts, _provider: Provider, site: Site, model_sent: str | None) -> str:
+    """Azure OpenAI: the deployment in the path for a dated api-version, in the body for `v1`.
+
+    A client that already writes Azure's own path keeps it, and an api-version it sends is never overridden.
+    https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
+    """
+    prefix, version = site.upstream.prefix, site.api_version or ""
+    rest = facts.path.removeprefix(V1) if facts.path.startswith(V1 + "/") else facts.path
+    if rest.startswith("/openai/"):
+        dated = not rest.startswith("/openai/v1/")
+        path = rest
+    elif version == "v1":
+        path, dated = f"/openai/v1{rest}", False
+    elif rest in DEPLOYMENT_PATHS and model_sent:
+        path, dated = f"/openai/deployments/{segment(model_sent)}{rest}", True
+    else:
+        path, dated = f"/openai{rest}", True
+    query = facts.query
+    if dated and version != "v1" and "api-version" not in dict(parse_qsl(query, keep_blank_values=True)):
+        query = f"{query}&api-version={version}" if query else f"api-version={version}"
+    return _with_query(prefix + path, query)
+
+
+def segment(name: str) -> str:
+    """A model name as one path segment: nothing in it can climb, end the path or start a query."""
+    quoted = quote(name, safe="")
+    return quoted.replace(".", "%2E") if not quoted.strip(".") else quoted
+
+
+def rename_model(body: bytes, model_sent: str) -> bytes:
+    """The same JSON with another `model`. A body that is not a JSON object comes back as it is."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    if not isinstance(fields, dict) or "model" not in fields:
+        return body
+    return orjson.dumps({**fields, "model": model_sent})
+
+
+def _with_query(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path

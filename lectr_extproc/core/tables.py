@@ -1,0 +1,147 @@
+"""The three tables, as types: a dialect is an API shape, a provider an address that speaks dialects, a model a name.
+
+The rows are in `catalog/`; decisions read them through a Snapshot, which is immutable and swapped whole.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from lectr_extproc.core.credential import Form
+from lectr_extproc.core.facts import Facts
+from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.core.words import Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A path clients call, and what it says about the call. Patterns match the whole path without its query."""
+
+    pattern: re.Pattern[str]
+    "A group named `model` is the model, where the path carries it."
+    dialect: str
+    native_to: str | None = None
+    "The one provider that has this path. It decides the provider, and the path goes there as it is."
+    home: str | None = None
+    "Whose API this path is when nothing else names a provider."
+    key_form: Form | None = None
+    "Where this API wants its key, if not where the provider's others do."
+    shape: Shape = "openai"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where one org's calls to a provider go."""
+
+    upstream: Upstream
+    api_version: str | None = None
+
+
+PathRewrite = Callable[[Facts, "Provider", Site, str | None], str]
+"(facts, provider, site, model sent) -> the provider's path, with its query."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One vendor endpoint. What differs between providers is a column here, not a branch somewhere else."""
+
+    id: str
+    name: str
+    base_url: str | None
+    "None: it has no address until settings give one."
+    key_form: Form
+    path: PathRewrite
+    source: str
+    checked: date
+    synonyms: tuple[str, ...] = ()
+    "Other names accepted in X-Lectr-Provider and before the slash of `provider/model`."
+    model_prefixes: tuple[str, ...] = ()
+    "Further words accepted before the slash of `provider/model` only."
+    key_shapes: tuple[str, ...] = ()
+    "How its keys begin, where that tells them from everyone else's."
+    stays_bearer: tuple[str, ...] = ()
+    "How tokens begin that must stay in the Authorization header."
+    adds: tuple[tuple[str, str], ...] = ()
+    "Headers it requires, written only where the client has none."
+    refuses: tuple[str, ...] = ()
+    "Client headers it would answer with an error."
+    sited_per_org: str | None = None
+    "Each org has an address of its own; this is the error code when an org has none."
+    key_env: str | None = None
+    "The environment variable its own SDK reads the key from."
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", self.id):
+            raise CatalogError(f"provider {self.id!r}: an id is lower-case letters, digits, - and _")
+        if self.base_url is not None:
+            try:
+                Upstream.parse(self.id, self.base_url)
+            except ValueError as error:
+                raise CatalogError(f"provider {self.id!r}: {error}") from None
+
+    @property
+    def prefix(self) -> str:
+        """The path prefix of its public address, which its own SDK's paths begin with."""
+        return Upstream.parse(self.id, self.base_url).prefix if self.base_url else ""
+
+
+class CatalogError(Exception):
+    """A row that cannot be right; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Model names that belong to a provider, by pattern on the lower-cased name."""
+
+    provider: str
+    pattern: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """Everything that turns a model name into a provider."""
+
+    exact: Mapping[str, str]
+    "Case-sensitive; asked before every pattern."
+    families: tuple[Family, ...]
+    "In order: the first match wins."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Org:
+    """A tenant, and where it keeps the providers that every org sites for itself."""
+
+    name: str
+    enabled: bool = True
+    sites: Mapping[str, Site] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes the operator set."""
+
+    max_body_bytes: int = 32 * 1024 * 1024
+    inspect_body_bytes: int = 1024 * 1024
+    "How large a body may be that is read only to find its model, because its content type hid it from Envoy."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Settings and catalogue as one immutable value."""
+
+    orgs_by_key: Mapping[str, Org]
+    "By the lower-case hex SHA-256 of the whole key."
+    providers: Mapping[str, Provider]
+    sites: Mapping[str, Site]
+    "The providers that have an address of their own."
+    models: Models
+    endpoints: tuple[Endpoint, ...]
+    limits: Limits = Limits()
+    default_provider: str = "openai"
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """Every address a call can be sent to, each once, in a stable order."""
+        sites = [*self.sites.values(), *(s for org in self.orgs_by_key.values() for s in org.sites.values())]
+        return tuple({site.upstream.cluster: site.upstream for site in sites}.values())

@@ -1,0 +1,29 @@
+"""The names that cross our borders, each spelled once: headers, metadata namespaces, and the closed vocabularies."""
+
+from typing import Literal
+
+KEY_HEADER = "x-lectr-key"
+PROVIDER_HEADER = "x-lectr-provider"
+FEATURE_HEADER = "x-lectr-feature"
+TASK_HEADER = "x-lectr-task"
+CLUSTER_HEADER = "x-lectr-cluster"
+"Written by lectr together with the `routed` metadata, read by Envoy's route, removed before the provider."
+OWN_PREFIX = "x-lectr-"
+
+REQUEST_NAMESPACE = "lectr.request"
+"Where json_to_metadata puts what it read from the body."
+NAMESPACE = "lectr"
+"Where the decision travels."
+
+KEY_PREFIX = "lc_key_"
+LABEL_LIMIT = 100
+"Longest feature or task kept on the record."
+MODEL_LIMIT = 256
+"Longest model name kept on the record; the request itself is never cut."
+
+TASKS = ("classification", "summarisation", "extraction", "generation", "reasoning")
+
+Shape = Literal["openai", "anthropic"]
+"Whose error format the client's SDK understands."
+
+ProviderSource = Literal["header", "path", "registry", "exact", "prefix", "rule", "credential", "default"]

@@ -1,0 +1,34 @@
+"""What the running process shares: the settings in force, and the counts and states that `/healthz` shows."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from lectr_extproc.core.tables import Snapshot
+from lectr_extproc.settings import Settings
+
+
+@dataclass(slots=True)
+class Live:
+    """One per process. Settings are swapped by one assignment; a handler reads them once, at its top."""
+
+    settings: Settings
+    settings_problem: str | None = None
+    "Why the newest file is not in force, when it is not."
+    counts: Counter[str] = field(default_factory=Counter)
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.settings.snapshot
+
+    def health(self) -> dict[str, Any]:
+        """What `/healthz` answers."""
+        return {
+            "status": "degraded" if self.settings_problem else "ok",
+            "settings_problem": self.settings_problem,
+            "orgs": len(self.settings.orgs),
+            "clusters": [upstream.cluster for upstream in self.snapshot.upstreams],
+            "counts": dict(sorted(self.counts.items())),
+        }

@@ -1,0 +1,188 @@
+"""The practice provider: answers like the real ones, so that `lectr run` works before anyone has a provider key.
+
+It stands in only for providers whose key is not in the environment, on a loopback port of its own, and says so in
+every answer. The first segment of its paths names the provider it plays.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+CHUNK_PAUSE_S = 0.02
+"Fast enough to test with, slow enough to see a stream stream."
+
+KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+
+
+def practice_app() -> Starlette:
+    """An ASGI app that plays every provider."""
+    return Starlette(routes=[Route("/{provider}/{path:path}", _answer, methods=["GET", "POST"])])
+
+
+async def _answer(request: Request) -> Response:
+    provider, path = request.path_params["provider"], "/" + request.path_params["path"]
+    try:
+        asked = orjson.loads(await request.body() or b"{}")
+    except orjson.JSONDecodeError:
+        asked = None
+    if not isinstance(asked, dict):
+        return _error(400, "invalid_request_error", "The practice provider could not read the body as a JSON object.")
+    model = asked.get("model") or _deployment(path)
+    if path.endswith("/models"):
+        return JSONResponse({"object": "list", "data": [{"id": "practice", "object": "model", "owned_by": provider}]})
+    if not isinstance(model, str):
+        return _error(400, "invalid_request_error", "The practice provider needs a `model`.")
+    arrived = ", ".join(name for name in KEY_HEADERS if name in request.headers) or "no header"
+    text = (
+        f"This is lectr's practice provider playing {provider}; no provider was called. "
+        f"Your request for {model} came as {request.method} {path}, the key in {arrived}."
+    )
+    words = [word if i == 0 else f" {word}" for i, word in enumerate(text.split(" "))]
+    read, written = max(1, len(await request.body()) // 4), len(words)
+    stream = asked.get("stream") is True
+    if path.endswith("/chat/completions"):
+        wants_usage = (asked.get("stream_options") or {}).get("include_usage") is True
+        return _sse(_chat_chunks(model, words, read, wants_usage)) if stream else _chat(model, text, read, written)
+    if path.endswith("/messages"):
+        return _sse(_message_events(model, words, read)) if stream else _message(model, text, read, written)
+    if path.endswith("/messages/count_tokens"):
+        return JSONResponse({"input_tokens": read})
+    if path.endswith("/embeddings"):
+        return _embedding(model, read)
+    if path.endswith("/responses") and not stream:
+        return _response(model, text, read, written)
+    return _error(404, "not_found_error", f"The practice provider has no {path}.")
+
+
+def _deployment(path: str) -> str | None:
+    parts = path.split("/")
+    return parts[parts.index("deployments") + 1] if "deployments" in parts[:-1] else None
+
+
+def _error(status: int, kind: str, message: str) -> Response:
+    return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": kind}}, status)
+
+
+def _chat(model: str, text: str, read: int, written: int) -> Response:
+    return JSONResponse(
+        {
+            "id": f"chatcmpl-{secrets.token_hex(8)}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text},
+                    "finish_reason": "stop",
+                    "logprobs": None,
+                }
+            ],
+            "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
+        }
+    )
+
+
+def _chat_chunks(model: str, words: list[str], read: int, wants_usage: bool) -> Iterable[bytes]:
+    head = {
+        "id": f"chatcmpl-{secrets.token_hex(8)}",
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": model,
+    }
+    deltas: list[tuple[dict[str, str], str | None]] = [({"content": word}, None) for word in words]
+    for delta, finish in [({"role": "assistant", "content": ""}, None), *deltas, ({}, "stop")]:
+        yield _data({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    if wants_usage:
+        usage = {"prompt_tokens": read, "completion_tokens": len(words), "total_tokens": read + len(words)}
+        yield _data({**head, "choices": [], "usage": usage})
+    yield b"data: [DONE]\n\n"
+
+
+def _message(model: str, text: str, read: int, written: int) -> Response:
+    usage = {"input_tokens": read, "output_tokens": written}
+    return JSONResponse(
+        {**_message_head(model, usage), "content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
+    )
+
+
+def _message_head(model: str, usage: dict[str, int]) -> dict[str, Any]:
+    return {
+        "id": f"msg_{secrets.token_hex(8)}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage,
+    }
+
+
+def _message_events(model: str, words: list[str], read: int) -> Iterable[bytes]:
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": _message_head(model, {"input_tokens": read, "output_tokens": 1})},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": w}} for w in words),
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": len(words)},
+        },
+        {"type": "message_stop"},
+    ]
+    for event in events:
+        yield b"event: " + event["type"].encode() + b"\n" + _data(event)
+
+
+def _embedding(model: str, read: int) -> Response:
+    data = [{"object": "embedding", "index": 0, "embedding": [0.5] * 8}]
+    usage = {"prompt_tokens": read, "total_tokens": read}
+    return JSONResponse({"object": "list", "model": model, "data": data, "usage": usage})
+
+
+def _response(model: str, text: str, read: int, written: int) -> Response:
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    message = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": content}
+    return JSONResponse(
+        {
+            "id": f"resp_{secrets.token_hex(8)}",
+            "object": "response",
+            "created_at": int(time.time()),
+            "status": "completed",
+            "model": model,
+            "output": [message],
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": {
+                "input_tokens": read,
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens": written,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": read + written,
+            },
+        }
+    )
+
+
+def _data(value: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+def _sse(chunks: Iterable[bytes]) -> Response:
+    async def paced() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+            await asyncio.sleep(CHUNK_PAUSE_S)
+
+    return StreamingResponse(paced(), media_type="text/event-stream")

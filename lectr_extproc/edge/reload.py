@@ -1,0 +1,92 @@
+"""New settings without a restart: the file is watched, read whole, and adopted as one snapshot, or refused as one.
+
+Envoy and lectr change one after the other, so the order matters: a new address must be known to Envoy before lectr
+sends calls there, and lectr must have stopped sending calls to an old one before Envoy forgets it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from lectr_extproc.edge.envoy import knows_clusters, write_files
+from lectr_extproc.edge.live import Live
+from lectr_extproc.gateway import render_includes
+from lectr_extproc.settings import ConfigError, Settings
+
+log = logging.getLogger("lectr.settings")
+
+POLL_S = 1.0
+"Reading a small file each second is cheaper to get right than inotify across mounts and symlinked ConfigMaps."
+
+ENVOY_ADOPTS_WITHIN_S = 1.0
+
+Load = Callable[[str], Settings]
+
+
+async def watch(live: Live, path: Path, load: Load) -> None:
+    """Adopt the file each time its content changes, for ever."""
+    seen = _read(path)
+    while True:
+        await asyncio.sleep(POLL_S)
+        text = _read(path)
+        if text == seen:
+            continue
+        seen = text
+        try:
+            if text is None:
+                raise ConfigError(str(path), ["the file is gone"])
+            settings = load(text)
+        except ConfigError as error:
+            live.settings_problem = str(error)
+            log.error("settings refused, the old ones stay in force", extra={"fields": {"problems": error.problems}})
+            continue
+        await adopt(live, settings)
+
+
+async def adopt(live: Live, settings: Settings) -> None:
+    """Put new settings in force."""
+    old, new = live.settings, settings
+    for name in needs_restart(old, new):
+        log.warning("a changed setting needs a restart", extra={"fields": {"setting": name}})
+    added = {u.cluster for u in new.snapshot.upstreams} - {u.cluster for u in old.snapshot.upstreams}
+    removed = {u.cluster for u in old.snapshot.upstreams} - {u.cluster for u in new.snapshot.upstreams}
+    if new.envoy_directory is not None:
+        directory = Path(new.envoy_directory)
+        both = tuple({u.cluster: u for u in (*old.snapshot.upstreams, *new.snapshot.upstreams)}.values())
+        await asyncio.to_thread(write_files, directory, render_includes(new.gateway, both))
+        if added and not await knows_clusters(new.gateway.admin, added, ENVOY_ADOPTS_WITHIN_S):
+            log.warning("Envoy has not reported the new clusters yet", extra={"fields": {"clusters": sorted(added)}})
+    elif added or removed:
+        log.warning(
+            "provider addresses changed: render Envoy's configuration again, or set envoy.directory",
+            extra={"fields": {"added": sorted(added), "removed": sorted(removed)}},
+        )
+    live.settings, live.settings_problem = new, None
+    if new.envoy_directory is not None and removed:
+        await asyncio.to_thread(write_files, directory, render_includes(new.gateway, new.snapshot.upstreams))
+    log.info(
+        "settings adopted",
+        extra={"fields": {"orgs": len(new.orgs), "added": sorted(added), "removed": sorted(removed)}},
+    )
+
+
+def needs_restart(old: Settings, new: Settings) -> list[str]:
+    """The settings that are only read at start, and differ."""
+    pairs = {
+        "grpc.listen": (old.grpc_listen, new.grpc_listen),
+        "grpc.tls": (old.grpc_tls, new.grpc_tls),
+        "admin.listen": (old.admin_listen, new.admin_listen),
+        "envoy.listen": (old.gateway.listen, new.gateway.listen),
+        "envoy.admin": (old.gateway.admin, new.gateway.admin),
+        "envoy.profile": (old.gateway.profile, new.gateway.profile),
+        "envoy.directory": (old.envoy_directory, new.envoy_directory),
+    }
+    return [name for name, (before, after) in pairs.items() if before != after]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,84 @@
+"""The gRPC server: where it listens, how a second process can listen before the first stops, and how it drains."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from lectr_extproc.edge import access_log, ext_proc
+from lectr_extproc.edge.access_log import Sink
+from lectr_extproc.edge.live import Live
+from lectr_extproc.settings import ServerTls
+
+DRAIN_S = 10
+"How long calls being decided may take once we were told to stop; then they are cut."
+
+
+class GrpcServer:
+    """Envoy's three services: ext_proc, the access log, and health."""
+
+    def __init__(self, live: Live, sink: Sink) -> None:
+        self._live = live
+        self._health = health.aio.HealthServicer()
+        largest = live.snapshot.limits.max_body_bytes + 64 * 1024
+        self._server = grpc.aio.server(
+            options=[
+                # grpcio's own limit is 4 MiB; a body we ask for arrives as one message.
+                ("grpc.max_receive_message_length", largest),
+                ("grpc.max_send_message_length", largest),
+                ("grpc.max_concurrent_streams", 100_000),
+                ("grpc.so_reuseport", 1),
+            ],
+        )
+        self._server.add_generic_rpc_handlers(
+            (
+                ext_proc.handlers(ext_proc.ExtProc(live)),
+                access_log.handlers(access_log.AccessLog(live, sink)),
+            )
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    async def start(self) -> None:
+        """Listen, then say that we serve."""
+        settings = self._live.settings
+        listen = settings.grpc_listen
+        if listen.startswith("unix:"):
+            # Each process binds a path of its own and moves it over the shared one in a single step. Bound directly, a
+            # process that stops would unlink the socket of the one that replaced it.
+            path = Path(listen.removeprefix("unix:"))
+            mine = path.with_name(f"{path.name}.{os.getpid()}")
+            with contextlib.suppress(FileNotFoundError):
+                mine.unlink()  # left by a killed process that had our number
+            self._bind(f"unix:{mine}", settings.grpc_tls)
+            await self._server.start()
+            mine.rename(path)
+        else:
+            self._bind(listen, settings.grpc_tls)
+            await self._server.start()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Tell Envoy to go elsewhere, finish what is here, and read the access log until it is quiet."""
+        await self._health.enter_graceful_shutdown()
+        self._live.draining.set()
+        await self._server.stop(DRAIN_S)
+
+    def _bind(self, address: str, tls: ServerTls | None) -> None:
+        try:
+            if tls is None:
+                bound = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, _credentials(tls))
+        except RuntimeError:
+            bound = 0
+        if not bound and not address.startswith("unix:"):
+            raise OSError(f"cannot listen on {address}: is the port taken? Set grpc.listen to another")
+
+
+def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    chain = (Path(tls.key).read_bytes(), Path(tls.cert).read_bytes())
+    client_ca = Path(tls.client_ca).read_bytes() if tls.client_ca else None
+    return grpc.ssl_server_credentials([chain], client_ca, require_client_auth=client_ca is not None)

@@ -1,0 +1,188 @@
+"""Envoy's messages to core values and back: the only module that knows protobuf types. Pure functions."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct, Value
+
+from lectr_extproc.core import words
+from lectr_extproc.core.decision import Refuse, Route
+from lectr_extproc.core.record import LogEntry
+from lectr_extproc.pb import access_log_pb2 as als
+from lectr_extproc.pb import core_pb2 as core
+from lectr_extproc.pb import ext_proc_pb2 as ext
+from lectr_extproc.pb import token_usage_pb2
+
+EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+ACCESS_LOG_SERVICE = "envoy.service.accesslog.v3.AccessLogService"
+
+USAGE_NAMESPACE = "envoy.ai.token_usage"
+"The typed metadata of Envoy's ai_protocol_manager (seen on 1.40.0)."
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def headers_from(message: ext.HttpHeaders) -> list[tuple[str, str]]:
+    """Header pairs in order. Bytes that are not UTF-8 survive the way there and back."""
+    return [
+        (h.key, (h.raw_value or h.value.encode()).decode("utf-8", "surrogateescape")) for h in message.headers.headers
+    ]
+
+
+def request_metadata_from(message: ext.ProcessingRequest) -> dict[str, Any]:
+    """What json_to_metadata read from the body."""
+    return _plain(message.metadata_context.filter_metadata.get(words.REQUEST_NAMESPACE))
+
+
+# --- replies ----------------------------------------------------------------------------------------------------------
+
+
+def ask_for_body() -> ext.ProcessingResponse:
+    """Mode override and nothing else: if lectr dies now, the call goes nowhere with nothing of ours on it."""
+    mode = ext.ProcessingMode(
+        request_header_mode=ext.ProcessingMode.SEND,
+        request_body_mode=ext.ProcessingMode.BUFFERED,
+        request_trailer_mode=ext.ProcessingMode.SKIP,
+        response_header_mode=ext.ProcessingMode.SKIP,
+        response_body_mode=ext.ProcessingMode.NONE,
+        response_trailer_mode=ext.ProcessingMode.SKIP,
+    )
+    return ext.ProcessingResponse(request_headers=ext.HeadersResponse(), mode_override=mode)
+
+
+def reply_from(decision: Route | Refuse, metadata: Mapping[str, str], *, to_body: bool) -> ext.ProcessingResponse:
+    """The reply that carries a decision, to the headers message or to the body message."""
+    match decision:
+        case Route():
+            common = _routing(decision)
+            reply = (
+                ext.ProcessingResponse(request_body=ext.BodyResponse(response=common))
+                if to_body
+                else ext.ProcessingResponse(request_headers=ext.HeadersResponse(response=common))
+            )
+        case Refuse():
+            reply = ext.ProcessingResponse(immediate_response=_refusal(decision))
+    reply.dynamic_metadata.update({words.NAMESPACE: dict(metadata)})
+    return reply
+
+
+def empty_reply(message: ext.ProcessingRequest) -> ext.ProcessingResponse:
+    """Let pass what we did not ask for: an empty reply of the message's own kind."""
+    reply = ext.ProcessingResponse()
+    kind = message.WhichOneof("request")
+    if kind is not None:
+        getattr(reply, kind).SetInParent()
+    return reply
+
+
+def _routing(route: Route) -> ext.CommonResponse:
+    sets = {
+        ":authority": route.authority,
+        ":path": route.path,
+        words.CLUSTER_HEADER: route.cluster,
+        **route.sets,
+    }
+    if route.body is not None:
+        sets["content-length"] = str(len(route.body))
+    common = ext.CommonResponse(
+        header_mutation=ext.HeaderMutation(
+            set_headers=_set(sets.items()),
+            # The cluster header is written above, over whatever a client sent under its name.
+            remove_headers=[name for name in route.removes if name != words.CLUSTER_HEADER],
+        ),
+        clear_route_cache=True,
+    )
+    if route.body is not None:
+        common.body_mutation.body = route.body
+    return common
+
+
+def _refusal(refuse: Refuse) -> ext.ImmediateResponse:
+    return ext.ImmediateResponse(
+        status=ext.HttpStatus(code=refuse.refusal.status),
+        headers=ext.HeaderMutation(set_headers=_set([("content-type", "application/json")])),
+        body=refuse.refusal.body(refuse.shape),
+        details=f"lectr_{refuse.refusal.code}",
+    )
+
+
+def _set(headers: Iterable[tuple[str, str]]) -> list[ext.HeaderValueOption]:
+    return [
+        ext.HeaderValueOption(
+            header=ext.HeaderValue(key=name, raw_value=value.encode("utf-8", "surrogateescape")),
+            append_action=ext.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+        for name, value in headers
+    ]
+
+
+# --- access log -------------------------------------------------------------------------------------------------------
+
+
+def entries_from(message: als.StreamAccessLogsMessage) -> Iterator[LogEntry]:
+    """The finished calls of one batch."""
+    for entry in message.http_logs.log_entry:
+        yield _entry(entry)
+
+
+def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
+    common, request, response = entry.common_properties, entry.request, entry.response
+    metadata = common.metadata.filter_metadata
+    peer = common.downstream_remote_address.socket_address
+    return LogEntry(
+        start_ns=common.start_time.ToNanoseconds(),
+        duration_ns=_ns(common, "duration"),
+        request_received_ns=_ns(common, "time_to_last_rx_byte"),
+        upstream_start_ns=_ns(common, "time_to_first_upstream_tx_byte"),
+        upstream_first_byte_ns=_ns(common, "time_to_first_upstream_rx_byte"),
+        upstream_last_byte_ns=_ns(common, "time_to_last_upstream_rx_byte"),
+        first_byte_ns=_ns(common, "time_to_first_downstream_tx_byte"),
+        last_byte_ns=_ns(common, "time_to_last_downstream_tx_byte"),
+        method=core.RequestMethod.Name(request.request_method).removesuffix("_UNSPECIFIED"),
+        path=request.path.partition("?")[0],
+        status=response.response_code.value or None,
+        flags=frozenset(field.name for field, is_set in common.response_flags.ListFields() if is_set is True),
+        details=response.response_code_details,
+        route=common.route_name,
+        cluster=common.upstream_cluster,
+        attempts=common.upstream_request_attempt_count,
+        request_id=request.request_id,
+        connection=f"{peer.address}:{peer.port_value}",
+        request_bytes=request.request_body_bytes,
+        response_bytes=response.response_body_bytes,
+        decision=_plain(metadata.get(words.NAMESPACE)),
+        request=_plain(metadata.get(words.REQUEST_NAMESPACE)),
+        model_answered=_model_answered(common.metadata),
+    )
+
+
+def _model_answered(metadata: Any) -> str | None:
+    if USAGE_NAMESPACE not in metadata.typed_filter_metadata:
+        return None
+    usage = token_usage_pb2.TokenUsage()
+    usage.ParseFromString(metadata.typed_filter_metadata[USAGE_NAMESPACE].value)
+    return usage.model or None
+
+
+def _ns(message: Any, field: str) -> int | None:
+    duration: Duration = getattr(message, field)
+    return duration.ToNanoseconds() if message.HasField(field) else None
+
+
+def _plain(struct: Struct | None) -> dict[str, Any]:
+    return {} if struct is None else {key: _value(value) for key, value in struct.fields.items()}
+
+
+def _value(value: Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "number_value":
+            # A Struct turns every number into a double; whole ones turn back.
+            return int(value.number_value) if value.number_value.is_integer() else value.number_value
+        case _:
+            return None

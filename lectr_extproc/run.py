@@ -1,0 +1,153 @@
+"""`lectr run`: Envoy and lectr together in the foreground, with a practice provider where a key is missing."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lectr_extproc.app import service, stop_signal
+from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.edge.admin import http_server
+from lectr_extproc.edge.envoy import NATIVE_FROM, EnvoyError, EnvoyProcess, version_of, write_files
+from lectr_extproc.edge.practice import practice_app
+from lectr_extproc.edge.reload import Load
+from lectr_extproc.gateway import render_include_bootstrap, render_includes
+from lectr_extproc.keys import digest, new_key
+from lectr_extproc.settings import Settings, compile_settings
+
+PRACTICE_ORG = "practice"
+
+
+def practice_settings(environment: Mapping[str, str], port: int, key: str) -> dict[str, Any]:
+    """Settings without a file: one org, and the practice provider where a provider's key is not in the environment."""
+    base = f"http://127.0.0.1:{port}"
+    org: dict[str, Any] = {"name": PRACTICE_ORG, "keys": [{"sha256": digest(key), "label": "this run"}]}
+    org["azure"] = {"endpoint": environment.get("AZURE_OPENAI_ENDPOINT") or f"{base}/azure"}
+    played = [row.id for row in PROVIDERS.values() if row.base_url and not environment.get(row.key_env or "")]
+    return {"orgs": [org], "providers": [{"id": id_, "base_url": f"{base}/{id_}/v1"} for id_ in played]}
+
+
+def run_defaults(directory: Path) -> dict[str, Any]:
+    """What `run` sets where the file does not: a private socket between Envoy and lectr, and files Envoy watches."""
+    return {
+        "grpc": {"listen": f"unix:{directory}/lectr.sock"},
+        "envoy": {"directory": str(directory / "include")},
+    }
+
+
+async def run(settings: Settings | None, file: Path | None, load: Load, binary: Path, directory: Path) -> None:
+    """Start everything, say how to use it, and stop it all on Ctrl-C. Without settings, practise."""
+    stop = stop_signal()
+    async with contextlib.AsyncExitStack() as stack:
+        key = None
+        if settings is None:
+            port = await stack.enter_async_context(http_server(practice_app(), "127.0.0.1:0"))
+            key = new_key()
+            settings = compile_settings({**practice_settings(os.environ, port, key), **run_defaults(directory)})
+        _must_be_free(settings.gateway.listen, "envoy.listen")
+        _must_be_free(settings.gateway.admin, "envoy.admin")
+        if settings.gateway.profile == "native" and version_of(binary) < NATIVE_FROM:
+            raise EnvoyError("the native profile needs Envoy 1.40; set envoy.profile to portable")
+
+        await stack.enter_async_context(service(settings, file, load))
+        envoy = EnvoyProcess(binary, _write_envoy_files(settings, directory), settings.gateway.admin)
+        stack.push_async_callback(envoy.stop)
+        await envoy.start()
+        print(banner(settings, key, os.environ), flush=True)
+
+        stopping = asyncio.create_task(stop.wait())
+        ended = asyncio.create_task(envoy.ended())
+        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            raise EnvoyError(f"Envoy ended with code {ended.result()}")
+        print("\nStopping.", file=sys.stderr, flush=True)
+
+
+def _write_envoy_files(settings: Settings, directory: Path) -> Path:
+    include = Path(settings.envoy_directory or directory / "include")
+    write_files(include, render_includes(settings.gateway, settings.snapshot.upstreams))
+    write_files(directory, {"envoy.yaml": render_include_bootstrap(settings.gateway, str(include))})
+    return directory / "envoy.yaml"
+
+
+@contextlib.contextmanager
+def run_directory() -> Iterator[Path]:
+    """A private folder for the socket and Envoy's files, gone when we are."""
+    directory = Path(tempfile.mkdtemp(prefix="lectr-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def banner(settings: Settings, key: str | None, environment: Mapping[str, str]) -> str:
+    """What a newcomer needs: the base URL, a call to paste, and which providers have what they need."""
+    base = f"http://{settings.gateway.listen}/v1"
+    sent_key = key or "$LECTR_KEY"
+    has_openai = bool(environment.get("OPENAI_API_KEY"))
+    lines = [
+        "lectr is serving.",
+        "",
+        f"  base URL     {base}",
+        f"  X-Lectr-Key  {key + '   (new with every run)' if key else 'one of your own; `lectr keys new` makes one'}",
+        "",
+        "curl:",
+        "",
+        f"  curl {base}/chat/completions \\",
+        f"    -H {_quoted(f'X-Lectr-Key: {sent_key}')} \\",
+        f"    -H {_quoted('Authorization: Bearer ' + ('$OPENAI_API_KEY' if has_openai or not key else 'practice'))} \\",
+        "    -H 'Content-Type: application/json' \\",
+        """    -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'""",
+        "",
+        "OpenAI SDK:",
+        "",
+        "  from openai import OpenAI",
+        f'  client = OpenAI(base_url="{base}",' + ("" if has_openai or not key else ' api_key="practice",'),
+        f'                  default_headers={{"X-Lectr-Key": "{key or "lc_key_..."}"}})',
+        '  answer = client.chat.completions.create(model="gpt-4o-mini",',
+        '                                          messages=[{"role": "user", "content": "Hello"}])',
+        "  print(answer.choices[0].message.content)",
+        "",
+        "Providers:",
+        "",
+    ]
+    for row in PROVIDERS.values():
+        sites = [
+            settings.snapshot.sites.get(row.id),
+            *(org.sites.get(row.id) for org in settings.snapshot.orgs_by_key.values()),
+        ]
+        addresses = sorted({site.upstream.authority for site in sites if site})
+        if not addresses:
+            if row.sited_per_org:
+                lines.append(f"  {row.id:<10}  no org has an endpoint for it: calls get {row.sited_per_org}")
+            continue
+        has_key = bool(environment.get(row.key_env or ""))
+        if key and not has_key:
+            lines.append(f"  {row.id:<10}  practice: {row.key_env} is not set, the built-in provider answers")
+        else:
+            lines.append(
+                f"  {row.id:<10}  {', '.join(addresses)}: calls carry their own key"
+                + (f" ({row.key_env} is set)" if has_key else "")
+            )
+    lines += ["", "Ctrl-C stops it."]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """In double quotes where the shell must fill something in."""
+    return f'"{text}"' if "$" in text else f"'{text}'"
+
+
+def _must_be_free(address: str, setting: str) -> None:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise EnvoyError(f"cannot listen on {address} ({error.strerror}): set {setting} to another port") from None

@@ -1,0 +1,365 @@
+"""lectr.yaml to frozen settings: read once, whole, with every mistake reported at once.
+
+The only module that knows pydantic and YAML files. What leaves it is a Settings value that nothing can change.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from lectr_extproc.catalog.dialects import ENDPOINTS
+from lectr_extproc.catalog.models import MODELS
+from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.tables import Limits, Org, Site, Snapshot
+from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.gateway import GatewayOptions, LectrTls
+
+EXIT_BAD_SETTINGS = 64
+"EX_USAGE of sysexits.h, as linkerd2-proxy exits on bad configuration."
+
+
+class ConfigError(Exception):
+    """Everything that is wrong with the settings, one line each."""
+
+    def __init__(self, source: str, problems: list[str]) -> None:
+        super().__init__(f"{source}: {len(problems)} problem{'s'[: len(problems) != 1]}\n" + "\n".join(problems))
+        self.problems = problems
+
+
+# --- the file, as its author sees it ----------------------------------------------------------------------------------
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise ValueError("write it as host:port, for example 127.0.0.1:10000")
+    return value
+
+
+def _socket(value: str) -> str:
+    return value if value.startswith("unix:/") else _address(value)
+
+
+def _url(value: str) -> str:
+    Upstream.parse("url", value)
+    return value
+
+
+def _azure_version(value: str) -> str:
+    if value != "v1" and not value[:4].isdigit():
+        raise ValueError("write a dated version such as 2024-02-01, or v1 for Azure's /openai/v1/ API")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+SocketAddress = Annotated[str, AfterValidator(_socket)]
+Url = Annotated[str, AfterValidator(_url)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KeySection(_Section):
+    """One key of an org. The key itself is never stored; `lectr keys new` prints it once, with these lines."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the whole key, lower-case hex.")
+    label: str = Field(default="", max_length=100, description="Which key this is, for people.")
+
+
+class AzureSection(_Section):
+    """Where an org keeps its Azure OpenAI resource."""
+
+    endpoint: Url = Field(description="https://<resource>.openai.azure.com. Plain http is accepted, for tests.")
+    api_version: Annotated[str, AfterValidator(_azure_version)] = Field(
+        default="2024-02-01",
+        description="The api-version written where the client sends none, or v1 for the /openai/v1/ API.",
+    )
+
+
+class OrgSection(_Section):
+    """A tenant: who may call, and with which keys."""
+
+    name: str = Field(min_length=1, max_length=100, description="On every record of its calls.")
+    enabled: bool = Field(default=True, description="false answers its calls with 401 org_disabled.")
+    keys: list[KeySection] = Field(default_factory=list, description="Removing a key revokes it.")
+    azure: AzureSection | None = Field(default=None, description="Without it, Azure calls get azure_config_missing.")
+
+
+class ProviderSection(_Section):
+    """Another address for a provider: a region, a private gateway, a test server."""
+
+    id: str = Field(description=f"One of {', '.join(PROVIDERS)}.")
+    base_url: Url = Field(description="Its path replaces the provider's path prefix. Plain http is accepted.")
+
+
+class ServerTlsSection(_Section):
+    """TLS on lectr's gRPC port; with client_ca, Envoy must show a certificate too."""
+
+    cert: str = Field(description="PEM file of the certificate chain.")
+    key: str = Field(description="PEM file of its key.")
+    client_ca: str | None = Field(default=None, description="PEM file of the CA that signs Envoy's certificate.")
+
+
+class GrpcSection(_Section):
+    """Where lectr waits for Envoy."""
+
+    listen: SocketAddress = Field(default="127.0.0.1:9191", description="host:port, or unix:/path/to/lectr.sock.")
+    tls: ServerTlsSection | None = Field(default=None, description="None: plain text, for loopback and sockets.")
+
+
+class ClientTlsSection(_Section):
+    """How Envoy calls a lectr that speaks TLS."""
+
+    ca: str = Field(description="PEM file of the CA that signs lectr's certificate.")
+    server_name: str = Field(description="The name in lectr's certificate.")
+    cert: str | None = Field(default=None, description="PEM file of Envoy's own certificate, for mutual TLS.")
+    key: str | None = Field(default=None, description="PEM file of its key.")
+
+
+class EnvoySection(_Section):
+    """What is rendered into Envoy's configuration."""
+
+    listen: Address = Field(default="127.0.0.1:10000", description="Where clients call.")
+    admin: Address = Field(default="127.0.0.1:9901", description="Envoy's own admin port. Keep it on loopback.")
+    profile: Literal["native", "portable"] = Field(
+        default="native", description="native needs Envoy 1.40; portable runs on 1.36 and later."
+    )
+    lectr: SocketAddress | None = Field(default=None, description="Where Envoy finds lectr. Default: grpc.listen.")
+    lectr_tls: ClientTlsSection | None = Field(default=None, description="Set it where grpc.tls is set.")
+    message_timeout_s: float = Field(
+        default=2.0, gt=0, le=60, description="How long Envoy waits for lectr before the client gets a 503."
+    )
+    connect_timeout_s: float = Field(default=5.0, gt=0, le=60, description="For connections to providers.")
+    stream_idle_timeout_s: int = Field(
+        default=900, gt=0, description="How long an answer may be silent; reasoning models think for minutes."
+    )
+    trusted_ca: str = Field(
+        default="/etc/ssl/certs/ca-certificates.crt",
+        description="PEM file of the CAs that sign providers' certificates.",
+    )
+    directory: str | None = Field(
+        default=None,
+        description="Where lectr keeps Envoy's include files up to date when settings change. `lectr run` sets it.",
+    )
+
+
+class AdminSection(_Section):
+    """lectr's own admin port."""
+
+    listen: Address = Field(default="127.0.0.1:8088", description="/healthz. Keep it on loopback.")
+
+
+class LimitsSection(_Section):
+    """Sizes."""
+
+    request_body_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=1024, le=1024 * 1024 * 1024, description="Larger requests get 413."
+    )
+    inspect_body_bytes: int = Field(
+        default=1024 * 1024,
+        ge=0,
+        le=64 * 1024 * 1024,
+        description="A body whose content type hides its model from Envoy (curl -d) is read up to this size.",
+    )
+
+
+class LogSection(_Section):
+    """What lectr writes to standard output."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info")
+    calls: bool = Field(default=True, description="One JSON line per finished call.")
+
+
+class SettingsFile(_Section):
+    """lectr.yaml: everything has a default; the smallest useful file is one org with one key."""
+
+    orgs: list[OrgSection] = Field(default_factory=list, description="Who may call.")
+    providers: list[ProviderSection] = Field(default_factory=list, description="Other addresses for providers.")
+    envoy: EnvoySection = EnvoySection()
+    grpc: GrpcSection = GrpcSection()
+    admin: AdminSection = AdminSection()
+    limits: LimitsSection = LimitsSection()
+    log: LogSection = LogSection()
+
+
+# --- the settings, as the program sees them ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTls:
+    """Files of the gRPC port's certificate."""
+
+    cert: str
+    key: str
+    client_ca: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One reading of lectr.yaml."""
+
+    snapshot: Snapshot
+    gateway: GatewayOptions
+    orgs: tuple[str, ...]
+    grpc_listen: str
+    grpc_tls: ServerTls | None
+    admin_listen: str
+    envoy_directory: str | None
+    log_level: str
+    log_calls: bool
+
+
+def load(text: str, source: str = "lectr.yaml", defaults: Mapping[str, Any] | None = None) -> Settings:
+    """Read settings from YAML; ConfigError lists every mistake with its line. The file wins over `defaults`."""
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(source, [f"not YAML: {' '.join(str(error).split())}"]) from None
+    if raw is not None and not isinstance(raw, dict):
+        raise ConfigError(source, ["line 1: the file must be a mapping such as `orgs: […]`"])
+    try:
+        return compile_settings(_merged(defaults or {}, raw or {}))
+    except ValidationError as error:
+        lines = _lines(text)
+        raise ConfigError(source, [_explain(problem, lines) for problem in error.errors()]) from None
+    except _InconsistentError as error:
+        lines = _lines(text)
+        raise ConfigError(source, [_at(path, lines) + problem for path, problem in error.problems]) from None
+
+
+def compile_settings(raw: Mapping[str, Any]) -> Settings:
+    """The same from parsed YAML, for settings that another part of the program makes."""
+    file = SettingsFile.model_validate(raw)
+    problems = list(_inconsistencies(file))
+    if problems:
+        raise _InconsistentError(problems)
+    envoy = file.envoy
+    return Settings(
+        snapshot=_snapshot(file),
+        gateway=GatewayOptions(
+            profile=envoy.profile,
+            listen=envoy.listen,
+            admin=envoy.admin,
+            lectr=envoy.lectr or file.grpc.listen,
+            lectr_tls=LectrTls(**envoy.lectr_tls.model_dump()) if envoy.lectr_tls else None,
+            max_body_bytes=file.limits.request_body_bytes,
+            message_timeout_s=envoy.message_timeout_s,
+            connect_timeout_s=envoy.connect_timeout_s,
+            stream_idle_timeout_s=envoy.stream_idle_timeout_s,
+            trusted_ca=envoy.trusted_ca,
+        ),
+        orgs=tuple(org.name for org in file.orgs),
+        grpc_listen=file.grpc.listen,
+        grpc_tls=ServerTls(**file.grpc.tls.model_dump()) if file.grpc.tls else None,
+        admin_listen=file.admin.listen,
+        envoy_directory=envoy.directory,
+        log_level=file.log.level,
+        log_calls=file.log.calls,
+    )
+
+
+def _merged(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**defaults, **raw}
+    for section in defaults.keys() & raw.keys():
+        if isinstance(raw[section], dict):
+            merged[section] = {**defaults[section], **raw[section]}
+    return merged
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema editors complete and check lectr.yaml with."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SettingsFile.model_json_schema()}
+
+
+def _snapshot(file: SettingsFile) -> Snapshot:
+    addresses = {section.id: section.base_url for section in file.providers}
+    sites = {
+        row.id: Site(upstream=Upstream.parse(row.id, url), api_version=AzureSection.model_fields["api_version"].default)
+        for row in PROVIDERS.values()
+        if (url := addresses.get(row.id) or row.base_url) is not None
+    }
+    return Snapshot(
+        orgs_by_key={key.sha256: org for section in file.orgs for org in (_org(section),) for key in section.keys},
+        providers=PROVIDERS,
+        sites=sites,
+        models=MODELS,
+        endpoints=ENDPOINTS,
+        limits=Limits(max_body_bytes=file.limits.request_body_bytes, inspect_body_bytes=file.limits.inspect_body_bytes),
+    )
+
+
+def _org(section: OrgSection) -> Org:
+    sites = {}
+    if section.azure is not None:
+        # Both `https://x.openai.azure.com` and the base URL of the v1 API, as its SDK takes it, are understood.
+        endpoint = section.azure.endpoint.rstrip("/")
+        is_v1 = endpoint.endswith("/openai/v1")
+        sites["azure"] = Site(
+            upstream=Upstream.parse("azure", endpoint.removesuffix("/openai/v1")),
+            api_version="v1" if is_v1 else section.azure.api_version,
+        )
+    return Org(name=section.name, enabled=section.enabled, sites=sites)
+
+
+class _InconsistentError(Exception):
+    def __init__(self, problems: list[tuple[tuple[str | int, ...], str]]) -> None:
+        self.problems = problems
+
+
+def _inconsistencies(file: SettingsFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What no single field can see."""
+    names: set[str] = set()
+    digests: dict[str, str] = {}
+    for i, org in enumerate(file.orgs):
+        if org.name in names:
+            yield ("orgs", i, "name"), f"another org is called {org.name!r} too"
+        names.add(org.name)
+        for j, key in enumerate(org.keys):
+            if key.sha256 in digests:
+                yield ("orgs", i, "keys", j), f"this key already belongs to {digests[key.sha256]!r}"
+            digests[key.sha256] = org.name
+    ids: set[str] = set()
+    for i, provider in enumerate(file.providers):
+        if provider.id not in PROVIDERS:
+            yield ("providers", i, "id"), f"{provider.id!r} is not a provider; known are {', '.join(PROVIDERS)}"
+        elif provider.id in ids:
+            yield ("providers", i, "id"), f"{provider.id!r} has an address above already"
+        ids.add(provider.id)
+
+
+def _explain(problem: Any, lines: Mapping[tuple[str | int, ...], int]) -> str:
+    path = tuple(problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        text = "there is no such setting"
+    return f"{_at(path, lines)}{text}"
+
+
+def _at(path: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int]) -> str:
+    known = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    return f"line {known}: {name}: "
+
+
+def _lines(text: str) -> dict[tuple[str | int, ...], int]:
+    """Where each value of a YAML document begins."""
+    found: dict[tuple[str | int, ...], int] = {}
+
+    def walk(node: yaml.Node | None, path: tuple[str | int, ...]) -> None:
+        if node is None:
+            return
+        found.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                found[(*path, key.value)] = key.start_mark.line + 1
+                walk(value, (*path, key.value))
+        elif isinstance(node, yaml.SequenceNode):
+            for i, value in enumerate(node.value):
+                walk(value, (*path, i))
+
+    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    return found
