@@ -1,0 +1,182 @@
+"""The clusters: lectr itself, the one that leads nowhere, and one per upstream."""
+
+from collections.abc import Iterable
+
+from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.gateway.filters import CLUSTER
+from lectr_extproc.gateway.options import GatewayOptions, LectrTls
+from lectr_extproc.gateway.routes import UNROUTED
+from lectr_extproc.gateway.text import address, fill, needs_dns, quote, seconds, without_comments
+
+H1_SUFFIX = ".h1"
+"Behind a cluster's name: the same upstream over HTTP/1.1 only, for upgrades."
+
+
+def clusters(options: GatewayOptions, upstreams: Iterable[Upstream]) -> list[str]:
+    """Each cluster's fields, unique by name: upstreams that differ only in their path share one."""
+    rendered = [_lectr(options), _unrouted()]
+    by_name = {upstream.cluster: upstream for upstream in upstreams}
+    for number, upstream in enumerate(by_name.values()):
+        pair = [_provider(upstream, options, upgrades=False), _provider(upstream, options, upgrades=True)]
+        rendered += pair if number == 0 else map(without_comments, pair)
+    return rendered
+
+
+def _lectr(options: GatewayOptions) -> str:
+    host = options.lectr.rpartition(":")[0]
+    return fill(
+        """
+        name: $name
+        type: $type
+        connect_timeout: 0.25s  # retried within the message timeout
+        typed_extension_protocol_options:
+          envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+            "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+            explicit_http_config: {http2_protocol_options: {}}  # gRPC
+        # The defaults of 1024 refuse decisions long before lectr is busy.
+        circuit_breakers:
+          thresholds:
+          - {max_connections: 50000, max_requests: 50000, max_pending_requests: 50000, max_retries: 50000}
+        # Of several lectrs the one that drains gets no new calls. A single one is called even while this says no.
+        health_checks:
+        - grpc_health_check: {}
+          interval: 1s
+          no_traffic_interval: 1s  # the default of 60 s finds a restarted lectr late
+          timeout: 1s
+          unhealthy_threshold: 2
+          healthy_threshold: 1
+        $tls
+        load_assignment:
+          cluster_name: $name
+          endpoints: [{lb_endpoints: [{endpoint: {address: $address}}]}]
+        """,
+        name=CLUSTER,
+        type="STRICT_DNS" if not options.lectr.startswith("unix:") and needs_dns(host) else "STATIC",
+        tls=_lectr_tls(options.lectr_tls) if options.lectr_tls else "",
+        address=address(options.lectr),
+    )
+
+
+def _lectr_tls(tls: LectrTls) -> str:
+    return fill(
+        """
+        transport_socket:
+          name: envoy.transport_sockets.tls
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+            sni: $server_name
+            common_tls_context:
+              alpn_protocols: [h2]  # a gRPC server refuses TLS without it
+              $certificate
+              validation_context:
+                trusted_ca: {filename: $ca}
+                match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: $server_name}}]
+        """,
+        server_name=quote(tls.server_name),
+        ca=quote(tls.ca),
+        certificate=(
+            f"tls_certificates: [{{certificate_chain: {{filename: {quote(tls.cert)}}},"
+            f" private_key: {{filename: {quote(tls.key)}}}}}]\n"
+            if tls.cert and tls.key
+            else ""
+        ),
+    )
+
+
+def _unrouted() -> str:
+    return fill(
+        """
+        name: $name
+        type: STATIC
+        load_assignment: {cluster_name: $name}  # no endpoints, on purpose
+        """,
+        name=UNROUTED,
+    )
+
+
+def _provider(upstream: Upstream, options: GatewayOptions, *, upgrades: bool) -> str:
+    by_alpn = upstream.scheme == "https" and not upgrades
+    return fill(
+        """
+        name: $name
+        $discovery
+        connect_timeout: $connect_timeout
+        # The defaults of 1024 (retries: 3) refuse calls in a crowd; the listener's connection and heap limits bound us.
+        circuit_breakers:
+          thresholds:
+          - {max_connections: 50000, max_requests: 50000, max_pending_requests: 50000, max_retries: 50000}
+        # A model may think for minutes without a byte: a NAT or firewall on the way must not forget the connection.
+        upstream_connection_options: {tcp_keepalive: {keepalive_time: 30, keepalive_interval: 10, keepalive_probes: 3}}
+        typed_extension_protocol_options:
+          envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+            "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+            # Ours to close, before the provider does (load balancers: 60 s and more): a call sent on a connection that
+            # is being closed fails, and is not sent again.
+            common_http_protocol_options: {idle_timeout: 55s}
+            $protocol
+        load_assignment:
+          cluster_name: $name
+          endpoints: [{lb_endpoints: [{endpoint: {address: $address}}]}]
+        $tls
+        """,
+        name=quote(upstream.cluster + (H1_SUFFIX if upgrades else "")),
+        discovery=_discovery(upstream),
+        connect_timeout=seconds(options.connect_timeout_s),
+        protocol=_by_alpn() if by_alpn else _h1(),
+        address=f"{{socket_address: {{address: {quote(upstream.host)}, port_value: {upstream.port}}}}}",
+        tls=_provider_tls(upstream, options) if upstream.scheme == "https" else "",
+    )
+
+
+def _discovery(upstream: Upstream) -> str:
+    if not needs_dns(upstream.host):
+        return "type: STATIC\n"
+    return fill(
+        """
+        cluster_type:
+          name: envoy.clusters.dns
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster
+            # Providers answer each lookup with other addresses: kept apart, each change would close connections.
+            all_addresses_in_single_endpoint: true
+            dns_lookup_family: ALL  # happy eyeballs; the default takes IPv6 alone where a name has both
+            respect_dns_ttl: true  # the default asks every 5 s
+        """
+    )
+
+
+def _by_alpn() -> str:
+    return fill(
+        """
+        auto_config:  # HTTP/2 where the provider speaks it: a call finds a warm connection instead of a TLS handshake
+          http_protocol_options: {}
+          http2_protocol_options:
+            connection_keepalive: {interval: 30s, timeout: 10s}  # many calls share a connection: find a dead one soon
+        """
+    )
+
+
+def _h1() -> str:
+    return "explicit_http_config: {http_protocol_options: {}}\n"
+
+
+def _provider_tls(upstream: Upstream, options: GatewayOptions) -> str:
+    san = "DNS" if needs_dns(upstream.host) else "IP_ADDRESS"
+    return fill(
+        """
+        transport_socket:
+          name: envoy.transport_sockets.tls
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+            $sni
+            common_tls_context:
+              validation_context:
+                trusted_ca: {filename: $ca}
+                # Without it any certificate of any trusted CA would do, and get the key.
+                match_typed_subject_alt_names: [{san_type: $san, matcher: {exact: $host}}]
+        """,
+        sni=f"sni: {quote(upstream.host)}\n" if san == "DNS" else "",
+        ca=quote(options.trusted_ca),
+        san=san,
+        host=quote(upstream.host),
+    )

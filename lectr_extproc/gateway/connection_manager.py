@@ -1,0 +1,174 @@
+"""The HTTP connection manager: what cannot travel in routes, clusters or filters."""
+
+import json
+from collections.abc import Mapping
+from textwrap import indent
+
+from lectr_extproc.core.refusal import REFUSALS
+from lectr_extproc.core.words import NAMESPACE, Shape
+from lectr_extproc.gateway.filters import UPGRADE_FILTERS, filters, grpc_service
+from lectr_extproc.gateway.options import GatewayOptions
+from lectr_extproc.gateway.routes import ANTHROPIC_PATHS
+from lectr_extproc.gateway.text import fill, seconds
+
+CALL_LOG = "lectr"
+ATTEMPT_LOG = "lectr_attempt"
+
+
+def connection_manager(options: GatewayOptions, *, chain: Mapping[str, str], routes: str) -> str:
+    """Its fields. `chain` holds each filter as a list item, by name; `routes` says where the routes come from."""
+    router = _router(options)
+    return fill(
+        """
+        "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+        stat_prefix: lectr
+        # Without it a client tells Envoy, by x-envoy-* headers, to retry its call or to cut it, and x-forwarded-*
+        # headers travel on to the provider. Never the prefix x-lectr-: it would take the client's X-Lectr-Key along.
+        early_header_mutation_extensions:
+        - name: lectr_no_client_control
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation
+            mutations:
+            - {remove_on_match: {key_matcher: {prefix: x-envoy-}}}
+            - {remove_on_match: {key_matcher: {prefix: x-forwarded-}}}
+        # Without it a client names itself in the log, by x-forwarded-for. Behind a proxy of yours, keep what you have.
+        use_remote_address: true
+        skip_xff_append: true  # without it the client's address is written into x-forwarded-for
+        preserve_external_request_id: true  # without it the client's own x-request-id is replaced
+        # Without it the provider reads `:scheme: http` over HTTP/2, since that is how the client called us.
+        scheme_header_transformation: {match_upstream: true}
+        # Without it the client reads `server: envoy` in place of the provider's.
+        server_header_transformation: PASS_THROUGH
+        # Without it `/v1/../x` reaches lectr and the provider as it is, past whatever prefix lectr chose. `%2F` stays:
+        # it stands inside model names.
+        normalize_path: true
+        # Without it a base URL that ends in a slash makes `/v1//chat/completions`, which no provider knows.
+        merge_slashes: true
+        # Without it an answer whose model thinks for 5 minutes is cut.
+        stream_idle_timeout: $idle
+        # Without it a client that sends its headers slowly holds a connection for as long as it likes.
+        request_headers_timeout: 30s
+        # Without it WebSockets (OpenAI's Realtime API) get 403.
+        upgrade_configs:
+        - upgrade_type: websocket
+          filters:  # their own list: there is no body to read, and a filter that waits for one hangs the upgrade
+          $upgrade_filters
+          $router
+        http_filters:
+        $filters
+        $router_again
+        $routes
+        $local_replies
+        # Without it there are no records: an entry carries the decision, the usage and all timings of a call.
+        access_log:
+        $access_log
+        """,
+        idle=seconds(options.stream_idle_timeout_s),
+        upgrade_filters="".join(chain[name] for name in UPGRADE_FILTERS),
+        router=router,
+        filters="".join(chain[name] for name in filters(options)),
+        router_again=router,
+        routes=routes,
+        local_replies=_local_replies(),
+        access_log=_logger(CALL_LOG, options),
+    )
+
+
+def _router(options: GatewayOptions) -> str:
+    return fill(
+        """
+        - name: envoy.filters.http.router
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+            suppress_envoy_headers: true  # without it provider and client get x-envoy-* headers
+            upstream_log:  # without it a record does not know its attempts
+            $logger
+        """,
+        logger=_logger(ATTEMPT_LOG, options),
+    )
+
+
+def _logger(name: str, options: GatewayOptions) -> str:
+    return fill(
+        """
+        - name: $name
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig
+            common_config:
+              log_name: $name
+              transport_api_version: V3
+              grpc_service:
+                $grpc_service
+              buffer_flush_interval: $flush
+              buffer_size_bytes: 65536  # larger batches: lectr writes each in one transaction
+              # Without it the entries of the moment lectr restarts are lost.
+              grpc_stream_retry_policy: {num_retries: 10, retry_back_off: {base_interval: 0.1s, max_interval: 2s}}
+            # As they are after lectr's changes: a credential's header listed here would carry the provider's key.
+            additional_request_headers_to_log: [traceparent, user-agent, content-type]
+        """,
+        name=name,
+        grpc_service=grpc_service(),
+        flush=seconds(options.access_log_flush_s),
+    )
+
+
+# --- what Envoy answers itself ----------------------------------------------------------------------------------------
+# Lectr's own refusals, and any other filter's, come through here too and must match no mapper. A provider's never do.
+
+_TOO_LARGE = f"""\
+- status_code_filter: {{comparison: {{op: EQ, value: {{default_value: 413, runtime_key: lectr.request_too_large}}}}}}
+- metadata_filter:  # no refusal of lectr's
+    matcher: {{filter: {NAMESPACE}, path: [{{key: refused}}], value: {{present_match: true}}, invert: true}}
+"""
+_UNDECIDED = "- response_flag_filter: {flags: [UH, NC, OM]}\n"
+_TIMED_OUT = "- response_flag_filter: {flags: [UT, SI, DT, UMSDR]}\n"
+_UNREACHABLE = "- response_flag_filter: {flags: [UF, UC, UR, LR, UPE, UH, NC, UO, URX, DF]}\n"
+
+
+def _metadata(key: str, value: str) -> str:
+    return (
+        f"- metadata_filter: {{matcher: {{filter: {NAMESPACE}, path: [{{key: {key}}}], value: {{{value}}}}},"
+        " match_if_key_not_found: false}\n"
+    )
+
+
+_ROUTED = _metadata("routed", "present_match: true")
+_DECIDED_SHAPE = _metadata("shape", "string_match: {exact: anthropic}")
+_PATH_SHAPE = f'- header_filter: {{header: {{name: ":path", string_match: {{prefix: {ANTHROPIC_PATHS}}}}}}}\n'
+
+
+def _local_replies() -> str:
+    return fill(
+        """
+        # Without it Envoy's own answers are plain text that names connections and certificates; no SDK understands it.
+        # The first match counts. No global format: it would wrap lectr's own answers too.
+        local_reply_config:
+          mappers:
+          $mappers
+        """,
+        mappers="".join(
+            _mapper(code, condition + anthropic, "anthropic") + _mapper(code, condition, "openai")
+            for code, condition, anthropic in (
+                ("request_too_large", _TOO_LARGE, _PATH_SHAPE),
+                ("provider_timeout", _TIMED_OUT + _ROUTED, _DECIDED_SHAPE),
+                ("provider_unreachable", _UNREACHABLE + _ROUTED, _DECIDED_SHAPE),
+                ("gateway_unavailable", _UNDECIDED, _PATH_SHAPE),
+            )
+        ),
+    )
+
+
+def _mapper(code: str, conditions: str, shape: Shape) -> str:
+    refusal = REFUSALS[code]
+    one = conditions.count("\n- ") == 0
+    return fill(
+        """
+        - filter:
+            $filter
+          status_code: $status
+          body_format_override: {content_type: application/json, text_format_source: {inline_string: $body}}
+        """,
+        filter=conditions.removeprefix("- ") if one else f"and_filter:\n  filters:\n{indent(conditions, '  ')}",
+        status=str(refusal.status),
+        body=json.dumps(refusal.body(shape).decode(), ensure_ascii=False),
+    )

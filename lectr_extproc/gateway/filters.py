@@ -1,0 +1,103 @@
+"""The HTTP filters of a call, in its order: read the model, ask lectr, and on the way back read the usage."""
+
+from collections.abc import Mapping
+
+from lectr_extproc.core.words import NAMESPACE, REQUEST_NAMESPACE
+from lectr_extproc.gateway.options import GatewayOptions
+from lectr_extproc.gateway.text import fill, seconds
+
+CLUSTER = "lectr"
+"The Envoy cluster of lectr itself."
+
+JSON_TO_METADATA = "lectr_json_to_metadata"
+EXT_PROC = "lectr"
+AI_PROTOCOL_MANAGER = "lectr_ai_protocol_manager"
+
+UPGRADE_FILTERS = (EXT_PROC,)
+"What an upgraded call passes: it has no body to read, and a filter that waited for one would hang it."
+
+TYPES: Mapping[str, str] = {
+    JSON_TO_METADATA: "type.googleapis.com/envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
+    EXT_PROC: "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
+    AI_PROTOCOL_MANAGER: "type.googleapis.com/envoy.extensions.filters.http.ai_protocol_manager.v3.AiProtocolManager",
+}
+
+
+def filters(options: GatewayOptions) -> dict[str, str]:
+    """Name → typed_config, in chain order, without the router."""
+    chain = {JSON_TO_METADATA: _json_to_metadata(), EXT_PROC: _ext_proc(options)}
+    if options.profile == "native":
+        # After ext_proc: answers run through the chain backwards, so it reads a usage chunk before lectr removes it.
+        chain[AI_PROTOCOL_MANAGER] = _ai_protocol_manager()
+    return chain
+
+
+def grpc_service() -> str:
+    """How Envoy calls lectr: the one place that names its cluster."""
+    return f"envoy_grpc: {{cluster_name: {CLUSTER}}}\n"
+
+
+def _json_to_metadata() -> str:
+    return fill(
+        """
+        "@type": $type
+        request_rules:
+          # The default is the exact string application/json: `application/json; charset=utf-8` would carry no model.
+          allow_content_types_regex: {regex: "(?i)application/json([ ;].*)?"}
+          rules:
+          - {selectors: [{key: model}], on_present: {metadata_namespace: $namespace, key: model}}
+          - {selectors: [{key: stream}], on_present: {metadata_namespace: $namespace, key: stream}}
+          - selectors: [{key: stream_options}, {key: include_usage}]
+            on_present: {metadata_namespace: $namespace, key: include_usage}
+        """,
+        type=TYPES[JSON_TO_METADATA],
+        namespace=REQUEST_NAMESPACE,
+    )
+
+
+def _ext_proc(options: GatewayOptions) -> str:
+    return fill(
+        """
+        "@type": $type
+        grpc_service:
+          $grpc_service
+          timeout: 0s  # message_timeout below bounds the wait; a long streamed answer must not be cut
+          retry_policy:  # a lectr that restarts: the default back-off of 25 ms and more would eat the message timeout
+            num_retries: 3
+            retry_on: connect-failure,refused-stream,unavailable,reset
+            retry_back_off: {base_interval: 0.005s, max_interval: 0.05s}
+        message_timeout: $message_timeout  # the default of 200 ms turns one pause into a failed call
+        # Safe only because a call without lectr's metadata meets the 503 route: a lectr that is down lets nothing
+        # through, and one that goes down does not break answers that are on their way.
+        failure_mode_allow: true
+        # One message, one reply: with everything else off, Envoy closes the gRPC stream after the header reply, and a
+        # call in flight costs lectr nothing. The reply may ask for more, for that call only.
+        processing_mode:
+          {request_header_mode: SEND, request_body_mode: NONE, response_header_mode: SKIP, response_body_mode: NONE}
+        allow_mode_override: true
+        mutation_rules:
+          allow_all_routing: true  # without it a new :authority is dropped in silence
+          disallow_expression: {regex: "^(x-envoy-.*|:method|:scheme)$$"}
+        metadata_options:
+          forwarding_namespaces: {untyped: [$request_namespace, $namespace]}
+          receiving_namespaces: {untyped: [$namespace]}  # others are dropped in silence
+        """,
+        type=TYPES[EXT_PROC],
+        grpc_service=grpc_service(),
+        message_timeout=seconds(options.message_timeout_s),
+        request_namespace=REQUEST_NAMESPACE,
+        namespace=NAMESPACE,
+    )
+
+
+def _ai_protocol_manager() -> str:
+    return fill(
+        """
+        "@type": $type
+        # The response side only, and without llm_protocol: it recognises the dialect from the answer and changes no
+        # byte. Its request side would re-serialise the answer and refuse what is not JSON (Envoy 1.40).
+        response_handling:
+          token_usage: {include_unconfigured_routes: true}
+        """,
+        type=TYPES[AI_PROTOCOL_MANAGER],
+    )

@@ -1,0 +1,51 @@
+"""What a gateway's Envoy configuration depends on, apart from the upstreams."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Profile = Literal["native", "portable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LectrTls:
+    """TLS from Envoy to lectr; with cert and key it is mutual."""
+
+    ca: str
+    "PEM file of the CA that signs lectr's certificate."
+    server_name: str
+    "The name in lectr's certificate."
+    cert: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """One rendering. The defaults are those of the checked-in files."""
+
+    profile: Profile = "native"
+    "`native` lets Envoy 1.40 read token usage itself; `portable` runs on 1.36 and later."
+    listen: str = "127.0.0.1:10000"
+    "Where clients call. They send keys: put TLS in front before you listen on more than loopback."
+    admin: str = "127.0.0.1:9901"
+    "Envoy's admin port. It can stop Envoy, so it stays on loopback."
+    lectr: str = "127.0.0.1:9191"
+    "`host:port` or `unix:/path`: where Envoy finds lectr, for decisions and for access logs."
+    lectr_tls: LectrTls | None = None
+    max_body_bytes: int = 32 * 1024 * 1024
+    "Larger requests get 413."
+    message_timeout_s: float = 2.0
+    "How long Envoy waits for a decision before the client gets a 503."
+    stream_idle_timeout_s: float = 900
+    "How long an answer may be silent."
+    connect_timeout_s: float = 5.0
+    "For connections to providers."
+    trusted_ca: str = "/etc/ssl/certs/ca-certificates.crt"
+    "PEM file of the CAs that sign providers' certificates."
+    access_log_flush_s: float = 0.5
+    "How long an access-log entry may wait in Envoy; a killed Envoy loses what waits."
+    max_connections: int = 20_000
+    "Client connections at a time; more are closed at once."
+    max_heap_bytes: int = 2 * 1024 * 1024 * 1024
+    "Near this heap size Envoy refuses calls instead of growing."
+    include_directory: str = "/etc/envoy/lectr"
+    "Where the include files lie, as Envoy sees them."

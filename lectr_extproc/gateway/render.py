@@ -1,0 +1,139 @@
+"""Whole files: one static bootstrap, or the include files and a bootstrap that reads them."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from textwrap import indent
+
+from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.gateway.clusters import clusters
+from lectr_extproc.gateway.connection_manager import connection_manager
+from lectr_extproc.gateway.filters import TYPES, filters
+from lectr_extproc.gateway.options import GatewayOptions, Profile
+from lectr_extproc.gateway.routes import NAME, route_configuration
+from lectr_extproc.gateway.text import address, fill, quote
+
+_CLUSTER_TYPE = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+_ROUTES_TYPE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+_CONNECTIONS_TYPE = (
+    "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+)
+_FILTER_TYPE = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+
+_RENDERED = "# Rendered by `lectr envoy render`; change lectr.yaml, not this file.\n"
+
+
+def render_bootstrap(options: GatewayOptions, upstreams: Iterable[Upstream]) -> str:
+    """Everything in one static file: `envoy -c` runs it, `--mode validate` checks it (it skips included files)."""
+    chain = {name: _item("typed_config", name, config) for name, config in filters(options).items()}
+    routes = "route_config:\n" + indent(route_configuration(options), "  ")
+    return _RENDERED + _bootstrap(
+        options,
+        manager=connection_manager(options, chain=chain, routes=routes),
+        clusters="".join(_listed(cluster) for cluster in clusters(options, upstreams)),
+    )
+
+
+def render_includes(options: GatewayOptions, upstreams: Iterable[Upstream]) -> dict[str, str]:
+    """File name → text. Envoy reads the first three from files and again when they change; hcm.yaml is for people."""
+    return {
+        "cds.yaml": _resources(_CLUSTER_TYPE, clusters(options, upstreams)),
+        "rds.yaml": _resources(_ROUTES_TYPE, [route_configuration(options)]),
+        "ecds.yaml": _resources(
+            _FILTER_TYPE,
+            [f"name: {name}\ntyped_config:\n" + indent(config, "  ") for name, config in filters(options).items()],
+        ),
+        "hcm.yaml": _RENDERED + _including_manager(options),
+    }
+
+
+def render_include_bootstrap(options: GatewayOptions, directory: str) -> str:
+    """A bootstrap that reads the include files from a directory, and again whenever one is replaced."""
+    options = replace(options, include_directory=directory)
+    return _RENDERED + _bootstrap(options, manager=_including_manager(options), clusters="")
+
+
+def render_all(profile: Profile, upstreams: Iterable[Upstream]) -> dict[str, str]:
+    """Path below `envoy/` → text: the checked-in files of one profile."""
+    options, upstreams = GatewayOptions(profile=profile), list(upstreams)
+    return {
+        f"{profile}/bootstrap.yaml": render_bootstrap(options, upstreams),
+        f"{profile}/include.yaml": render_include_bootstrap(options, options.include_directory),
+        **{f"{profile}/include/{name}": text for name, text in render_includes(options, upstreams).items()},
+    }
+
+
+def _including_manager(options: GatewayOptions) -> str:
+    ecds = _from_file(options, "ecds.yaml")
+    chain = {
+        name: _item("config_discovery", name, f"config_source: {ecds}\ntype_urls: [{TYPES[name]}]\n")
+        for name in filters(options)
+    }
+    routes = f"rds:\n  route_config_name: {NAME}\n  config_source: {_from_file(options, 'rds.yaml')}\n"
+    return connection_manager(options, chain=chain, routes=routes)
+
+
+def _bootstrap(options: GatewayOptions, *, manager: str, clusters: str) -> str:
+    return fill(
+        """
+        node: {id: lectr, cluster: lectr}  # Envoy asks for both as soon as it reads a file that can change
+        admin:
+          address: $admin
+        static_resources:
+          listeners:
+          - name: lectr
+            address: $listen
+            filter_chains:
+            - filters:
+              - name: envoy.filters.network.http_connection_manager
+                typed_config:
+                  $manager
+          $clusters
+        $dynamic
+        overload_manager:
+          resource_monitors:
+          # Each call may hold a body of $max_body_bytes bytes before its key is checked: refuse before memory ends.
+          - name: envoy.resource_monitors.fixed_heap
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig
+              max_heap_size_bytes: $max_heap_bytes
+          - name: envoy.resource_monitors.global_downstream_max_connections
+            typed_config:
+              "@type": $connections_type
+              max_active_downstream_connections: $max_connections
+          actions:
+          - name: envoy.overload_actions.shrink_heap
+            triggers: [{name: envoy.resource_monitors.fixed_heap, threshold: {value: 0.9}}]
+          - name: envoy.overload_actions.stop_accepting_requests
+            triggers: [{name: envoy.resource_monitors.fixed_heap, threshold: {value: 0.95}}]
+        """,
+        admin=address(options.admin),
+        connections_type=_CONNECTIONS_TYPE,
+        listen=address(options.listen),
+        manager=manager,
+        clusters="clusters:\n" + clusters if clusters else "",
+        dynamic="" if clusters else f"dynamic_resources:\n  cds_config: {_from_file(options, 'cds.yaml')}\n",
+        max_body_bytes=str(options.max_body_bytes),
+        max_heap_bytes=str(options.max_heap_bytes),
+        max_connections=str(options.max_connections),
+    )
+
+
+def _resources(type_url: str, resources: Iterable[str]) -> str:
+    return _RENDERED + "resources:\n" + "".join(_listed(f'"@type": {type_url}\n{resource}') for resource in resources)
+
+
+def _listed(block: str) -> str:
+    """A mapping as the item of a list."""
+    return "- " + indent(block, "  ").removeprefix("  ")
+
+
+def _item(kind: str, name: str, config: str) -> str:
+    return f"- name: {name}\n  {kind}:\n" + indent(config, "    ")
+
+
+def _from_file(options: GatewayOptions, name: str) -> str:
+    directory = options.include_directory
+    return (
+        f"{{resource_api_version: V3, path_config_source: {{path: {quote(f'{directory}/{name}')},"
+        f" watched_directory: {{path: {quote(directory)}}}}}}}"
+    )

@@ -1,0 +1,116 @@
+"""The virtual host: who is turned away at the door, the one route to a provider, and the one for everything else."""
+
+import json
+
+from lectr_extproc.core.refusal import REFUSALS
+from lectr_extproc.core.words import CLUSTER_HEADER, KEY_HEADER, NAMESPACE, Shape
+from lectr_extproc.gateway.filters import filters
+from lectr_extproc.gateway.options import GatewayOptions
+from lectr_extproc.gateway.text import fill, quote, seconds
+
+NAME = "lectr"
+"Of the route configuration and of its virtual host."
+
+UNROUTED = "lectr_unrouted"
+"A cluster without endpoints: where a call goes that lectr has not decided on."
+
+ANTHROPIC_PATHS = "/v1/messages"
+
+_WELL_FORMED = r"(lc_key_[\w-]{16,},? ?)+"
+"""Looser than core.decision.WELL_FORMED_KEY: Envoy joins several headers with a comma, and whether two keys are one too
+many is for lectr to say; and Envoy 1.36 refuses the larger program of {16,128}."""
+
+_MISSING = "present_match: true, invert_match: true"
+_ILL_FORMED = f"string_match: {{safe_regex: {{regex: {quote(_WELL_FORMED)}}}}}, invert_match: true"
+
+
+def route_configuration(options: GatewayOptions) -> str:
+    """The fields of a RouteConfiguration."""
+    doors = (
+        _turn_away("missing_lectr_key", _MISSING, "anthropic", options),
+        _turn_away("missing_lectr_key", _MISSING, "openai", options),
+        _turn_away("invalid_lectr_key", _ILL_FORMED, "anthropic", options),
+        _turn_away("invalid_lectr_key", _ILL_FORMED, "openai", options),
+    )
+    return fill(
+        """
+        name: $name
+        virtual_hosts:
+        - name: $name
+          domains: ["*"]
+          # Prompts with images pass the default of 1 MiB, and json_to_metadata holds the whole body: 413 above this.
+          # It counts only where the route a call meets first has a route action: hence the cluster without endpoints.
+          request_body_buffer_limit: $max_body_bytes
+          routes:
+          $routed
+          $doors
+          # Nobody has decided on this call: it waits for lectr's reply, or there was none (503 gateway_unavailable).
+          - name: $unrouted
+            match: {prefix: /}
+            route: {cluster: $unrouted, timeout: 0s}
+        """,
+        name=NAME,
+        max_body_bytes=str(options.max_body_bytes),
+        routed=_routed(options),
+        doors="".join(doors),
+        unrouted=UNROUTED,
+    )
+
+
+def _routed(options: GatewayOptions) -> str:
+    return fill(
+        """
+        # The only way to a provider. It comes first, because lectr removes the key and then the routes are read again.
+        # It asks for metadata, which a client cannot write: a client's own x-lectr-cluster leads nowhere.
+        - name: lectr_routed
+          match:
+            prefix: /
+            dynamic_metadata: [{filter: $namespace, path: [{key: routed}], value: {present_match: true}}]
+          route:
+            cluster_header: $cluster_header
+            timeout: 0s  # the default cuts every answer after 15 s
+            idle_timeout: $idle  # between two bytes; the default of 300 s cuts models that think in silence
+          # No retry_policy: a call whose model the client chose is sent once.
+          # Ours, and what proxies add: not the provider's business.
+          request_headers_to_remove:
+          - $cluster_header
+          - x-forwarded-for
+          - x-forwarded-proto
+          - x-forwarded-host
+          - x-forwarded-port
+          - x-forwarded-client-cert
+          - x-envoy-external-address
+          - x-envoy-internal
+          - x-envoy-expected-rq-timeout-ms
+        """,
+        namespace=NAMESPACE,
+        cluster_header=CLUSTER_HEADER,
+        idle=seconds(options.stream_idle_timeout_s),
+    )
+
+
+def _turn_away(code: str, key: str, shape: Shape, options: GatewayOptions) -> str:
+    """One way to answer 401 before any filter runs, so that a stranger's body is never held."""
+    refusal = REFUSALS[code]
+    is_anthropic = shape == "anthropic"
+    return fill(
+        """
+        - name: $name
+          match: {prefix: $prefix, headers: [{name: $key_header, $key}]}
+          direct_response: {status: $status, body: {inline_string: $body}}
+          response_headers_to_add:
+          - {header: {key: content-type, value: application/json}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}
+          typed_per_filter_config:
+            $disabled
+        """,
+        name=f"lectr_{code.replace('_lectr', '')}{'_anthropic' if is_anthropic else ''}",
+        prefix=ANTHROPIC_PATHS if is_anthropic else "/",
+        key_header=KEY_HEADER,
+        key=key,
+        status=str(refusal.status),
+        body=json.dumps(refusal.body(shape).decode(), ensure_ascii=False),
+        disabled="".join(
+            f'{name}: {{"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n'
+            for name in filters(options)
+        ),
+    )
