@@ -75,10 +75,10 @@ clean: ## remove what the other targets made
 	@touch $@
 
 .venv/.package: pyproject.toml .venv/.locked
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.tools/%/.done: tools/%.lock .venv/.locked
+.tools/%/.done: tools/%.lock | .venv/.locked
 	@rm -rf .tools/$*
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --target .tools/$* -r tools/$*.lock
 	@touch $@
