@@ -44,9 +44,13 @@ def take(headers: Iterable[tuple[str, str]], query_key: str | None) -> Credentia
         if form is Form.BEARER:
             scheme, _, secret = secret.partition(" ")
             secret = secret.strip() if scheme.lower() == "bearer" else ""
-        if secret and not secret.startswith(KEY_PREFIX):
+        if secret and KEY_PREFIX not in secret:
             return Credential(form, secret)
-    return Credential(Form.QUERY, query_key) if query_key else None
+    secret = (query_key or "").strip()
+    # Percent-decoding can make bytes that no header may hold; Envoy would drop our whole reply.
+    if secret and KEY_PREFIX not in secret and secret.isascii() and secret.isprintable():
+        return Credential(Form.QUERY, secret)
+    return None
 
 
 def present(credential: Credential | None, form: Form, stays_bearer: Sequence[str]) -> tuple[str, str] | None:

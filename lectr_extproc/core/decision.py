@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from lectr_extproc.core import credential as credentials
 from lectr_extproc.core import words
@@ -18,6 +19,7 @@ from lectr_extproc.core.facts import Facts, label
 from lectr_extproc.core.refusal import REFUSALS, Refusal
 from lectr_extproc.core.rewrite import rename_model, verbatim
 from lectr_extproc.core.tables import Endpoint, Org, Provider, Site, Snapshot
+from lectr_extproc.core.upstream import UPGRADE_SUFFIX
 from lectr_extproc.core.words import ProviderSource, Shape
 
 WELL_FORMED_KEY = re.compile(r"lc_key_[A-Za-z0-9_-]{16,128}", re.ASCII)
@@ -139,7 +141,7 @@ def choose_route(facts: Facts, org: Org, snapshot: Snapshot) -> Route | Refuse:
     return Route(
         choice=choice,
         org=org,
-        cluster=site.upstream.cluster,
+        cluster=site.upstream.cluster + (UPGRADE_SUFFIX if facts.is_upgrade else ""),
         authority=site.upstream.authority,
         path=path,
         sets=sets,
@@ -153,7 +155,8 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
     providers = snapshot.providers
     reachable = {name for name, row in providers.items() if row.sited_per_org or site_of(row, org, snapshot)}
     in_path = endpoint.pattern.fullmatch(facts.path)
-    model = (in_path.groupdict().get("model") if in_path else None) or facts.model
+    segment = in_path.groupdict().get("model") if in_path else None
+    model = unquote(segment) if segment else facts.model
     notes: list[str] = []
 
     def choice(
@@ -246,7 +249,8 @@ def _removed(facts: Facts, provider: Provider, *, kept: str | None) -> tuple[str
     ours = (words.OWN_PREFIX, "x-forwarded-")
     keys = {form.value for form in credentials.HEADERS} | {"proxy-authorization"}
     gone = {name for name in facts.header_names if name.startswith(ours) or name in keys or name in provider.refuses}
-    return tuple(sorted(gone - {kept}))
+    # Envoy finds no route for a request without x-forwarded-proto, so that one is left to the route to remove.
+    return tuple(sorted(gone - {kept, "x-forwarded-proto"}))
 
 
 # --- the decision as metadata -----------------------------------------------------------------------------------------
@@ -266,7 +270,7 @@ def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str) -> dict[st
     fields = {
         "call_id": call_id,
         "shape": decision.shape if isinstance(decision, Refuse) else decision.choice.shape,
-        "path": facts.path,
+        "path": label(facts.path, words.PATH_LIMIT),  # raw bytes would make the reply unwritable
         "feature": facts.feature,
         "task": facts.task,
         "stream": "1" if facts.streaming else None,

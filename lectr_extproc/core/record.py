@@ -187,7 +187,7 @@ def _failure(entry: LogEntry) -> tuple[str | None, ErrorSource | None, str | Non
     if entry.details == "request_payload_too_large":
         return "request_too_large", "gateway", "request_too_large"
     if entry.flags & _TIMED_OUT:
-        return "timeout", "provider", "provider_timeout"
+        return "timeout", "provider", None if 200 <= status < 300 else "provider_timeout"
     if entry.flags & _UNREACHABLE:
         if is_routed:
             return "unreachable", "provider", "provider_unreachable"

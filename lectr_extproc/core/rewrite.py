@@ -32,7 +32,7 @@ def replace_prefix(facts: Facts, provider: Provider, site: Site, _model_sent: st
     """The client's `/v1`, or the prefix the provider's own SDK writes, becomes the prefix of the address."""
     for known in (provider.prefix, V1):
         if known and (facts.path == known or facts.path.startswith(known + "/")):
-            return _with_query(site.upstream.prefix + facts.path[len(known) :], facts.query)
+            return _with_query(site.upstream.prefix + facts.path[len(known) :] or "/", facts.query)
     return verbatim(facts)
 
 
@@ -66,19 +66,20 @@ def azure_path(facts: Facts, _provider: Provider, site: Site, model_sent: str | 
 
 def segment(name: str) -> str:
     """A model name as one path segment: nothing in it can climb, end the path or start a query."""
-    quoted = quote(name, safe="")
-    return quoted.replace(".", "%2E") if not quoted.strip(".") else quoted
+    quoted = quote(name, safe="", errors="replace")
+    # URL parsers read `%2E%2E` as `..` too, so dots alone are escaped twice: no deployment has such a name anyway.
+    return quoted.replace(".", "%252E") if not quoted.strip(".") else quoted
 
 
 def rename_model(body: bytes, model_sent: str) -> bytes:
-    """The same JSON with another `model`. A body that is not a JSON object comes back as it is."""
+    """The same JSON with another `model`. What is no JSON object, or too deep to write, comes back as it is."""
     try:
         fields = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body
-    if not isinstance(fields, dict) or "model" not in fields:
-        return body
-    return orjson.dumps({**fields, "model": model_sent})
+        if isinstance(fields, dict) and "model" in fields:
+            return orjson.dumps({**fields, "model": model_sent})
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # orjson reads 1024 levels and writes 254
+        pass
+    return body
 
 
 def _with_query(path: str, query: str) -> str:

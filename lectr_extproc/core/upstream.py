@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+UPGRADE_SUFFIX = ".h1"
+"Behind a cluster's name: the same address over HTTP/1.1 only, which connections that are upgraded need."
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -32,7 +35,8 @@ class Upstream:
         if not url.hostname:
             raise ValueError(f"{base_url!r} names no host")
         if url.username or url.password or url.query or url.fragment:
-            raise ValueError(f"{base_url!r} may hold a scheme, host, port and path, nothing else")
+            # Not repeated: what is too much here may be a password.
+            raise ValueError(f"the URL of {url.hostname} may hold a scheme, host, port and path, nothing else")
         return cls(
             provider=provider,
             scheme="http" if url.scheme == "http" else "https",

@@ -21,6 +21,9 @@ LABEL_LIMIT = 100
 MODEL_LIMIT = 256
 "Longest model name kept on the record; the request itself is never cut."
 
+PATH_LIMIT = 512
+"Longest client path kept on the record."
+
 TASKS = ("classification", "summarisation", "extraction", "generation", "reasoning")
 
 Shape = Literal["openai", "anthropic"]

@@ -45,7 +45,8 @@ class ExtProc:
                         facts = with_body(facts, message.request_body.body)
                         to_body = True
                     case _:
-                        yield wire.empty_reply(message)
+                        if (reply := wire.empty_reply(message)) is not None:
+                            yield reply
                         continue
                 decision = decide(facts, snapshot)
                 if isinstance(decision, AskForBody):

@@ -37,7 +37,8 @@ def set_up(level: str) -> None:
     """Send every logger's lines to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("lectr").setLevel(level.upper())  # ours alone: libraries log addresses and headers
 
 
 def log_calls(records: Sequence[CallRecord]) -> None:

@@ -68,12 +68,13 @@ def reply_from(decision: Route | Refuse, metadata: Mapping[str, str], *, to_body
     return reply
 
 
-def empty_reply(message: ext.ProcessingRequest) -> ext.ProcessingResponse:
-    """Let pass what we did not ask for: an empty reply of the message's own kind."""
-    reply = ext.ProcessingResponse()
+def empty_reply(message: ext.ProcessingRequest) -> ext.ProcessingResponse | None:
+    """Let pass what we did not ask for: an empty reply of the message's own kind. A kind of a newer Envoy has none."""
     kind = message.WhichOneof("request")
-    if kind is not None:
-        getattr(reply, kind).SetInParent()
+    if kind is None:
+        return None
+    reply = ext.ProcessingResponse()
+    getattr(reply, kind).SetInParent()
     return reply
 
 
@@ -122,9 +123,10 @@ def _set(headers: Iterable[tuple[str, str]]) -> list[ext.HeaderValueOption]:
 
 
 def entries_from(message: als.StreamAccessLogsMessage) -> Iterator[LogEntry]:
-    """The finished calls of one batch."""
+    """The finished calls of one batch; an entry about one attempt at a call is not one."""
     for entry in message.http_logs.log_entry:
-        yield _entry(entry)
+        if entry.common_properties.access_log_type != als.UpstreamEnd:
+            yield _entry(entry)
 
 
 def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
