@@ -8,7 +8,7 @@ from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.gateway.clusters import clusters
 from lectr_extproc.gateway.connection_manager import connection_manager
 from lectr_extproc.gateway.filters import TYPES, filters
-from lectr_extproc.gateway.options import GatewayOptions, Profile
+from lectr_extproc.gateway.options import GatewayOptions
 from lectr_extproc.gateway.routes import NAME, route_configuration
 from lectr_extproc.gateway.text import address, fill, quote
 
@@ -52,13 +52,13 @@ def render_include_bootstrap(options: GatewayOptions, directory: str) -> str:
     return _RENDERED + _bootstrap(options, manager=_including_manager(options), clusters="")
 
 
-def render_all(profile: Profile, upstreams: Iterable[Upstream]) -> dict[str, str]:
-    """Path below `envoy/` → text: the checked-in files of one profile."""
-    options, upstreams = GatewayOptions(profile=profile), list(upstreams)
+def render_all(options: GatewayOptions, upstreams: Iterable[Upstream]) -> dict[str, str]:
+    """Path below `envoy/` → text: everything there is for one profile."""
+    upstreams = list(upstreams)
     return {
-        f"{profile}/bootstrap.yaml": render_bootstrap(options, upstreams),
-        f"{profile}/include.yaml": render_include_bootstrap(options, options.include_directory),
-        **{f"{profile}/include/{name}": text for name, text in render_includes(options, upstreams).items()},
+        f"{options.profile}/bootstrap.yaml": render_bootstrap(options, upstreams),
+        f"{options.profile}/include.yaml": render_include_bootstrap(options, options.include_directory),
+        **{f"{options.profile}/include/{name}": text for name, text in render_includes(options, upstreams).items()},
     }
 
 
