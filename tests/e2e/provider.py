@@ -110,7 +110,7 @@ class Answer:
         return b"".join(piece for piece in self.pieces if isinstance(piece, bytes))
 
     def rendered_headers(self) -> Headers:
-        if self.status < 200 or FRAMING & {name.lower() for name, _ in self.headers}:
+        if self.status < 200 or self.status == 204 or FRAMING & {name.lower() for name, _ in self.headers}:
             return self.headers
         length = ("content-length", str(len(self.body)))
         return [*self.headers, ("transfer-encoding", "chunked") if self.chunked else length]
