@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from textwrap import indent
+from textwrap import dedent, indent
 
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.words import NAMESPACE, Shape
@@ -115,10 +115,12 @@ def _logger(name: str, options: GatewayOptions) -> str:
 # --- what Envoy answers itself ----------------------------------------------------------------------------------------
 # Lectr's own refusals, and any other filter's, come through here too and must match no mapper. A provider's never do.
 
-_TOO_LARGE = f"""\
-- status_code_filter: {{comparison: {{op: EQ, value: {{default_value: 413, runtime_key: lectr.request_too_large}}}}}}
-- metadata_filter:  # no refusal of lectr's
-    matcher: {{filter: {NAMESPACE}, path: [{{key: refused}}], value: {{present_match: true}}, invert: true}}
+_TOO_LARGE = """\
+- extension_filter:  # by Envoy's own words for it: lectr answers 413 too, and its metadata is not there yet
+    name: envoy.access_loggers.extension_filters.cel
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter
+      expression: response.code_details == 'request_payload_too_large'
 """
 _UNDECIDED = "- response_flag_filter: {flags: [UH, NC, OM]}\n"
 _TIMED_OUT = "- response_flag_filter: {flags: [UT, SI, DT, UMSDR]}\n"
@@ -160,7 +162,7 @@ def _local_replies() -> str:
 
 def _mapper(code: str, conditions: str, shape: Shape) -> str:
     refusal = REFUSALS[code]
-    one = conditions.count("\n- ") == 0
+    is_one = "\n- " not in conditions
     return fill(
         """
         - filter:
@@ -168,7 +170,7 @@ def _mapper(code: str, conditions: str, shape: Shape) -> str:
           status_code: $status
           body_format_override: {content_type: application/json, text_format_source: {inline_string: $body}}
         """,
-        filter=conditions.removeprefix("- ") if one else f"and_filter:\n  filters:\n{indent(conditions, '  ')}",
+        filter=dedent(conditions.replace("- ", "  ", 1)) if is_one else f"and_filter:\n  filters:\n{indent(conditions, '  ')}",
         status=str(refusal.status),
         body=json.dumps(refusal.body(shape).decode(), ensure_ascii=False),
     )
