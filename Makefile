@@ -38,6 +38,8 @@ check: setup ## format, lint, types, protos, mirror, coverage, settings
 	$(PROTOC) --python_out=build/proto --pyi_out=build/proto proto/lectr_extproc/pb/*.proto
 	diff -r -x __init__.py -x __pycache__ build/proto/lectr_extproc/pb lectr_extproc/pb
 	$(BIN)/lectr check
+	@# Fails when pyproject.toml asks for what the lock files lack.
+	$(BIN)/python -m pip install --quiet --dry-run --no-index --no-build-isolation --editable '.[envoy,dev]'
 	@$(MAKE) --no-print-directory cover
 
 # By their own tests alone: what only an edge test reaches is not covered.
