@@ -170,7 +170,9 @@ def _mapper(code: str, conditions: str, shape: Shape) -> str:
           status_code: $status
           body_format_override: {content_type: application/json, text_format_source: {inline_string: $body}}
         """,
-        filter=dedent(conditions.replace("- ", "  ", 1)) if is_one else f"and_filter:\n  filters:\n{indent(conditions, '  ')}",
+        filter=dedent(conditions.replace("- ", "  ", 1))
+        if is_one
+        else f"and_filter:\n  filters:\n{indent(conditions, '  ')}",
         status=str(refusal.status),
         body=json.dumps(refusal.body(shape).decode(), ensure_ascii=False),
     )

@@ -34,14 +34,15 @@ def render_bootstrap(options: GatewayOptions, upstreams: Iterable[Upstream]) -> 
 
 
 def render_includes(options: GatewayOptions, upstreams: Iterable[Upstream]) -> dict[str, str]:
-    """File name → text. Envoy reads the first three from files and again when they change; hcm.yaml is for people."""
+    """File name → text. Envoy reads all but hcm.yaml, and again when they change; hcm.yaml is for people."""
     return {
         "cds.yaml": _resources(_CLUSTER_TYPE, clusters(options, upstreams)),
         "rds.yaml": _resources(_ROUTES_TYPE, [route_configuration(options)]),
-        "ecds.yaml": _resources(
-            _FILTER_TYPE,
-            [f"name: {name}\ntyped_config:\n" + indent(config, "  ") for name, config in filters(options).items()],
-        ),
+        # One file per filter: Envoy refuses a file that holds more than the filter it reads it for.
+        **{
+            _ecds(name): _resources(_FILTER_TYPE, [f"name: {name}\ntyped_config:\n" + indent(config, "  ")])
+            for name, config in filters(options).items()
+        },
         "hcm.yaml": _RENDERED + _including_manager(options),
     }
 
@@ -63,9 +64,10 @@ def render_all(options: GatewayOptions, upstreams: Iterable[Upstream]) -> dict[s
 
 
 def _including_manager(options: GatewayOptions) -> str:
-    ecds = _from_file(options, "ecds.yaml")
     chain = {
-        name: _item("config_discovery", name, f"config_source: {ecds}\ntype_urls: [{TYPES[name]}]\n")
+        name: _item(
+            "config_discovery", name, f"config_source: {_from_file(options, _ecds(name))}\ntype_urls: [{TYPES[name]}]\n"
+        )
         for name in filters(options)
     }
     routes = f"rds:\n  route_config_name: {NAME}\n  config_source: {_from_file(options, 'rds.yaml')}\n"
@@ -129,6 +131,10 @@ def _listed(block: str) -> str:
 
 def _item(kind: str, name: str, config: str) -> str:
     return f"- name: {name}\n  {kind}:\n" + indent(config, "    ")
+
+
+def _ecds(name: str) -> str:
+    return f"ecds-{name}.yaml"
 
 
 def _from_file(options: GatewayOptions, name: str) -> str:
