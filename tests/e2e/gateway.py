@@ -106,12 +106,13 @@ class Gateway:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.poll() is None:
-            self.stop()
+        code = self.stop()
         self._kill()
+        if error is None:
+            assert code == 0, f"the gateway ({self.build}) ended with {code}:\n{self.output}"
 
     def stop(self) -> int:
-        """End it as a service manager would; the exit code."""
+        """End it as a service manager would, if it still runs; the exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(STOP_WITHIN_S)
 

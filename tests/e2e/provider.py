@@ -359,4 +359,5 @@ async def _echo_frames(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         writer.write(bytes([first]) + length + payload)
         await writer.drain()
         if first & 0x0F == 8:
+            writer.close()  # The server closes first (section 7.1.1).
             return

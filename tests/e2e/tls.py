@@ -16,6 +16,7 @@ class Authority:
     """Signs server certificates; `bundle` is the PEM file that clients trust."""
 
     def __init__(self, directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._certificate = self._sign("scripted providers", self._key, x509.BasicConstraints(ca=True, path_length=0))
