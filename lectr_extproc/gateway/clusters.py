@@ -12,6 +12,17 @@ H1_SUFFIX = ".h1"
 "Behind a cluster's name: the same upstream over HTTP/1.1 only, for upgrades."
 
 
+_STRICT_DNS = fill(
+    """
+    cluster_type:
+      name: envoy.clusters.dns
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster
+        dns_lookup_family: V4_PREFERRED  # the default takes IPv6 alone where a name has both, as localhost does
+    """
+)
+
+
 def clusters(options: GatewayOptions, upstreams: Iterable[Upstream]) -> list[str]:
     """Each cluster's fields, unique by name: upstreams that differ only in their path share one."""
     rendered = [_lectr(options), _unrouted()]
@@ -23,11 +34,10 @@ def clusters(options: GatewayOptions, upstreams: Iterable[Upstream]) -> list[str
 
 
 def _lectr(options: GatewayOptions) -> str:
-    host = options.lectr.rpartition(":")[0]
     return fill(
         """
         name: $name
-        type: $type
+        $discovery
         connect_timeout: 0.25s  # retried within the message timeout
         typed_extension_protocol_options:
           envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
@@ -51,7 +61,9 @@ def _lectr(options: GatewayOptions) -> str:
           endpoints: [{lb_endpoints: [{endpoint: {address: $address}}]}]
         """,
         name=CLUSTER,
-        type="STRICT_DNS" if not options.lectr.startswith("unix:") and needs_dns(host) else "STATIC",
+        discovery=_STRICT_DNS
+        if needs_dns(options.lectr if options.lectr.startswith("unix:") else options.lectr.rpartition(":")[0])
+        else "type: STATIC\n",
         tls=_lectr_tls(options.lectr_tls) if options.lectr_tls else "",
         address=address(options.lectr),
     )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from textwrap import dedent, indent
+from textwrap import indent
 
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.words import NAMESPACE, Shape
@@ -115,14 +115,25 @@ def _logger(name: str, options: GatewayOptions) -> str:
 # --- what Envoy answers itself ----------------------------------------------------------------------------------------
 # Lectr's own refusals, and any other filter's, come through here too and must match no mapper. A provider's never do.
 
-_TOO_LARGE = """\
-- extension_filter:  # by Envoy's own words for it: lectr answers 413 too, and its metadata is not there yet
-    name: envoy.access_loggers.extension_filters.cel
-    typed_config:
-      "@type": type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter
-      expression: response.code_details == 'request_payload_too_large'
-"""
-_UNDECIDED = "- response_flag_filter: {flags: [UH, NC, OM]}\n"
+
+def _details(words: str) -> str:
+    """By Envoy's own words for what happened. A status would not do: lectr's refusals have the same ones."""
+    return fill(
+        """
+        - extension_filter:
+            name: envoy.access_loggers.extension_filters.cel
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter
+              expression: response.code_details == '$words'
+        """,
+        words=words,
+    )
+
+
+_TOO_LARGE = _details("request_payload_too_large")
+_UNDECIDED = "- or_filter:\n    filters:\n" + indent(
+    "- response_flag_filter: {flags: [UH, NC]}\n" + _details("overload"), "    "
+)
 _TIMED_OUT = "- response_flag_filter: {flags: [UT, SI, DT, UMSDR]}\n"
 _UNREACHABLE = "- response_flag_filter: {flags: [UF, UC, UR, LR, UPE, UH, NC, UO, URX, DF]}\n"
 
@@ -134,9 +145,17 @@ def _metadata(key: str, value: str) -> str:
     )
 
 
+def _path(match: str) -> str:
+    return f'- header_filter: {{header: {{name: ":path", string_match: {{prefix: {ANTHROPIC_PATHS}}}{match}}}}}\n'
+
+
+# Before the decision the path says whose SDK is asking; afterwards lectr has said so, and the path may be a provider's.
+_BY_PATH: Mapping[Shape, str] = {"anthropic": _path(""), "openai": _path(", invert_match: true")}
 _ROUTED = _metadata("routed", "present_match: true")
-_DECIDED_SHAPE = _metadata("shape", "string_match: {exact: anthropic}")
-_PATH_SHAPE = f'- header_filter: {{header: {{name: ":path", string_match: {{prefix: {ANTHROPIC_PATHS}}}}}}}\n'
+_BY_DECISION: Mapping[Shape, str] = {
+    "anthropic": _ROUTED + _metadata("shape", "string_match: {exact: anthropic}"),
+    "openai": _ROUTED,
+}
 
 
 def _local_replies() -> str:
@@ -149,30 +168,30 @@ def _local_replies() -> str:
           $mappers
         """,
         mappers="".join(
-            _mapper(code, condition + anthropic, "anthropic") + _mapper(code, condition, "openai")
-            for code, condition, anthropic in (
-                ("request_too_large", _TOO_LARGE, _PATH_SHAPE),
-                ("provider_timeout", _TIMED_OUT + _ROUTED, _DECIDED_SHAPE),
-                ("provider_unreachable", _UNREACHABLE + _ROUTED, _DECIDED_SHAPE),
-                ("gateway_unavailable", _UNDECIDED, _PATH_SHAPE),
+            _mapper(code, condition + conditions, shape)
+            for code, condition, by in (
+                ("request_too_large", _TOO_LARGE, _BY_PATH),
+                ("provider_timeout", _TIMED_OUT, _BY_DECISION),
+                ("provider_unreachable", _UNREACHABLE, _BY_DECISION),
+                ("gateway_unavailable", _UNDECIDED, _BY_PATH),
             )
+            for shape, conditions in by.items()
         ),
     )
 
 
 def _mapper(code: str, conditions: str, shape: Shape) -> str:
     refusal = REFUSALS[code]
-    is_one = "\n- " not in conditions
     return fill(
         """
         - filter:
-            $filter
+            and_filter:
+              filters:
+              $conditions
           status_code: $status
           body_format_override: {content_type: application/json, text_format_source: {inline_string: $body}}
         """,
-        filter=dedent(conditions.replace("- ", "  ", 1))
-        if is_one
-        else f"and_filter:\n  filters:\n{indent(conditions, '  ')}",
+        conditions=conditions,
         status=str(refusal.status),
         body=json.dumps(refusal.body(shape).decode(), ensure_ascii=False),
     )

@@ -43,7 +43,7 @@ def render_includes(options: GatewayOptions, upstreams: Iterable[Upstream]) -> d
             _ecds(name): _resources(_FILTER_TYPE, [f"name: {name}\ntyped_config:\n" + indent(config, "  ")])
             for name, config in filters(options).items()
         },
-        "hcm.yaml": _RENDERED + _including_manager(options),
+        "hcm.yaml": _RENDERED + _hcm(options),
     }
 
 
@@ -63,6 +63,19 @@ def render_all(options: GatewayOptions, upstreams: Iterable[Upstream]) -> dict[s
     }
 
 
+def _body_limit(options: GatewayOptions) -> str:
+    """The listener's part in letting large bodies through."""
+    if options.profile == "native":
+        return ""
+    return fill(
+        """
+        # Envoy 1.36 does not look at the virtual host's request_body_buffer_limit: without this, 413 above 1 MiB.
+        per_connection_buffer_limit_bytes: $max_body_bytes
+        """,
+        max_body_bytes=str(options.max_body_bytes),
+    )
+
+
 def _including_manager(options: GatewayOptions) -> str:
     chain = {
         name: _item(
@@ -72,6 +85,13 @@ def _including_manager(options: GatewayOptions) -> str:
     }
     routes = f"rds:\n  route_config_name: {NAME}\n  config_source: {_from_file(options, 'rds.yaml')}\n"
     return connection_manager(options, chain=chain, routes=routes)
+
+
+def _hcm(options: GatewayOptions) -> str:
+    """For people: what the connection manager of an Envoy of their own needs, and breaks without."""
+    limit = _body_limit(options)
+    listener = f"# For the listener:\n{indent(limit, '# ')}\n" if limit else ""
+    return listener + "# For the HTTP connection manager:\n" + _including_manager(options)
 
 
 def _bootstrap(options: GatewayOptions, *, manager: str, clusters: str) -> str:
@@ -84,6 +104,7 @@ def _bootstrap(options: GatewayOptions, *, manager: str, clusters: str) -> str:
           listeners:
           - name: lectr
             address: $listen
+            $body_limit
             filter_chains:
             - filters:
               - name: envoy.filters.network.http_connection_manager
@@ -111,6 +132,7 @@ def _bootstrap(options: GatewayOptions, *, manager: str, clusters: str) -> str:
         admin=address(options.admin),
         connections_type=_CONNECTIONS_TYPE,
         listen=address(options.listen),
+        body_limit=_body_limit(options),
         manager=manager,
         clusters="clusters:\n" + clusters if clusters else "",
         dynamic="" if clusters else f"dynamic_resources:\n  cds_config: {_from_file(options, 'cds.yaml')}\n",
