@@ -9,7 +9,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 from urllib.parse import unquote
 
 from lectr_extproc.core import credential as credentials
@@ -90,11 +90,10 @@ def decide(facts: Facts, snapshot: Snapshot) -> Decision:
     if facts.model is None and facts.body_may_be_read and _body_may_name_a_model(facts, endpoint, snapshot):
         return ASK_FOR_BODY
     route = choose_route(facts, org, snapshot)
-    if isinstance(route, Route) and route.model_is_renamed:
-        if facts.body_may_be_read:
+    if isinstance(route, Route) and route.model_is_renamed and route.choice.model_sent is not None:
+        if facts.body is None:
             return ASK_FOR_BODY
-        if facts.body is not None and route.choice.model_sent is not None:
-            return dataclasses.replace(route, body=rename_model(facts.body, route.choice.model_sent))
+        return dataclasses.replace(route, body=rename_model(facts.body, route.choice.model_sent))
     return route
 
 
@@ -106,11 +105,11 @@ def authenticate(facts: Facts, snapshot: Snapshot) -> Org | Refusal:
     if len(facts.lectr_keys) > 1 or not WELL_FORMED_KEY.fullmatch(key):
         return REFUSALS["invalid_lectr_key"]
     digest = hashlib.sha256(key.encode()).hexdigest()
-    for stored in (digest,) if digest in snapshot.orgs_by_key else ():
-        if hmac.compare_digest(stored, digest):
-            org = snapshot.orgs_by_key[stored]
-            return org if org.enabled else REFUSALS["org_disabled"]
-    return REFUSALS["invalid_lectr_key"]
+    stored = digest if digest in snapshot.orgs_by_key else ""
+    if not hmac.compare_digest(stored, digest):
+        return REFUSALS["invalid_lectr_key"]
+    org = snapshot.orgs_by_key[stored]
+    return org if org.enabled else REFUSALS["org_disabled"]
 
 
 def find_endpoint(path: str, snapshot: Snapshot) -> Endpoint:
@@ -292,4 +291,6 @@ def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str) -> dict[st
             fields["routed"] = "1"
         case Refuse():
             fields["refused"] = decision.refusal.code
+        case _:
+            assert_never(decision)
     return {key: value for key, value in fields.items() if value}

@@ -1,0 +1,102 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lectr_extproc.catalog.dialects import ENDPOINTS
+from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.tables import Endpoint
+
+
+def endpoint(path: str) -> Endpoint:
+    return next(row for row in ENDPOINTS if row.pattern.fullmatch(path))
+
+
+def model_in(path: str) -> str | None:
+    match = endpoint(path).pattern.fullmatch(path)
+    return match.groupdict().get("model") if match else None
+
+
+DIALECTS = {
+    "/v1/chat/completions": "openai.chat",
+    "/chat/completions": "openai.chat",
+    "/openai/v1/chat/completions": "openai.chat",
+    "/v1beta/openai/chat/completions": "openai.chat",
+    "/v1/completions": "openai.completions",
+    "/v1/responses": "openai.responses",
+    "/v1/embeddings": "openai.embeddings",
+    "/v1/images/generations": "openai.images",
+    "/v1/audio/transcriptions": "openai.audio",
+    "/v1/models": "models",
+    "/v1/models/gpt-4o": "models",
+    "/v1beta/openai/models": "models",
+    "/v1/messages": "anthropic.messages",
+    "/v1/messages/count_tokens": "anthropic.count_tokens",
+    "/v1/messages/batches": "other",
+    "/v1/responses/resp_1/cancel": "other",
+    "/v1/chat/completions/": "other",
+    "/v1beta/openai": "other",
+    "/v1/files": "other",
+    "/": "other",
+    "": "other",
+    "/v1/\n": "other",
+}
+
+
+@pytest.mark.parametrize(("path", "dialect"), DIALECTS.items(), ids=map(repr, DIALECTS))
+def test_a_path_of_an_api_several_providers_have_names_no_provider(path: str, dialect: str) -> None:
+    found = endpoint(path)
+    assert (found.dialect, found.native_to, model_in(path)) == (dialect, None, None)
+
+
+NATIVE = {
+    "/openai/deployments/gpt4/chat/completions": ("azure", "openai.chat", "gpt4"),
+    "/openai/deployments/emb/embeddings": ("azure", "openai.embeddings", "emb"),
+    "/openai/deployments/tts/audio/speech": ("azure", "other", "tts"),
+    "/v1beta/models/gemini-2.5-pro:generateContent": ("gemini", "gemini.generate", "gemini-2.5-pro"),
+    "/v1/models/gemini-2.5-pro:streamGenerateContent": ("gemini", "gemini.generate", "gemini-2.5-pro"),
+    "/v1alpha/tunedModels/mine:countTokens": ("gemini", "gemini.generate", "mine"),
+    "/v1beta/models": ("gemini", "other", None),
+    "/v1beta/cachedContents": ("gemini", "other", None),
+    "/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse": (
+        "bedrock",
+        "bedrock.converse",
+        "anthropic.claude-3-haiku-20240307-v1%3A0",
+    ),
+    "/model/x/converse-stream": ("bedrock", "bedrock.converse", "x"),
+    "/model/x/invoke": ("bedrock", "bedrock.invoke", "x"),
+    "/model/x/invoke-with-response-stream": ("bedrock", "bedrock.invoke", "x"),
+    "/api/chat": ("ollama", "ollama", None),
+    "/api/generate": ("ollama", "ollama", None),
+    "/api/embed": ("ollama", "ollama", None),
+    "/api/tags": ("ollama", "ollama", None),
+}
+
+
+@pytest.mark.parametrize(("path", "expected"), NATIVE.items(), ids=NATIVE)
+def test_a_native_path_names_its_provider_and_often_the_model(path: str, expected: tuple[str, str, str | None]) -> None:
+    found = endpoint(path)
+    assert (found.native_to, found.dialect, model_in(path)) == expected
+
+
+def test_gemini_wants_its_own_header_on_its_own_paths() -> None:
+    native = [row for row in ENDPOINTS if row.native_to == "gemini"]
+    assert {row.key_form for row in native} == {"x-goog-api-key"}
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/messages/batches/1"])
+def test_anthropics_paths_are_answered_in_its_shape_and_are_its_own_when_nothing_else_is_known(path: str) -> None:
+    assert (endpoint(path).home, endpoint(path).shape) == ("anthropic", "anthropic")
+
+
+def test_everyone_else_is_answered_in_openais_shape() -> None:
+    assert {row.shape for row in ENDPOINTS if row.home is None} == {"openai"}
+
+
+def test_every_provider_named_by_a_path_is_one_there_is() -> None:
+    named = {name for row in ENDPOINTS for name in (row.native_to, row.home) if name}
+    assert named <= PROVIDERS.keys()
+
+
+@given(st.text(st.characters()) | st.text(alphabet="/v1betaopenmdls:%.\n"))
+def test_every_path_belongs_somewhere(path: str) -> None:
+    assert endpoint(path).dialect

@@ -1,0 +1,79 @@
+from datetime import date
+from typing import Any
+
+import pytest
+
+from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.credential import Form
+from lectr_extproc.core.refusal import REFUSALS
+from lectr_extproc.core.tables import Provider
+from lectr_extproc.core.upstream import Upstream
+
+REACHED = {
+    "openai": ("api.openai.com", "/v1", Form.BEARER),
+    "anthropic": ("api.anthropic.com", "/v1", Form.X_API_KEY),
+    "groq": ("api.groq.com", "/openai/v1", Form.BEARER),
+    "gemini": ("generativelanguage.googleapis.com", "/v1beta/openai", Form.BEARER),
+}
+
+
+@pytest.mark.parametrize(("id_", "expected"), REACHED.items(), ids=REACHED)
+def test_these_providers_are_reached_without_settings(id_: str, expected: tuple[str, str, Form]) -> None:
+    row = PROVIDERS[id_]
+    upstream = Upstream.parse(id_, row.base_url or "")
+    assert (upstream.authority, upstream.prefix, row.key_form) == expected
+    assert (upstream.scheme, upstream.port) == ("https", 443)
+
+
+def test_every_other_provider_waits_for_an_address() -> None:
+    waiting = {row.id for row in PROVIDERS.values() if row.base_url is None}
+    assert waiting == PROVIDERS.keys() - REACHED.keys()
+    assert [row.id for row in PROVIDERS.values() if row.sited_per_org] == ["azure"]
+
+
+SYNONYMS = {"google": "gemini", "x-ai": "xai", "grok": "xai"}
+
+
+def test_a_synonym_names_one_provider_and_is_no_ones_id() -> None:
+    assert {synonym: row.id for row in PROVIDERS.values() for synonym in row.synonyms} == SYNONYMS
+    assert not SYNONYMS.keys() & PROVIDERS.keys()
+
+
+KEYS = {
+    "sk-proj-abc": "openai",
+    "sk-abc": "openai",
+    "sk-ant-api03-abc": "anthropic",
+    "sk-ant-oat01-abc": "anthropic",
+    "sk-or-v1-abc": "openrouter",
+    "gsk_abc": "groq",
+    "AIzaSyabc": "gemini",
+    "xai-abc": "xai",
+    "csk-abc": "cerebras",
+    "fw_abc": "fireworks",
+    "0123456789abcdef": None,
+}
+
+
+@pytest.mark.parametrize(("key", "owner"), KEYS.items(), ids=KEYS)
+def test_the_longest_key_shape_names_one_provider(key: str, owner: str | None) -> None:
+    shapes = {shape: row.id for row in PROVIDERS.values() for shape in row.key_shapes}
+    assert shapes.get(max((shape for shape in shapes if key.startswith(shape)), key=len, default="")) == owner
+
+
+def test_no_two_providers_claim_the_same_key_shape() -> None:
+    shapes = [shape for row in PROVIDERS.values() for shape in row.key_shapes]
+    assert len(shapes) == len(set(shapes))
+
+
+@pytest.mark.parametrize("row", PROVIDERS.values(), ids=PROVIDERS)
+def test_every_row_says_where_it_comes_from_and_fits_the_others(row: Provider) -> None:
+    assert row.source.startswith("https://")
+    assert row.checked >= date(2026, 1, 1)
+    assert row.sited_per_org is None or row.sited_per_org in REFUSALS
+    assert all(name == name.lower() for name in (*row.synonyms, *dict(row.adds), *row.refuses))
+
+
+def test_nobody_can_add_a_provider_at_run_time() -> None:
+    rows: Any = PROVIDERS
+    with pytest.raises(TypeError):
+        rows["new"] = PROVIDERS["openai"]

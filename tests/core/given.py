@@ -1,0 +1,67 @@
+"""What the core's tests start from: a snapshot of the real catalogue, and requests as Envoy would report them."""
+
+import hashlib
+from collections.abc import Mapping
+
+from lectr_extproc.catalog.dialects import ENDPOINTS
+from lectr_extproc.catalog.models import MODELS
+from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.decision import Decision, Route, decide
+from lectr_extproc.core.facts import Facts, read_facts
+from lectr_extproc.core.tables import Limits, Org, Site, Snapshot
+from lectr_extproc.core.upstream import Upstream
+
+KEY = "lc_key_0123456789abcdefghij"
+DISABLED_KEY = "lc_key_disabled-disabled-disabled"
+CLIENT_KEY = "a-key-of-the-client"
+AZURE = "https://acme.openai.azure.com"
+
+
+def azure_site(version: str = "2024-02-01", endpoint: str = AZURE) -> Site:
+    return Site(upstream=Upstream.parse("azure", endpoint), api_version=version)
+
+
+def snapshot(
+    azure: Site | None = None, *, limits: Limits | None = None, addresses: Mapping[str, str] | None = None
+) -> Snapshot:
+    """The catalogue's own addresses, and those given by provider."""
+    org = Org(name="acme", sites={"azure": azure} if azure else {})
+    bases = {row.id: (addresses or {}).get(row.id, row.base_url) for row in PROVIDERS.values()}
+    return Snapshot(
+        orgs_by_key={digest(KEY): org, digest(DISABLED_KEY): Org(name="gone", enabled=False)},
+        providers=PROVIDERS,
+        sites={id_: Site(upstream=Upstream.parse(id_, base)) for id_, base in bases.items() if base},
+        models=MODELS,
+        endpoints=ENDPOINTS,
+        limits=limits or Limits(),
+    )
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def request(
+    model: str | None = None,
+    *headers: tuple[str, str],
+    path: str = "/v1/chat/completions",
+    method: str = "POST",
+    key: str | None = KEY,
+    bearer: str | None = CLIENT_KEY,
+    content_type: str = "application/json",
+    metadata: Mapping[str, object] | None = None,
+    has_body: bool = True,
+) -> Facts:
+    """A call as far as its headers and Envoy's reading of its body tell."""
+    pairs = [(":method", method), (":path", path), ("content-type", content_type)]
+    pairs += [("x-lectr-key", key)] if key is not None else []
+    pairs += [("authorization", f"Bearer {bearer}")] if bearer is not None else []
+    read = {**({"model": model} if model is not None else {}), **(metadata or {})}
+    return read_facts([*pairs, *headers], read, end_of_stream=not has_body)
+
+
+def routed(facts: Facts, tables: Snapshot | None = None) -> Route:
+    """The route of a call that must have one."""
+    decision: Decision = decide(facts, tables or snapshot())
+    assert isinstance(decision, Route), decision
+    return decision

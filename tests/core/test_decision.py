@@ -1,0 +1,730 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.decision import (
+    ASK_FOR_BODY,
+    Refuse,
+    Route,
+    decide,
+    to_metadata,
+)
+from lectr_extproc.core.facts import Facts, with_body
+from lectr_extproc.core.record import LogEntry, record_from
+from lectr_extproc.core.tables import Limits, Snapshot
+from lectr_extproc.core.upstream import UPGRADE_SUFFIX
+from tests.core.given import CLIENT_KEY, DISABLED_KEY, KEY, azure_site, request, routed, snapshot
+
+EVERYWHERE = snapshot(
+    azure_site(),
+    addresses={
+        name: f"https://{name}.example/v1" for name, row in PROVIDERS.items() if not row.base_url and name != "azure"
+    },
+)
+"Every provider has an address, and acme an Azure resource."
+
+
+def refused(facts: Facts, tables: Snapshot | None = None) -> Refuse:
+    decision = decide(facts, tables or snapshot())
+    assert isinstance(decision, Refuse), decision
+    return decision
+
+
+# --- who may call -----------------------------------------------------------------------------------------------------
+
+REFUSED_KEYS: dict[str, tuple[list[str], str]] = {
+    "no key": ([], "missing_lectr_key"),
+    "an empty key": ([""], "missing_lectr_key"),
+    "an empty key twice": (["", " "], "missing_lectr_key"),
+    "a key without its prefix": ([KEY.removeprefix("lc_key_")], "invalid_lectr_key"),
+    "the prefix alone": (["lc_key_"], "invalid_lectr_key"),
+    "a key that is too short": (["lc_key_123456789012345"], "invalid_lectr_key"),
+    "a key that is too long": (["lc_key_" + "a" * 129], "invalid_lectr_key"),
+    "a key with a letter beyond ASCII": (["lc_key_0123456789abcdefghié"], "invalid_lectr_key"),
+    "a key with bytes that are no text": (["lc_key_0123456789abcdefghi\udcff"], "invalid_lectr_key"),
+    "a key with a line end": (["lc_key_0123456789abcdefghij\n0"], "invalid_lectr_key"),
+    "a well-formed key that nobody has": (["lc_key_jihgfedcba9876543210"], "invalid_lectr_key"),
+    "its digest instead of the key": ([next(iter(snapshot().orgs_by_key))], "invalid_lectr_key"),
+    "a key in upper case": ([KEY.upper()], "invalid_lectr_key"),
+    "two that differ, the first valid": ([KEY, DISABLED_KEY], "invalid_lectr_key"),
+    "two that Envoy joined": ([f"{DISABLED_KEY}, {KEY}"], "invalid_lectr_key"),
+    "a key and an empty one": ([KEY, ""], "invalid_lectr_key"),
+    "a disabled org's key": ([DISABLED_KEY], "org_disabled"),
+}
+
+
+@pytest.mark.parametrize(("keys", "code"), REFUSED_KEYS.values(), ids=REFUSED_KEYS)
+def test_a_caller_without_a_valid_key_is_refused(keys: list[str], code: str) -> None:
+    decision = refused(request("gpt-4o", *(("x-lectr-key", key) for key in keys), key=None))
+    assert (decision.refusal.code, decision.refusal.status, decision.org) == (code, 401, None)
+    assert not any(
+        key in json.loads(decision.refusal.body("openai"))["error"]["message"] for key in keys if key.strip()
+    )
+
+
+@pytest.mark.parametrize("again", [KEY, f" {KEY} ", f"{KEY},{KEY}"])
+def test_a_key_that_is_sent_twice_is_still_one_key(again: str) -> None:
+    assert routed(request("gpt-4o", ("x-lectr-key", again))).org.name == "acme"
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_a_refusal_has_the_shape_of_the_api_that_was_called(path: str) -> None:
+    assert refused(request(path=path, key=None)).shape == "anthropic"
+    assert refused(request(key=None)).shape == "openai"
+
+
+def test_the_key_is_asked_for_before_anything_else() -> None:
+    huge = request(None, ("content-length", "999999999"), key=None, content_type="text/plain")
+    assert refused(huge).refusal.code == "missing_lectr_key"
+
+
+# --- which provider ---------------------------------------------------------------------------------------------------
+
+NAMED = {
+    "its id": ("groq", "groq"),
+    "another letter case": ("GrOq", "groq"),
+    "blanks around it": ("  anthropic ", "anthropic"),
+    "Google's other name": ("google", "gemini"),
+    "xAI's other names": ("grok", "xai"),
+    "and its third": ("X-AI", "xai"),
+    "twice the same": ("groq, groq", "groq"),
+    **{f"{name} itself": (name, name) for name in PROVIDERS},
+}
+
+
+@pytest.mark.parametrize(("value", "provider"), NAMED.values(), ids=NAMED)
+def test_the_provider_that_the_caller_names_gets_the_call(value: str, provider: str) -> None:
+    choice = routed(request("gpt-4o", ("x-lectr-provider", value)), EVERYWHERE).choice
+    assert (choice.provider, choice.source, choice.unknown, choice.notes) == (provider, "header", False, ())
+
+
+NOT_NAMED = {
+    "nobody's name": [("x-lectr-provider", "acme")],
+    "an empty name": [("x-lectr-provider", "")],
+    "two that differ": [("x-lectr-provider", "groq"), ("x-lectr-provider", "openai")],
+    "a provider without an address": [("x-lectr-provider", "mistral")],
+    "a word that is only a model's prefix": [("x-lectr-provider", "models")],
+}
+
+
+@pytest.mark.parametrize("headers", NOT_NAMED.values(), ids=NOT_NAMED)
+def test_a_name_that_is_no_help_is_noted_and_the_model_decides(headers: list[tuple[str, str]]) -> None:
+    choice = routed(request("claude-opus-4-6", *headers)).choice
+    assert (choice.provider, choice.source, choice.unknown) == ("anthropic", "prefix", False)
+    assert choice.notes == ("provider_header_invalid",)
+
+
+CHAIN: dict[str, tuple[Facts, str, str, bool, str | None]] = {
+    "the header before the path": (
+        request(None, ("x-lectr-provider", "groq"), path="/v1beta/models/gemini-2.5-pro:generateContent"),
+        "groq",
+        "header",
+        False,
+        None,
+    ),
+    "a native path before the model": (
+        request("gpt-4o", path="/v1beta/models/gemini-2.5-pro:generateContent"),
+        "gemini",
+        "path",
+        False,
+        None,
+    ),
+    "an exact name": (request("mixtral-8x7b-32768"), "groq", "exact", False, None),
+    "a family": (request("gemini-2.5-pro"), "gemini", "prefix", False, None),
+    "an explicit prefix": (with_body(request("anthropic/claude-opus-4-6"), b"{}"), "anthropic", "prefix", False, None),
+    "a model before the API's home": (
+        request("gpt-4o", path="/v1/messages"),
+        "openai",
+        "prefix",
+        False,
+        None,
+    ),
+    "an unknown model on Anthropic's path": (
+        request("mystery", path="/v1/messages"),
+        "anthropic",
+        "path",
+        True,
+        None,
+    ),
+    "no model on Anthropic's path": (
+        request(path="/v1/messages/batches", method="GET", has_body=False),
+        "anthropic",
+        "path",
+        True,
+        None,
+    ),
+    "the home before the key's shape": (
+        request("mystery", path="/v1/messages", bearer="gsk_abc"),
+        "anthropic",
+        "path",
+        True,
+        None,
+    ),
+    "an unknown model and Anthropic's key": (
+        request("mystery", bearer="sk-ant-api03-x"),
+        "anthropic",
+        "credential",
+        True,
+        None,
+    ),
+    "an unknown model and Groq's key": (request("mystery", bearer="gsk_abc"), "groq", "credential", True, None),
+    "an unknown model and Google's key": (request("mystery", bearer="AIzaabc"), "gemini", "credential", True, None),
+    "an unknown model and OpenAI's key": (request("mystery", bearer="sk-abc"), "openai", "credential", True, None),
+    "an unknown model and the key of a provider without an address": (
+        request("mystery", bearer="xai-abc"),
+        "openai",
+        "default",
+        True,
+        None,
+    ),
+    "an unknown model and a key like any other": (request("mystery"), "openai", "default", True, None),
+    "an unknown model and no key": (request("mystery", bearer=None), "openai", "default", True, None),
+    "no model": (request(path="/v1/files", method="GET", has_body=False), "openai", "default", True, None),
+    "a known model whose provider has no address": (request("grok-3"), "openai", "default", True, "xai"),
+    "a native path whose provider has no address": (
+        request(path="/model/amazon.nova-pro-v1%3A0/converse"),
+        "openai",
+        "default",
+        True,
+        "bedrock",
+    ),
+    "a tag where there is no Ollama": (request("llama3.1:8b"), "openai", "default", True, None),
+}
+
+
+@pytest.mark.parametrize(("facts", "provider", "source", "unknown", "detected"), CHAIN.values(), ids=CHAIN)
+def test_somebody_always_gets_the_call(
+    facts: Facts, provider: str, source: str, unknown: bool, detected: str | None
+) -> None:
+    choice = routed(facts).choice
+    assert (choice.provider, choice.source, choice.unknown, choice.detected) == (provider, source, unknown, detected)
+
+
+def test_a_tag_is_ollamas_where_there_is_one() -> None:
+    choice = routed(request("llama3.1:8b"), snapshot(addresses={"ollama": "http://127.0.0.1:11434/v1"})).choice
+    assert (choice.provider, choice.source, choice.model_sent) == ("ollama", "prefix", "llama3.1:8b")
+
+
+MODELS_SENT: dict[str, tuple[Facts, str | None, str | None]] = {
+    "a plain name": (request("gpt-4o"), "gpt-4o", "gpt-4o"),
+    "a prefix": (request("openai/gpt-4o"), "openai/gpt-4o", "gpt-4o"),
+    "a prefix and the provider's name": (
+        request("groq/llama-3.1-8b-instant", ("x-lectr-provider", "groq")),
+        "groq/llama-3.1-8b-instant",
+        "llama-3.1-8b-instant",
+    ),
+    "someone else's prefix and the provider's name": (
+        request("openai/gpt-4o", ("x-lectr-provider", "groq")),
+        "openai/gpt-4o",
+        "openai/gpt-4o",
+    ),
+    "an id that looks like a prefix": (request("openai/gpt-oss-120b"), "openai/gpt-oss-120b", "openai/gpt-oss-120b"),
+    "a prefix whose provider has no address": (request("mistral/x"), "mistral/x", "mistral/x"),
+    "no model, but a provider's name": (request(None, ("x-lectr-provider", "groq")), None, None),
+    "a model in the path before the body's": (
+        request("x", path="/v1beta/models/gemini-2.5-pro:generateContent"),
+        "gemini-2.5-pro",
+        "gemini-2.5-pro",
+    ),
+    "an escaped model in the path": (
+        request(path="/model/amazon.nova-pro-v1%3A0/converse"),
+        "amazon.nova-pro-v1:0",
+        "amazon.nova-pro-v1:0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "requested", "sent"), MODELS_SENT.values(), ids=MODELS_SENT)
+def test_the_model_requested_and_the_model_sent_are_kept_apart(
+    facts: Facts, requested: str | None, sent: str | None
+) -> None:
+    choice = routed(facts if facts.model is None or "/" not in facts.model else with_body(facts, b"{}")).choice
+    assert (choice.model_requested, choice.model_sent) == (requested, sent)
+
+
+NOTES: dict[str, tuple[Facts, tuple[str, ...]]] = {
+    "nothing odd": (request("gpt-4o", bearer="sk-abc"), ()),
+    "a key of no known shape": (request("gpt-4o"), ()),
+    "another provider's key": (request("gpt-4o", bearer="sk-ant-x"), ("credential_of_another_provider",)),
+    "another provider's key by name": (
+        request("x", ("x-lectr-provider", "groq"), bearer="sk-abc"),
+        ("credential_of_another_provider",),
+    ),
+    "a bad name and another provider's key": (
+        request("gpt-4o", ("x-lectr-provider", "?"), bearer="gsk_x"),
+        ("provider_header_invalid", "credential_of_another_provider"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "notes"), NOTES.values(), ids=NOTES)
+def test_what_the_operator_should_know_is_noted_and_blocks_nothing(facts: Facts, notes: tuple[str, ...]) -> None:
+    assert routed(facts).choice.notes == notes
+
+
+def test_a_provider_whose_keys_have_no_shape_takes_any_key_without_a_note() -> None:
+    assert routed(request("mistral-small-latest", bearer="sk-abc"), EVERYWHERE).choice.notes == ()
+
+
+# --- Azure ------------------------------------------------------------------------------------------------------------
+
+DATED = "/openai/deployments/gpt4/chat/completions?api-version=2024-02-01"
+AZURE: dict[str, tuple[Facts, str, str]] = {
+    "by header": (request("gpt4", ("x-lectr-provider", "azure")), "2024-02-01", DATED),
+    "by prefix": (request("azure/gpt4"), "2024-02-01", DATED),
+    "by path": (request(path="/openai/deployments/gpt4/chat/completions"), "2024-02-01", DATED),
+    "by path, with the client's version": (
+        request(path="/openai/deployments/gpt4/chat/completions?api-version=2025-01-01"),
+        "2024-02-01",
+        "/openai/deployments/gpt4/chat/completions?api-version=2025-01-01",
+    ),
+    "a later version": (
+        request("gpt4", ("x-lectr-provider", "azure")),
+        "2025-03-01-preview",
+        DATED.replace("2024-02-01", "2025-03-01-preview"),
+    ),
+    "v1": (request("gpt4", ("x-lectr-provider", "azure")), "v1", "/openai/v1/chat/completions"),
+    "a deployment that tries to climb": (
+        request("..", ("x-lectr-provider", "azure")),
+        "2024-02-01",
+        DATED.replace("gpt4", "%252E%252E"),
+    ),
+    "a deployment with a slash": (
+        request("a/b", ("x-lectr-provider", "azure")),
+        "2024-02-01",
+        DATED.replace("gpt4", "a%2Fb"),
+    ),
+    "a deployment with a question mark and blanks": (
+        request("a? b", ("x-lectr-provider", "azure")),
+        "2024-02-01",
+        DATED.replace("gpt4", "a%3F%20b"),
+    ),
+    "a deployment with an escape": (
+        request("%2e%2e", ("x-lectr-provider", "azure")),
+        "2024-02-01",
+        DATED.replace("gpt4", "%252e%252e"),
+    ),
+    "an escaped deployment in the path": (
+        request(path="/openai/deployments/my%20gpt/chat/completions"),
+        "2024-02-01",
+        DATED.replace("gpt4", "my%20gpt"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "version", "path"), AZURE.values(), ids=AZURE)
+def test_azure_gets_its_own_path_at_the_orgs_own_address(facts: Facts, version: str, path: str) -> None:
+    route = routed(facts, snapshot(azure_site(version)))
+    assert (route.choice.provider, route.authority, route.path) == ("azure", "acme.openai.azure.com", path)
+    assert (route.sets, route.body) == ({"api-key": CLIENT_KEY}, None)
+
+
+@pytest.mark.parametrize("facts", [facts for facts, _, _ in AZURE.values()], ids=AZURE)
+def test_an_org_without_an_azure_address_is_told_so(facts: Facts) -> None:
+    decision = refused(facts)
+    assert (decision.refusal.status, decision.refusal.code) == (400, "azure_config_missing")
+    assert decision.org is not None
+    assert decision.choice is not None
+    assert (decision.org.name, decision.choice.provider) == ("acme", "azure")
+
+
+def test_a_provider_without_any_address_is_never_sent_to_someone_else() -> None:
+    bare = dataclasses.replace(snapshot(), sites={})
+    assert refused(request("gpt-4o"), bare).refusal.code == "provider_unreachable"
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+INGRESS: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "Bearer": ("", [("authorization", "Bearer {}")]),
+    "x-api-key": ("", [("x-api-key", "{}")]),
+    "api-key": ("", [("api-key", "{}")]),
+    "x-goog-api-key": ("", [("x-goog-api-key", "{}")]),
+    "the query": ("?key={}", []),
+    "every form at once": (
+        "?key={}",
+        [("x-goog-api-key", "{}"), ("api-key", "{}"), ("x-api-key", "{}"), ("authorization", "Bearer {}")],
+    ),
+}
+EGRESS = {"anthropic": "x-api-key", "azure": "api-key", "ollama": None}
+KEY_HEADERS = {"authorization", "x-api-key", "api-key", "x-goog-api-key"}
+
+
+def call_with(ingress: str, secret: str, *headers: tuple[str, str], path: str = "/v1/chat/completions") -> Facts:
+    query, forms = INGRESS[ingress]
+    arrived = [(name, value.format(secret)) for name, value in forms]
+    return request("m", *arrived, *headers, path=path + query.format(secret), bearer=None)
+
+
+@pytest.mark.parametrize("ingress", INGRESS)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_key_leaves_in_its_providers_form_and_in_no_other(ingress: str, provider: str) -> None:
+    facts = call_with(ingress, CLIENT_KEY, ("x-lectr-provider", provider))
+    route = routed(facts, EVERYWHERE)
+    header = EGRESS.get(provider, "authorization")
+    value = f"Bearer {CLIENT_KEY}" if header == "authorization" else CLIENT_KEY
+    assert {name: value for name, value in route.sets.items() if name in KEY_HEADERS} == (
+        {header: value} if header else {}
+    )
+    assert (KEY_HEADERS & facts.header_names) - {header} <= set(route.removes)
+    assert header not in route.removes
+    assert CLIENT_KEY not in route.path
+
+
+NATIVE_GEMINI = {
+    "an API key": ("AIzaabc", {"x-goog-api-key": "AIzaabc"}),
+    "an OAuth token": ("ya29.abc", {"authorization": "Bearer ya29.abc"}),
+}
+
+
+@pytest.mark.parametrize(("secret", "sets"), NATIVE_GEMINI.values(), ids=NATIVE_GEMINI)
+@pytest.mark.parametrize("ingress", INGRESS)
+def test_geminis_own_api_gets_its_own_header(ingress: str, secret: str, sets: dict[str, str]) -> None:
+    path = "/v1beta/models/gemini-2.5-pro:generateContent"
+    route = routed(call_with(ingress, secret, path=path))
+    assert (route.sets, route.path) == (sets, path)
+
+
+TOKENS = {
+    "Anthropic's OAuth token": ("anthropic", "sk-ant-oat01-abc"),
+    "an Entra token": ("azure", "eyJhbGciOiJSUzI1NiJ9.e30.sig"),
+}
+
+
+@pytest.mark.parametrize(("provider", "token"), TOKENS.values(), ids=TOKENS)
+def test_a_token_stays_bearer(provider: str, token: str) -> None:
+    route = routed(request("m", ("x-lectr-provider", provider), bearer=token), EVERYWHERE)
+    assert route.sets["authorization"] == f"Bearer {token}"
+    assert not {"x-api-key", "api-key"} & route.sets.keys()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_no_key_is_for_the_provider_to_answer(provider: str) -> None:
+    route = routed(request("m", ("x-lectr-provider", provider), bearer=None), EVERYWHERE)
+    assert not KEY_HEADERS & route.sets.keys()
+
+
+@pytest.mark.parametrize("ingress", INGRESS)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_org_key_that_strayed_never_reaches_a_provider(ingress: str, provider: str) -> None:
+    facts = call_with(ingress, KEY, ("x-lectr-provider", provider))
+    route = routed(facts, EVERYWHERE)
+    assert KEY not in "".join((*route.sets.values(), route.path))
+    assert KEY_HEADERS & facts.header_names <= set(route.removes)
+
+
+# --- headers, paths, addresses ----------------------------------------------------------------------------------------
+
+HEADERS = [
+    ("x-lectr-feature", "search"),
+    ("x-lectr-task", "generation"),
+    ("x-lectr-cluster", "elsewhere"),
+    ("x-lectr-anything", "1"),
+    ("x-forwarded-for", "10.0.0.1"),
+    ("x-forwarded-proto", "https"),
+    ("proxy-authorization", "Basic dTpw"),
+    ("origin", "https://app.example"),
+    ("sec-fetch-mode", "cors"),
+    ("user-agent", "test"),
+    ("x-request-id", "r1"),
+    ("anthropic-beta", "b"),
+    ("openai-organization", "org"),
+    ("accept-encoding", "gzip"),
+]
+
+
+def test_everything_of_ours_and_of_proxies_is_removed_and_nothing_else() -> None:
+    # x-forwarded-proto is the route's to remove: without it Envoy finds no route.
+    assert routed(request("gpt-4o", *HEADERS)).removes == (
+        "proxy-authorization",
+        "x-forwarded-for",
+        "x-lectr-anything",
+        "x-lectr-cluster",
+        "x-lectr-feature",
+        "x-lectr-key",
+        "x-lectr-task",
+    )
+
+
+def test_anthropic_gets_its_version_and_nothing_that_looks_like_a_browser() -> None:
+    route = routed(request("claude-opus-4-6", *HEADERS))
+    assert route.sets == {"anthropic-version": "2023-06-01", "x-api-key": CLIENT_KEY}
+    assert {"origin", "sec-fetch-mode", "authorization"} <= set(route.removes)
+    assert "anthropic-beta" not in route.removes
+
+
+def test_a_version_that_the_client_asks_for_is_kept() -> None:
+    route = routed(request("claude-opus-4-6", ("anthropic-version", "2099-01-01"), path="/v1/messages"))
+    assert "anthropic-version" not in {*route.sets, *route.removes}
+
+
+PATHS = {
+    "OpenAI": ("gpt-4o", "/v1/chat/completions", "api.openai.com", "/v1/chat/completions"),
+    "Groq": ("llama-3.1-8b-instant", "/v1/chat/completions", "api.groq.com", "/openai/v1/chat/completions"),
+    "Gemini": (
+        "gemini-2.5-pro",
+        "/v1/chat/completions",
+        "generativelanguage.googleapis.com",
+        "/v1beta/openai/chat/completions",
+    ),
+    "Gemini by its SDK's base URL": (
+        "gemini-2.5-pro",
+        "/v1beta/openai/embeddings",
+        "generativelanguage.googleapis.com",
+        "/v1beta/openai/embeddings",
+    ),
+    "Anthropic": ("claude-opus-4-6", "/v1/messages?beta=true", "api.anthropic.com", "/v1/messages?beta=true"),
+    "a path we know nothing about": ("gpt-4o", "/v9/new?x=%20", "api.openai.com", "/v9/new?x=%20"),
+    "an odd path": ("gpt-4o", "//v1/../%2e%2e/?", "api.openai.com", "//v1/../%2e%2e/"),
+}
+
+
+@pytest.mark.parametrize(("model", "client", "authority", "sent"), PATHS.values(), ids=PATHS)
+def test_host_and_path_are_the_providers(model: str, client: str, authority: str, sent: str) -> None:
+    route = routed(request(model, path=client))
+    assert (route.authority, route.path) == (authority, sent)
+    assert route.cluster.startswith(f"{route.choice.provider}-")
+
+
+def test_an_address_from_the_settings_takes_the_catalogues_place() -> None:
+    own = snapshot(addresses={"openai": "http://127.0.0.1:8000/team/v1"})
+    route = routed(request("gpt-4o"), own)
+    assert (route.authority, route.path) == ("127.0.0.1:8000", "/team/v1/chat/completions")
+    assert route.cluster == own.sites["openai"].upstream.cluster != snapshot().sites["openai"].upstream.cluster
+
+
+def test_an_upgrade_goes_to_the_same_address_over_http_1() -> None:
+    path = "/v1/realtime?model=gpt-4o-realtime-preview"
+    route = routed(request(None, ("upgrade", "websocket"), path=path, method="GET", has_body=False))
+    assert route.cluster == snapshot().sites["openai"].upstream.cluster + UPGRADE_SUFFIX
+    assert (route.choice.model_sent, route.path) == ("gpt-4o-realtime-preview", path)
+
+
+# --- the body ---------------------------------------------------------------------------------------------------------
+
+
+def sized(size: int, model: str | None = None, content_type: str = "application/json", **more: object) -> Facts:
+    facts = request(model, ("content-length", str(size)), content_type=content_type)
+    return dataclasses.replace(facts, **more)  # type: ignore[arg-type]
+
+
+FORM = "application/x-www-form-urlencoded"
+ASKED: dict[str, tuple[Facts, bool]] = {
+    "a model from the metadata": (sized(9, "gpt-4o"), False),
+    "JSON without a model": (sized(9), False),
+    "curl's form without a model": (sized(9, None, FORM), True),
+    "plain text without a model": (sized(9, None, "text/plain; charset=utf-8"), True),
+    "no content type": (sized(9, None, ""), True),
+    "a form that names a model": (sized(9, "gpt-4o", FORM), False),
+    "a form as large as is read": (sized(1024, None, FORM), True),
+    "a form larger than that": (sized(1025, None, FORM), False),
+    "a form of unknown length": (request(content_type=FORM), False),
+    "an empty form": (sized(0, None, FORM), False),
+    "multipart": (sized(9, None, "multipart/form-data; boundary=x"), False),
+    "a form whose path has the model": (
+        sized(9, None, FORM, path="/v1beta/models/gemini-2.5-pro:generateContent"),
+        False,
+    ),
+    "a form without a body": (sized(9, None, FORM, has_body=False), False),
+    "a form on an upgrade": (sized(9, None, FORM, is_upgrade=True), False),
+    "a form that was seen": (with_body(sized(9, None, FORM), b"x"), False),
+    "a prefix to take off": (sized(9, "openai/gpt-4o"), True),
+    "a prefix on an upgrade": (sized(9, "openai/gpt-4o", is_upgrade=True), False),
+    "a prefix without a body": (sized(9, "openai/gpt-4o", has_body=False), False),
+    "a prefix that the path takes": (sized(9, "azure/gpt4"), False),
+    "a GET": (request(path="/v1/models", method="GET", has_body=False, content_type=""), False),
+}
+
+
+@pytest.mark.parametrize(("facts", "is_asked"), ASKED.values(), ids=ASKED)
+def test_a_body_is_asked_for_exactly_when_it_is_needed(facts: Facts, is_asked: bool) -> None:
+    tables = snapshot(azure_site(), limits=Limits(inspect_body_bytes=1024))
+    assert (decide(facts, tables) is ASK_FOR_BODY) is is_asked
+
+
+def test_azures_v1_api_gets_the_deployment_in_the_body() -> None:
+    facts, tables = request("azure/gpt4"), snapshot(azure_site("v1"))
+    assert decide(facts, tables) is ASK_FOR_BODY
+    assert routed(with_body(facts, b'{"model":"azure/gpt4"}'), tables).body == b'{"model":"gpt4"}'
+
+
+def test_only_a_body_that_changes_is_sent_again() -> None:
+    body = b'{"model": "openai/gpt-4o", "messages": []}'
+    facts = request("openai/gpt-4o")
+    assert json.loads(routed(with_body(facts, body)).body or b"") == {"model": "gpt-4o", "messages": []}
+    assert routed(with_body(sized(9, None, FORM), b'{"model": "gpt-4o"}')).body is None
+
+
+def test_a_model_that_only_the_body_told_decides() -> None:
+    route = routed(with_body(sized(9, None, FORM), b'{"model": "claude-opus-4-6", "stream": true}'))
+    assert (route.choice.provider, route.choice.source) == ("anthropic", "prefix")
+
+
+def test_a_body_that_is_no_json_goes_on_as_it_is() -> None:
+    route = routed(with_body(sized(9, None, FORM), b"model=gpt-4o"))
+    assert (route.choice.provider, route.choice.unknown, route.body) == ("openai", True, None)
+
+
+@pytest.mark.parametrize(("size", "code"), [(2048, None), (2049, "request_too_large")])
+def test_a_body_beyond_the_limit_is_refused_before_it_is_sent(size: int, code: str | None) -> None:
+    decision = decide(sized(size, "gpt-4o"), snapshot(limits=Limits(max_body_bytes=2048)))
+    assert (decision.refusal.code if isinstance(decision, Refuse) else None) == code
+
+
+# --- the decision as metadata -----------------------------------------------------------------------------------------
+
+
+def test_a_route_writes_what_its_record_needs() -> None:
+    facts = request(
+        "openai/gpt-4o",
+        ("x-lectr-provider", "nobody"),
+        ("x-lectr-feature", "Search\t1"),
+        ("x-lectr-task", "Summarization"),
+        path="/v1/chat/completions?key=k",
+        bearer="gsk_abc",
+        metadata={"stream": True},
+    )
+    facts = with_body(facts, b'{"model": "openai/gpt-4o"}')
+    assert to_metadata(routed(facts), facts, "c1") == {
+        "call_id": "c1",
+        "routed": "1",
+        "org": "acme",
+        "provider": "openai",
+        "source": "prefix",
+        "dialect": "openai.chat",
+        "shape": "openai",
+        "requested": "openai/gpt-4o",
+        "sent": "gpt-4o",
+        "path": "/v1/chat/completions",
+        "feature": "Search1",
+        "task": "Summarization",
+        "stream": "1",
+        "notes": "provider_header_invalid,credential_of_another_provider",
+    }
+
+
+def test_what_is_absent_has_no_key() -> None:
+    facts = request("grok-3", bearer=None)
+    assert to_metadata(routed(facts), facts, "c1") == {
+        "call_id": "c1",
+        "routed": "1",
+        "org": "acme",
+        "provider": "openai",
+        "source": "default",
+        "unknown": "1",
+        "detected": "xai",
+        "dialect": "openai.chat",
+        "shape": "openai",
+        "requested": "grok-3",
+        "sent": "grok-3",
+        "path": "/v1/chat/completions",
+    }
+
+
+def test_a_refusal_is_never_routed() -> None:
+    facts = request("gpt-4o", path="/v1/messages", key=None)
+    assert to_metadata(refused(facts), facts, "c1") == {
+        "call_id": "c1",
+        "refused": "missing_lectr_key",
+        "shape": "anthropic",
+        "path": "/v1/messages",
+    }
+
+
+def test_a_refusal_after_the_choice_tells_the_choice() -> None:
+    facts = request("gpt4", ("x-lectr-provider", "azure"))
+    written = to_metadata(refused(facts), facts, "c1")
+    assert (written["refused"], written["provider"], written["org"]) == ("azure_config_missing", "azure", "acme")
+    assert "routed" not in written
+
+
+def test_the_decision_comes_back_as_the_record() -> None:
+    facts = request(
+        "grok-3",
+        ("x-lectr-provider", "nobody"),
+        ("x-lectr-feature", "search"),
+        ("x-lectr-task", "Summarization"),
+        metadata={"stream": True},
+    )
+    route = routed(facts)
+    record = record_from(LogEntry(start_ns=1, decision=to_metadata(route, facts, "c1")))
+    choice = route.choice
+    assert (record.call_id, record.org, record.path) == ("c1", route.org.name, facts.path)
+    assert (record.provider, record.provider_source) == (choice.provider, choice.source)
+    assert (record.provider_unknown, record.provider_detected) == (choice.unknown, choice.detected)
+    assert (record.dialect, record.notes) == (choice.dialect, choice.notes)
+    assert (record.model_requested, record.model_sent) == (choice.model_requested, choice.model_sent)
+    assert (record.feature, record.task, record.task_known) == ("search", "Summarization", "summarisation")
+    assert (record.streaming, record.model_answered, record.error_code) == (True, None, None)
+
+
+def test_a_refusal_comes_back_as_the_record() -> None:
+    facts = request("gpt-4o", key=DISABLED_KEY)
+    record = record_from(LogEntry(start_ns=1, status=401, decision=to_metadata(refused(facts), facts, "c1")))
+    assert (record.call_id, record.error_source, record.error_code) == ("c1", "gateway", "org_disabled")
+    assert (record.outcome, record.provider, record.path) == ("authentication", None, facts.path)
+
+
+def test_a_long_name_is_cut_on_the_record_and_not_on_its_way() -> None:
+    name = "gpt-" + "x" * 1000
+    facts = request(name, path="/v1/" + "y" * 1000)
+    route = routed(facts)
+    written = to_metadata(route, facts, "c1")
+    assert (len(written["requested"]), len(written["sent"]), len(written["path"])) == (256, 256, 512)
+    assert (route.choice.model_sent, len(route.path)) == (name, 1004)
+
+
+SECRETS = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=24, max_size=40)
+
+
+@given(
+    SECRETS, st.sampled_from(["", *sorted({shape for row in PROVIDERS.values() for shape in row.key_shapes})]), SECRETS
+)
+@pytest.mark.parametrize("ingress", INGRESS)
+@pytest.mark.parametrize("model", ["gpt-4o", "azure/gpt4", "mystery"])
+def test_no_key_is_ever_in_the_metadata_or_shown(ingress: str, model: str, secret: str, shape: str, own: str) -> None:
+    query, forms = INGRESS[ingress]
+    arrived = [(name, value.format(shape + secret)) for name, value in forms]
+    path = "/v1/chat/completions" + query.format(shape + secret)
+    for key in (KEY, f"lc_key_{own}"):
+        facts = request(model, *arrived, path=path, key=key, bearer=None)
+        for tables in (snapshot(), EVERYWHERE):
+            decision = decide(facts, tables)
+            shown = repr(facts.credential) + facts.query
+            if isinstance(decision, (Route, Refuse)):
+                shown += repr(to_metadata(decision, facts, "c1"))
+            assert secret not in shown
+            assert own not in shown
+            assert KEY not in shown
+
+
+ANY = st.text(st.characters(), max_size=40)
+ODD_PATHS = ANY | st.sampled_from(
+    ["/v1/messages", "/openai/deployments/\udcff/chat/completions", "/v1beta/models/\udc80%ff:x", "/v1/\x00?key=\udcff"]
+)
+
+
+@given(
+    model=ANY,
+    path=ODD_PATHS,
+    label=ANY,
+    secret=ANY,
+    provider=st.sampled_from([None, "azure", "anthropic", "ollama"]),
+    body=st.binary() | st.none(),
+)
+def test_whatever_arrives_is_decided_and_can_be_written_down(
+    *, model: str, path: str, label: str, secret: str, provider: str | None, body: bytes | None
+) -> None:
+    named = [("x-lectr-provider", provider)] if provider else []
+    facts = request(model, *named, ("x-lectr-feature", label), path=path, bearer=secret, content_type="")
+    facts = facts if body is None else with_body(facts, body)
+    decision = decide(facts, EVERYWHERE)
+    if isinstance(decision, (Route, Refuse)):
+        for value in to_metadata(decision, facts, "c1").values():
+            assert value.encode().decode().isprintable()
+    if isinstance(decision, Route):
+        assert decision.path is not None

@@ -1,0 +1,159 @@
+import json
+from urllib.parse import unquote, urlsplit
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.rewrite import azure_path, rename_model, replace_prefix, segment, verbatim
+from lectr_extproc.core.tables import Site
+from lectr_extproc.core.upstream import Upstream
+from tests.core.given import AZURE, azure_site, request
+
+OPENAI, GROQ, GEMINI = (PROVIDERS[name].base_url or "" for name in ("openai", "groq", "gemini"))
+
+PREFIXES = {
+    "the same prefix": ("openai", OPENAI, "/v1/chat/completions", "/v1/chat/completions"),
+    "a longer one": ("groq", GROQ, "/v1/chat/completions", "/openai/v1/chat/completions"),
+    "one without v1": ("gemini", GEMINI, "/v1/embeddings", "/v1beta/openai/embeddings"),
+    "the query stays": ("groq", GROQ, "/v1/models?limit=2&after=a%20b", "/openai/v1/models?limit=2&after=a%20b"),
+    "the provider's own prefix": ("groq", GROQ, "/openai/v1/models", "/openai/v1/models"),
+    "the provider's own prefix at another address": ("groq", "http://h:1/p", "/openai/v1/models", "/p/models"),
+    "the prefix alone": ("groq", GROQ, "/v1", "/openai/v1"),
+    "a custom path": ("openai", "http://h:8000/llm/v1", "/v1/models", "/llm/v1/models"),
+    "an address without a path": ("openai", "http://h:8000", "/v1/models", "/models"),
+    "an address without a path, the prefix alone": ("openai", "http://h:8000", "/v1", "/"),
+    "a word that only begins so": ("groq", GROQ, "/v1x/models", "/v1x/models"),
+    "another version": ("groq", GROQ, "/v2/chat", "/v2/chat"),
+    "no prefix": ("groq", GROQ, "/chat/completions", "/chat/completions"),
+    "a path below": ("openai", "http://h/p", "/v1/../admin", "/p/../admin"),
+    "escapes stay": ("groq", GROQ, "/v1/models/a%2Fb", "/openai/v1/models/a%2Fb"),
+    "the star": ("openai", OPENAI, "*", "*"),
+}
+
+
+@pytest.mark.parametrize(("provider", "base", "client", "sent"), PREFIXES.values(), ids=PREFIXES)
+def test_the_clients_prefix_becomes_the_addresses(provider: str, base: str, client: str, sent: str) -> None:
+    site = Site(upstream=Upstream.parse(provider, base))
+    assert replace_prefix(request(path=client), PROVIDERS[provider], site, "m") == sent
+
+
+def test_a_path_we_know_nothing_about_stays_as_it_is() -> None:
+    assert verbatim(request(path="/what?ever=1&key=k&")) == "/what?ever=1&"
+
+
+V = "api-version=2024-02-01"
+DATED = {
+    "chat": ("/v1/chat/completions", f"/openai/deployments/gpt4/chat/completions?{V}"),
+    "chat without v1": ("/chat/completions", f"/openai/deployments/gpt4/chat/completions?{V}"),
+    "completions": ("/v1/completions", f"/openai/deployments/gpt4/completions?{V}"),
+    "embeddings": ("/v1/embeddings", f"/openai/deployments/gpt4/embeddings?{V}"),
+    "speech": ("/v1/audio/speech", f"/openai/deployments/gpt4/audio/speech?{V}"),
+    "transcriptions": ("/v1/audio/transcriptions", f"/openai/deployments/gpt4/audio/transcriptions?{V}"),
+    "images": ("/v1/images/generations", f"/openai/deployments/gpt4/images/generations?{V}"),
+    "responses, which no deployment has": ("/v1/responses", f"/openai/responses?{V}"),
+    "models": ("/v1/models", f"/openai/models?{V}"),
+    "another query": ("/v1/models?a=1", f"/openai/models?a=1&{V}"),
+    "the client's own version": ("/v1/models?api-version=2025-01-01", "/openai/models?api-version=2025-01-01"),
+    "the client's own version, empty": ("/v1/models?api-version=", "/openai/models?api-version="),
+    "the client's own version, escaped": ("/v1/models?api%2Dversion=x", "/openai/models?api%2Dversion=x"),
+    "Azure's own path": (
+        "/openai/deployments/mine/chat/completions",
+        f"/openai/deployments/mine/chat/completions?{V}",
+    ),
+    "Azure's own path and version": (
+        "/openai/deployments/mine/chat/completions?api-version=x",
+        "/openai/deployments/mine/chat/completions?api-version=x",
+    ),
+    "Azure's own path with what could climb": (
+        "/openai/deployments/%2e%2e/chat/completions",
+        f"/openai/deployments/%2e%2e/chat/completions?{V}",
+    ),
+    "Azure's v1 path": ("/openai/v1/chat/completions", "/openai/v1/chat/completions"),
+}
+
+
+@pytest.mark.parametrize(("client", "sent"), DATED.values(), ids=DATED)
+def test_a_dated_azure_gets_the_deployment_in_its_path_and_a_version(client: str, sent: str) -> None:
+    assert azure_path(request(path=client), PROVIDERS["azure"], azure_site(), "gpt4") == sent
+
+
+AZURE_V1 = {
+    "chat": ("/v1/chat/completions", "/openai/v1/chat/completions"),
+    "a query": ("/v1/models?a=1", "/openai/v1/models?a=1"),
+    "Azure's v1 path": ("/openai/v1/responses", "/openai/v1/responses"),
+    "Azure's dated path": (
+        "/openai/deployments/mine/embeddings?api-version=x",
+        "/openai/deployments/mine/embeddings?api-version=x",
+    ),
+}
+
+
+@pytest.mark.parametrize(("client", "sent"), AZURE_V1.values(), ids=AZURE_V1)
+def test_azures_v1_api_has_the_deployment_in_the_body_and_no_version(client: str, sent: str) -> None:
+    assert azure_path(request(path=client), PROVIDERS["azure"], azure_site("v1"), "gpt4") == sent
+
+
+def test_azure_behind_a_gateway_keeps_the_gateways_path() -> None:
+    site = azure_site("v1", f"{AZURE}/team")
+    assert azure_path(request(), PROVIDERS["azure"], site, "gpt4") == "/team/openai/v1/chat/completions"
+
+
+def test_azure_without_a_deployment_is_left_to_answer_for_itself() -> None:
+    assert azure_path(request(), PROVIDERS["azure"], azure_site(), None) == f"/openai/chat/completions?{V}"
+
+
+SEGMENTS = {
+    "an ordinary name": ("gpt-4o_mini.v1~x", "gpt-4o_mini.v1~x"),
+    "the parent": ("..", "%252E%252E"),
+    "the same place": (".", "%252E"),
+    "an escaped parent": ("%2e%2e", "%252e%252e"),
+    "a slash": ("a/b", "a%2Fb"),
+    "a query": ("a?b#c", "a%3Fb%23c"),
+    "blanks and line ends": ("a b\r\n", "a%20b%0D%0A"),
+    "beyond ASCII": ("é", "%C3%A9"),
+}
+
+
+@pytest.mark.parametrize(("name", "quoted"), SEGMENTS.values(), ids=SEGMENTS)
+def test_a_model_name_is_one_path_segment(name: str, quoted: str) -> None:
+    assert segment(name) == quoted
+
+
+@given(st.text(st.characters(), min_size=1))
+def test_whatever_the_model_is_called_it_cannot_leave_its_place(name: str) -> None:
+    path = azure_path(request(), PROVIDERS["azure"], azure_site(), name)
+    assert path.isascii()
+    parts = urlsplit(path).path.split("/")
+    assert (parts[:3], parts[4:]) == (["", "openai", "deployments"], ["chat", "completions"])
+    assert unquote(parts[3]) not in (".", "..")
+
+
+def test_another_model_is_the_only_change_to_a_body() -> None:
+    body = b'{"x-new": {"a": [1, 2.5, null, "\\u00e9"]}, "model": "openai/gpt-4o", "messages": []}'
+    renamed = rename_model(body, "gpt-4o")
+    assert json.loads(renamed) == {**json.loads(body), "model": "gpt-4o"}
+    assert list(json.loads(renamed)) == ["x-new", "model", "messages"]
+    assert rename_model(rename_model(body, "x"), "gpt-4o") == renamed
+
+
+UNTOUCHED = {
+    "no JSON": b"model=gpt-4o",
+    "nothing": b"",
+    "JSON that is no object": b'["model"]',
+    "no model": b'{ "messages": [] }',
+    "half an object": b'{"model": "gpt-4o"',
+    "deeper than can be written": b'{"model": "m", "a": ' + b"[" * 400 + b"]" * 400 + b"}",
+}
+
+
+@pytest.mark.parametrize("body", UNTOUCHED.values(), ids=UNTOUCHED)
+def test_a_body_that_cannot_be_changed_is_the_clients_own(body: bytes) -> None:
+    assert rename_model(body, "other") is body
+
+
+@given(st.binary() | st.dictionaries(st.text(), st.integers(0, 9)).map(orjson.dumps), st.text())
+def test_whatever_the_body_renaming_never_raises(body: bytes, name: str) -> None:
+    assert rename_model(body, name) is not None

@@ -1,0 +1,41 @@
+import dataclasses
+import re
+
+import pytest
+
+from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.tables import CatalogError, Org, Provider
+from tests.core.given import azure_site, snapshot
+
+MISTAKES = {
+    "an id in upper case": ({"id": "OpenAI"}, "provider 'OpenAI': an id is lower-case letters, digits, - and _"),
+    "an id with a slash": ({"id": "open/ai"}, "provider 'open/ai': an id is"),
+    "no id": ({"id": ""}, "provider '': an id is"),
+    "a base URL without a scheme": ({"base_url": "api.openai.com"}, "provider 'openai': 'api.openai.com' must start"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_row_that_cannot_be_right_is_named_when_it_is_loaded(change: dict[str, str], message: str) -> None:
+    with pytest.raises(CatalogError, match=re.escape(message)):
+        dataclasses.replace(PROVIDERS["openai"], **change)  # type: ignore[arg-type]
+
+
+def test_a_providers_prefix_is_its_public_addresses_path() -> None:
+    prefixes = {name: PROVIDERS[name].prefix for name in ("openai", "groq", "gemini", "azure")}
+    assert prefixes == {"openai": "/v1", "groq": "/openai/v1", "gemini": "/v1beta/openai", "azure": ""}
+
+
+def test_a_row_cannot_be_changed() -> None:
+    row: Provider = PROVIDERS["openai"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        row.base_url = "https://elsewhere.example"  # type: ignore[misc]
+
+
+def test_each_address_is_listed_once_however_many_orgs_share_it() -> None:
+    plain = snapshot()
+    azure = azure_site()
+    orgs = {name: Org(name=name, sites={"azure": azure}) for name in ("a", "b")}
+    shared = dataclasses.replace(plain, orgs_by_key=orgs)
+    assert shared.upstreams == (*plain.upstreams, azure.upstream)
+    assert [upstream.provider for upstream in plain.upstreams] == ["openai", "anthropic", "groq", "gemini"]

@@ -1,0 +1,54 @@
+import pytest
+
+from lectr_extproc.core.upstream import Upstream
+
+ADDRESSES = {
+    "a host alone": ("https://api.example.com", "api.example.com", ""),
+    "a path": ("https://api.example.com/openai/v1", "api.example.com", "/openai/v1"),
+    "a slash at the end": ("https://api.example.com/v1/", "api.example.com", "/v1"),
+    "blanks around it": (" https://api.example.com/v1\n", "api.example.com", "/v1"),
+    "the scheme's own port": ("https://api.example.com:443", "api.example.com", ""),
+    "a port of its own": ("http://127.0.0.1:8000/v1", "127.0.0.1:8000", "/v1"),
+    "plain http": ("http://llm.internal", "llm.internal", ""),
+    "IPv6": ("http://[::1]:8000/v1", "[::1]:8000", "/v1"),
+    "upper case in the host": ("https://API.Example.com/V1", "api.example.com", "/V1"),
+}
+
+
+@pytest.mark.parametrize(("url", "authority", "prefix"), ADDRESSES.values(), ids=ADDRESSES)
+def test_a_base_url_is_a_host_header_and_a_prefix(url: str, authority: str, prefix: str) -> None:
+    upstream = Upstream.parse("openai", url)
+    assert (upstream.authority, upstream.prefix) == (authority, prefix)
+
+
+MISTAKES = {
+    "no scheme": ("api.example.com/v1", "must start with https:// or http://"),
+    "another scheme": ("ftp://api.example.com", "must start with https:// or http://"),
+    "no host": ("https:///v1", "names no host"),
+    "a query": ("https://api.example.com/v1?key=1", "may hold a scheme, host, port and path"),
+    "a fragment": ("https://api.example.com/v1#top", "may hold a scheme, host, port and path"),
+    "a user": ("https://user@api.example.com", "may hold a scheme, host, port and path"),
+    "a port that is no number": ("https://api.example.com:http", "Port could not be cast"),
+}
+
+
+@pytest.mark.parametrize(("url", "reason"), MISTAKES.values(), ids=MISTAKES)
+def test_a_base_url_that_cannot_be_right_says_why(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Upstream.parse("openai", url)
+
+
+@pytest.mark.parametrize("url", ["https://user:hunter2@api.example.com", "https://api.example.com?key=hunter2"])
+def test_a_secret_in_a_base_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match=r"api\.example\.com") as caught:
+        Upstream.parse("openai", url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_changed_address_is_another_cluster_and_a_changed_path_is_not() -> None:
+    one = Upstream.parse("openai", "https://api.example.com/v1")
+    assert one.cluster.startswith("openai-")
+    assert one.cluster == Upstream.parse("openai", "https://api.example.com:443/v2").cluster
+    others = ["http://api.example.com:443", "https://api.example.com:8443", "https://eu.example.com"]
+    assert len({one.cluster, *(Upstream.parse("openai", url).cluster for url in others)}) == 4
+    assert one.cluster != Upstream.parse("groq", "https://api.example.com/v1").cluster
