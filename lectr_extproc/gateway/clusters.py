@@ -34,6 +34,7 @@ def clusters(options: GatewayOptions, upstreams: Iterable[Upstream]) -> list[str
 
 
 def _lectr(options: GatewayOptions) -> str:
+    host, is_socket = options.lectr.rpartition(":")[0], options.lectr.startswith("unix:")
     return fill(
         """
         name: $name
@@ -61,9 +62,7 @@ def _lectr(options: GatewayOptions) -> str:
           endpoints: [{lb_endpoints: [{endpoint: {address: $address}}]}]
         """,
         name=CLUSTER,
-        discovery=_STRICT_DNS
-        if needs_dns(options.lectr if options.lectr.startswith("unix:") else options.lectr.rpartition(":")[0])
-        else "type: STATIC\n",
+        discovery=_STRICT_DNS if not is_socket and needs_dns(host) else "type: STATIC\n",
         tls=_lectr_tls(options.lectr_tls) if options.lectr_tls else "",
         address=address(options.lectr),
     )

@@ -44,8 +44,6 @@ def connection_manager(options: GatewayOptions, *, chain: Mapping[str, str], rou
         normalize_path: true
         # Without it a base URL that ends in a slash makes `/v1//chat/completions`, which no provider knows.
         merge_slashes: true
-        # Without it an answer whose model thinks for 5 minutes is cut.
-        stream_idle_timeout: $idle
         # Without it a client that sends its headers slowly holds a connection for as long as it likes.
         request_headers_timeout: 30s
         # Without it WebSockets (OpenAI's Realtime API) get 403.
@@ -63,7 +61,6 @@ def connection_manager(options: GatewayOptions, *, chain: Mapping[str, str], rou
         access_log:
         $access_log
         """,
-        idle=seconds(options.stream_idle_timeout_s),
         upgrade_filters="".join(chain[name] for name in UPGRADE_FILTERS),
         router=router,
         filters="".join(chain[name] for name in filters(options)),

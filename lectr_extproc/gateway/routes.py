@@ -69,7 +69,7 @@ def _routed(options: GatewayOptions) -> str:
           route:
             cluster_header: $cluster_header
             timeout: 0s  # the default cuts every answer after 15 s
-            idle_timeout: $idle  # between two bytes; the default of 300 s cuts models that think in silence
+            idle_timeout: $idle  # the default of 300 s cuts models that think in silence
           # No retry_policy: a call whose model the client chose is sent once.
           # Ours, and what proxies add: not the provider's business.
           request_headers_to_remove:

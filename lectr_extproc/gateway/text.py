@@ -45,11 +45,11 @@ def address(text: str) -> str:
 
 
 def needs_dns(host: str) -> bool:
-    """Whether a host is a name: not an IP address, not a socket."""
+    """Whether a host is a name and not an IP address."""
     try:
         ip_address(host.strip("[]"))
     except ValueError:
-        return not host.startswith("unix:")
+        return True
     return False
 
 

@@ -1,0 +1,77 @@
+from typing import Any
+
+from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.gateway import GatewayOptions, LectrTls
+from lectr_extproc.gateway.clusters import clusters as rendered
+from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, bootstrap, clusters
+
+
+def cluster_of(url: str, suffix: str = "") -> dict[str, Any]:
+    upstream = Upstream.parse("some", url)
+    return clusters(bootstrap(upstreams=[upstream]))[upstream.cluster + suffix]
+
+
+def lectr(options: GatewayOptions) -> dict[str, Any]:
+    return clusters(bootstrap(options))["lectr"]
+
+
+def protocol(cluster: dict[str, Any]) -> list[str]:
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    return [name for name in options if name in ("auto_config", "explicit_http_config")]
+
+
+def test_upstreams_that_differ_only_in_their_path_share_a_cluster() -> None:
+    same = [Upstream.parse("some", f"https://some.test{path}") for path in ("/v1", "/v2")]
+    assert len(rendered(NATIVE, same)) == len(rendered(NATIVE, same[:1]))
+
+
+def test_a_provider_must_show_a_certificate_for_its_own_name() -> None:
+    tls = cluster_of("https://some.test/v1")["transport_socket"]["typed_config"]
+    assert tls["sni"] == "some.test"
+    assert tls["common_tls_context"]["validation_context"] == {
+        "trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"},
+        "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "some.test"}}],
+    }
+
+
+def test_a_provider_at_an_ip_address_must_show_a_certificate_for_that_address() -> None:
+    cluster = cluster_of("https://10.0.0.1:8443")
+    tls = cluster["transport_socket"]["typed_config"]
+    assert "sni" not in tls
+    assert cluster["type"] == "STATIC"
+    (name,) = tls["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"]
+    assert name == {"san_type": "IP_ADDRESS", "matcher": {"exact": "10.0.0.1"}}
+
+
+def test_plain_http_stays_plain() -> None:
+    assert "transport_socket" not in cluster_of("http://localhost:11434/v1")
+
+
+def test_https_providers_are_called_over_http_2_where_they_speak_it_but_never_for_an_upgrade() -> None:
+    assert protocol(cluster_of("https://some.test")) == ["auto_config"]
+    assert protocol(cluster_of("https://some.test", ".h1")) == ["explicit_http_config"]
+    assert protocol(cluster_of("http://some.test")) == ["explicit_http_config"]
+
+
+def test_every_upstream_has_a_cluster_for_upgrades() -> None:
+    names = set(clusters(bootstrap()))
+    expected = {name for upstream in DEFAULT_UPSTREAMS for name in (upstream.cluster, f"{upstream.cluster}.h1")}
+    assert names == {"lectr", "lectr_unrouted"} | expected
+
+
+def test_lectr_is_found_by_socket_address_or_name() -> None:
+    assert lectr(GatewayOptions(lectr="unix:/run/lectr.sock"))["type"] == "STATIC"
+    assert lectr(GatewayOptions(lectr="127.0.0.1:9191"))["type"] == "STATIC"
+    assert lectr(GatewayOptions(lectr="lectr.example:9191"))["cluster_type"]["name"] == "envoy.clusters.dns"
+
+
+def test_lectr_is_called_without_tls_with_tls_or_with_mutual_tls() -> None:
+    one_way = LectrTls(ca="/ca.pem", server_name="lectr.test")
+    mutual = LectrTls(ca="/ca.pem", server_name="lectr.test", cert="/cert.pem", key="/key.pem")
+    assert "transport_socket" not in lectr(GatewayOptions())
+    context = [
+        lectr(GatewayOptions(lectr_tls=tls))["transport_socket"]["typed_config"]["common_tls_context"]
+        for tls in (one_way, mutual)
+    ]
+    assert ["tls_certificates" in each for each in context] == [False, True]
+    assert [each["alpn_protocols"] for each in context] == [["h2"], ["h2"]]

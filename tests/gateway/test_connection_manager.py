@@ -1,0 +1,52 @@
+import json
+from typing import Any
+
+import pytest
+
+from lectr_extproc.core.refusal import REFUSALS
+from tests.gateway.examples import NATIVE, PORTABLE, bootstrap, manager
+
+CONFIGS = {"native": manager(bootstrap(NATIVE)), "portable": manager(bootstrap(PORTABLE))}
+PROFILES = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+CREDENTIALS = {"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-lectr-key", "cookie"}
+
+
+@PROFILES
+def test_an_upgraded_call_passes_no_filter_that_could_wait_for_a_body(config: dict[str, Any]) -> None:
+    (websocket,) = config["upgrade_configs"]
+    assert [item["name"] for item in websocket["filters"]] == ["lectr", "envoy.filters.http.router"]
+
+
+@PROFILES
+def test_the_clients_own_key_header_is_never_stripped_early(config: dict[str, Any]) -> None:
+    (extension,) = config["early_header_mutation_extensions"]
+    prefixes = [m["remove_on_match"]["key_matcher"]["prefix"] for m in extension["typed_config"]["mutations"]]
+    assert prefixes == ["x-envoy-", "x-forwarded-"]
+
+
+@PROFILES
+def test_no_log_entry_can_carry_a_credential(config: dict[str, Any]) -> None:
+    router = config["http_filters"][-1]["typed_config"]
+    for log in (*config["access_log"], *router["upstream_log"]):
+        assert not CREDENTIALS & set(log["typed_config"]["additional_request_headers_to_log"])
+
+
+@PROFILES
+def test_calls_and_attempts_are_logged_under_names_of_their_own(config: dict[str, Any]) -> None:
+    router = config["http_filters"][-1]["typed_config"]
+    logs = [*config["access_log"], *router["upstream_log"]]
+    assert [log["typed_config"]["common_config"]["log_name"] for log in logs] == ["lectr", "lectr_attempt"]
+
+
+@PROFILES
+def test_every_answer_of_envoys_own_is_one_of_our_refusals_in_both_shapes(config: dict[str, Any]) -> None:
+    said = [
+        (mapper["status_code"], json.loads(mapper["body_format_override"]["text_format_source"]["inline_string"]))
+        for mapper in config["local_reply_config"]["mappers"]
+    ]
+    codes = ("request_too_large", "provider_timeout", "provider_unreachable", "gateway_unavailable")
+    assert said == [
+        (REFUSALS[code].status, json.loads(REFUSALS[code].body(shape)))
+        for code in codes
+        for shape in ("anthropic", "openai")
+    ]

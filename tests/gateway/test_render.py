@@ -1,0 +1,110 @@
+"""Whole files: the checked-in ones are what is rendered, and both Envoys accept what is rendered for them."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import certifi
+import pytest
+import yaml
+
+from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.gateway import (
+    GatewayOptions,
+    LectrTls,
+    render_all,
+    render_bootstrap,
+    render_include_bootstrap,
+    render_includes,
+)
+from tests.e2e.gateway import BUILDS, Build
+from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, bootstrap, clusters, listener, manager
+
+FOLDER = Path(__file__).parents[2] / "envoy"
+PROFILES = pytest.mark.parametrize("options", [NATIVE, PORTABLE], ids=lambda options: options.profile)
+# What each Envoy must accept: the newest both profiles, the oldest the portable one.
+PAIRS = [*((build, build.profile) for build in BUILDS), (BUILDS[0], "portable")]
+
+UPSTREAMS = {
+    "the default upstreams": DEFAULT_UPSTREAMS,
+    "plain, by address": [Upstream.parse("ollama", "http://127.0.0.1:11434/v1")],
+    "IPv6": [Upstream.parse("custom", "https://[2001:db8::1]:8443/v1")],
+    "none": [],
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "the defaults": {},
+    "a socket": {"lectr": "unix:/run/lectr/lectr.sock"},
+    "a name": {"lectr": "lectr.example:9191"},
+    "TLS": {"lectr_tls": LectrTls(ca=certifi.where(), server_name="lectr.test")},
+}
+
+
+def validate(build: Build, text: str, directory: Path) -> None:
+    file = directory / "envoy.yaml"
+    file.write_text(text)
+    command = [str(build.binary), "--mode", "validate", "-l", "error", "-c", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@PROFILES
+def test_the_checked_in_files_are_what_is_rendered(options: GatewayOptions) -> None:
+    on_disk = {str(file.relative_to(FOLDER)): file.read_text() for file in (FOLDER / options.profile).rglob("*.yaml")}
+    assert on_disk == render_all(options, DEFAULT_UPSTREAMS)
+
+
+@pytest.mark.parametrize(("build", "profile"), PAIRS, ids=[f"{build.version} {profile}" for build, profile in PAIRS])
+@pytest.mark.parametrize("changes", OPTIONS.values(), ids=OPTIONS.keys())
+def test_envoy_accepts_the_bootstrap_with(build: Build, profile: Any, changes: Any, tmp_path: Path) -> None:
+    options = GatewayOptions(profile=profile, trusted_ca=certifi.where(), **changes)
+    validate(build, render_bootstrap(options, DEFAULT_UPSTREAMS), tmp_path)
+
+
+@pytest.mark.parametrize(("build", "profile"), PAIRS, ids=[f"{build.version} {profile}" for build, profile in PAIRS])
+@pytest.mark.parametrize("upstreams", UPSTREAMS.values(), ids=UPSTREAMS.keys())
+def test_envoy_accepts_a_gateway_for(build: Build, profile: Any, upstreams: Any, tmp_path: Path) -> None:
+    options = GatewayOptions(profile=profile, trusted_ca=certifi.where())
+    validate(build, render_bootstrap(options, upstreams), tmp_path)
+
+
+@pytest.mark.parametrize(("build", "profile"), PAIRS, ids=[f"{build.version} {profile}" for build, profile in PAIRS])
+def test_envoy_accepts_the_bootstrap_that_includes(build: Build, profile: Any, tmp_path: Path) -> None:
+    options = GatewayOptions(profile=profile, trusted_ca=certifi.where())
+    for name, text in render_includes(options, DEFAULT_UPSTREAMS).items():
+        (tmp_path / name).write_text(text)
+    validate(build, render_include_bootstrap(options, str(tmp_path)), tmp_path)
+
+
+@PROFILES
+def test_the_bootstrap_is_the_includes_inlined(options: GatewayOptions) -> None:
+    """So `envoy --mode validate` on it checks what Envoy does not look into: the included files."""
+    includes = {name: yaml.safe_load(text) for name, text in render_includes(options, DEFAULT_UPSTREAMS).items()}
+
+    def resources(name: str) -> list[dict[str, Any]]:
+        return [{key: value for key, value in item.items() if key != "@type"} for item in includes[name]["resources"]]
+
+    inlined, stubbed = manager(bootstrap(options)), includes["hcm.yaml"]
+    assert resources("cds.yaml") == list(clusters(bootstrap(options)).values())
+    assert resources("rds.yaml") == [inlined["route_config"]]
+    for item in inlined["http_filters"][:-1]:
+        assert resources(f"ecds-{item['name']}.yaml") == [item]
+    differing = {key for key in inlined.keys() | stubbed.keys() if inlined.get(key) != stubbed.get(key)}
+    assert differing == {"route_config", "rds", "http_filters", "upgrade_configs"}
+
+
+@PROFILES
+def test_the_including_bootstrap_has_the_connection_manager_of_hcm_yaml(options: GatewayOptions) -> None:
+    included = yaml.safe_load(render_include_bootstrap(options, options.include_directory))
+    assert manager(included) == yaml.safe_load(render_includes(options, [])["hcm.yaml"])
+
+
+def test_the_portable_listener_holds_a_whole_body_because_envoy_1_36_looks_nowhere_else() -> None:
+    assert listener(bootstrap(PORTABLE))["per_connection_buffer_limit_bytes"] == PORTABLE.max_body_bytes
+    assert "per_connection_buffer_limit_bytes" not in listener(bootstrap(NATIVE))
+
+
+@PROFILES
+def test_no_setting_is_repeated_with_its_reason(options: GatewayOptions) -> None:
+    """The first provider's cluster explains; the others are the same without the words."""
+    text = render_includes(options, DEFAULT_UPSTREAMS)["cds.yaml"]
+    assert text.count("happy eyeballs") == 2  # the first provider's cluster, and its copy for upgrades
