@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterable
 from ipaddress import ip_address
 from textwrap import dedent, indent
 
@@ -24,11 +23,6 @@ def fill(template: str, **values: str) -> str:
 def quote(value: str) -> str:
     """A YAML scalar that is a string, whatever is in it."""
     return json.dumps(value)
-
-
-def quote_all(values: Iterable[str]) -> str:
-    """A YAML list of strings on one line."""
-    return json.dumps(list(values))
 
 
 def seconds(value: float) -> str:
