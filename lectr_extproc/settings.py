@@ -5,10 +5,19 @@ The only module that knows pydantic and YAML files. What leaves it is a Settings
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.models import MODELS
@@ -21,6 +30,11 @@ EXIT_BAD_SETTINGS = 64
 "EX_USAGE of sysexits.h, as linkerd2-proxy exits on bad configuration."
 
 
+Path = tuple[str | int, ...]
+"Where a setting is, such as orgs, 0, name."
+Problem = tuple[Path, str]
+
+
 class ConfigError(Exception):
     """Everything that is wrong with the settings, one line each."""
 
@@ -30,6 +44,11 @@ class ConfigError(Exception):
 
 
 # --- the file, as its author sees it ----------------------------------------------------------------------------------
+
+
+def _without_blanks(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A name with nothing after it, as a commented-out section leaves it, is not a setting."""
+    return {name: value for name, value in raw.items() if value is not None}
 
 
 def _address(value: str) -> str:
@@ -48,6 +67,16 @@ def _url(value: str) -> str:
     return value
 
 
+def _provider(value: str) -> str:
+    if value not in PROVIDERS:
+        raise ValueError(f"{value!r} is not a provider; known are {', '.join(PROVIDERS)}")
+    return value
+
+
+def _unquoted(value: object) -> object:
+    return value.isoformat() if isinstance(value, date) else value  # YAML reads a bare 2024-02-01 as a date
+
+
 def _azure_version(value: str) -> str:
     if value != "v1" and not value[:4].isdigit():
         raise ValueError("write a dated version such as 2024-02-01, or v1 for Azure's /openai/v1/ API")
@@ -57,10 +86,16 @@ def _azure_version(value: str) -> str:
 Address = Annotated[str, AfterValidator(_address)]
 SocketAddress = Annotated[str, AfterValidator(_socket)]
 Url = Annotated[str, AfterValidator(_url)]
+AzureVersion = Annotated[str, AfterValidator(_azure_version), BeforeValidator(_unquoted)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_written_is_the_default(cls, raw: Any) -> Any:
+        return _without_blanks(raw) if isinstance(raw, dict) else raw
 
 
 class KeySection(_Section):
@@ -74,7 +109,7 @@ class AzureSection(_Section):
     """Where an org keeps its Azure OpenAI resource."""
 
     endpoint: Url = Field(description="https://<resource>.openai.azure.com. Plain http is accepted, for tests.")
-    api_version: Annotated[str, AfterValidator(_azure_version)] = Field(
+    api_version: AzureVersion = Field(
         default="2024-02-01",
         description="The api-version written where the client sends none, or v1 for the /openai/v1/ API.",
     )
@@ -92,7 +127,7 @@ class OrgSection(_Section):
 class ProviderSection(_Section):
     """Another address for a provider: a region, a private gateway, a test server."""
 
-    id: str = Field(description=f"One of {', '.join(PROVIDERS)}.")
+    id: Annotated[str, AfterValidator(_provider)] = Field(description=f"One of {', '.join(PROVIDERS)}.")
     base_url: Url = Field(description="Its path replaces the provider's path prefix. Plain http is accepted.")
 
 
@@ -170,7 +205,9 @@ class LimitsSection(_Section):
 class LogSection(_Section):
     """What lectr writes to standard output."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What matters less than this is not written."
+    )
     calls: bool = Field(default=True, description="One JSON line per finished call.")
 
 
@@ -221,22 +258,22 @@ def load(text: str, source: str = "lectr.yaml", defaults: Mapping[str, Any] | No
         raise ConfigError(source, [f"not YAML: {' '.join(str(error).split())}"]) from None
     if raw is not None and not isinstance(raw, dict):
         raise ConfigError(source, ["line 1: the file must be a mapping such as `orgs: […]`"])
+    merged = _merged(defaults or {}, raw or {})
+    lines, problems = _read_lines(text)
+    problems += _duplicates(merged)
     try:
-        return compile_settings(_merged(defaults or {}, raw or {}))
+        settings = compile_settings(merged)
     except ValidationError as error:
-        lines = _lines(text)
-        raise ConfigError(source, [_explain(problem, lines) for problem in error.errors()]) from None
-    except _InconsistentError as error:
-        lines = _lines(text)
-        raise ConfigError(source, [_at(path, lines) + problem for path, problem in error.problems]) from None
+        problems += [(tuple(problem["loc"]), _explain(problem)) for problem in error.errors()]
+    if problems:
+        found = sorted((_line(path, lines), _name(path), problem) for path, problem in problems)
+        raise ConfigError(source, [f"line {line}: {name}: {problem}" for line, name, problem in found])
+    return settings
 
 
 def compile_settings(raw: Mapping[str, Any]) -> Settings:
     """The same from parsed YAML, for settings that another part of the program makes."""
     file = SettingsFile.model_validate(raw)
-    problems = list(_inconsistencies(file))
-    if problems:
-        raise _InconsistentError(problems)
     envoy = file.envoy
     return Settings(
         snapshot=_snapshot(file),
@@ -263,10 +300,11 @@ def compile_settings(raw: Mapping[str, Any]) -> Settings:
 
 
 def _merged(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    raw = _without_blanks(raw)
     merged = {**defaults, **raw}
     for section in defaults.keys() & raw.keys():
         if isinstance(raw[section], dict):
-            merged[section] = {**defaults[section], **raw[section]}
+            merged[section] = {**defaults[section], **_without_blanks(raw[section])}
     return merged
 
 
@@ -305,61 +343,69 @@ def _org(section: OrgSection) -> Org:
     return Org(name=section.name, enabled=section.enabled, sites=sites)
 
 
-class _InconsistentError(Exception):
-    def __init__(self, problems: list[tuple[tuple[str | int, ...], str]]) -> None:
-        self.problems = problems
-
-
-def _inconsistencies(file: SettingsFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """What no single field can see."""
+def _duplicates(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """What no single field can see. Other mistakes may be in the file too, so nothing is taken for granted."""
     names: set[str] = set()
     digests: dict[str, str] = {}
-    for i, org in enumerate(file.orgs):
-        if org.name in names:
-            yield ("orgs", i, "name"), f"another org is called {org.name!r} too"
-        names.add(org.name)
-        for j, key in enumerate(org.keys):
-            if key.sha256 in digests:
-                yield ("orgs", i, "keys", j), f"this key already belongs to {digests[key.sha256]!r}"
-            digests[key.sha256] = org.name
+    for i, org, name in _items(raw, "orgs", "name"):
+        if name in names:
+            yield ("orgs", i, "name"), f"another org is called {name!r} too"
+        names.add(name)
+        for j, _, digest in _items(org, "keys", "sha256"):
+            if digest in digests:
+                yield ("orgs", i, "keys", j), f"this key already belongs to {digests[digest]!r}"
+            digests[digest] = name
     ids: set[str] = set()
-    for i, provider in enumerate(file.providers):
-        if provider.id not in PROVIDERS:
-            yield ("providers", i, "id"), f"{provider.id!r} is not a provider; known are {', '.join(PROVIDERS)}"
-        elif provider.id in ids:
-            yield ("providers", i, "id"), f"{provider.id!r} has an address above already"
-        ids.add(provider.id)
+    for i, _, id_ in _items(raw, "providers", "id"):
+        if id_ in ids:
+            yield ("providers", i, "id"), f"{id_!r} has an address above already"
+        ids.add(id_)
 
 
-def _explain(problem: Any, lines: Mapping[tuple[str | int, ...], int]) -> str:
-    path = tuple(problem["loc"])
-    text = problem["msg"].removeprefix("Value error, ")
+def _items(section: Mapping[str, Any], name: str, key: str) -> Iterator[tuple[int, Mapping[str, Any], str]]:
+    """The entries of a list that have a text under `key`, each with it."""
+    items = section.get(name)
+    for i, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict) and isinstance(item.get(key), str):
+            yield i, item, item[key]
+
+
+def _explain(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
-        text = "there is no such setting"
-    return f"{_at(path, lines)}{text}"
+        return "there is no such setting"
+    if problem["type"] == "model_type":
+        return "write settings under it, such as `name: value`"
+    text: str = problem["msg"]
+    return text.removeprefix("Value error, ")
 
 
-def _at(path: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int]) -> str:
-    known = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    return f"line {known}: {name}: "
+def _name(path: Path) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
-def _lines(text: str) -> dict[tuple[str | int, ...], int]:
-    """Where each value of a YAML document begins."""
-    found: dict[tuple[str | int, ...], int] = {}
+def _line(path: Path, lines: Mapping[Path, int]) -> int:
+    return next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
 
-    def walk(node: yaml.Node | None, path: tuple[str | int, ...]) -> None:
+
+def _read_lines(text: str) -> tuple[dict[Path, int], list[Problem]]:
+    """Where each value of a YAML document begins; and the names written twice, of which YAML forgets the first."""
+    found: dict[Path, int] = {}
+    twice: list[Problem] = []
+
+    def walk(node: yaml.Node | None, path: Path) -> None:
         if node is None:
             return
         found.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                found[(*path, key.value)] = key.start_mark.line + 1
-                walk(value, (*path, key.value))
+                below = (*path, key.value)
+                if below in found:
+                    twice.append((below, f"written twice, on line {found[below]} too"))
+                found[below] = key.start_mark.line + 1
+                walk(value, below)
         elif isinstance(node, yaml.SequenceNode):
             for i, value in enumerate(node.value):
                 walk(value, (*path, i))
 
     walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
-    return found
+    return found, twice

@@ -1,0 +1,391 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.cli import main
+from lectr_extproc.core.tables import Limits
+from lectr_extproc.gateway import GatewayOptions, LectrTls
+from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, ServerTls, Settings, json_schema, load
+
+ROOT = Path(__file__).parents[1]
+DIGEST, OTHER = "ab" * 32, "cd" * 32
+SMALLEST = f"orgs: [{{name: acme, keys: [{{sha256: {DIGEST}}}]}}]"
+
+
+def problems(text: str, **defaults: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(text, defaults=defaults)
+    return caught.value.problems
+
+
+def test_one_org_with_one_key_is_enough() -> None:
+    settings = load(SMALLEST)
+    assert settings.orgs == ("acme",)
+    org = settings.snapshot.orgs_by_key[DIGEST]
+    assert (org.name, org.enabled, org.sites) == ("acme", True, {})
+    assert settings.snapshot.sites.keys() == {"openai", "anthropic", "groq", "gemini"}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "# nothing", "---", "orgs:\nenvoy:\n  listen:\nlog: {level: }\n", "~"])
+def test_everything_has_a_default(text: str) -> None:
+    settings = load(text)
+    assert settings.gateway == GatewayOptions()
+    assert settings.snapshot.limits == Limits()
+    assert settings.snapshot.providers is PROVIDERS
+    assert (settings.orgs, settings.grpc_listen, settings.grpc_tls) == ((), "127.0.0.1:9191", None)
+    assert (settings.admin_listen, settings.envoy_directory) == ("127.0.0.1:8088", None)
+    assert (settings.log_level, settings.log_calls) == ("info", True)
+
+
+def test_every_setting_arrives() -> None:
+    settings = load(
+        """
+        envoy:
+          listen: "[::]:20000"
+          admin: 127.0.0.1:20001
+          profile: portable
+          lectr: unix:/run/lectr.sock
+          lectr_tls: {ca: ca.pem, server_name: lectr, cert: c.pem, key: c.key}
+          message_timeout_s: 1.5
+          connect_timeout_s: 3
+          stream_idle_timeout_s: 60
+          trusted_ca: cas.pem
+          directory: include
+        grpc: {listen: "0.0.0.0:9192", tls: {cert: s.pem, key: s.key, client_ca: ca.pem}}
+        admin: {listen: "127.0.0.1:8089"}
+        limits: {request_body_bytes: 2048, inspect_body_bytes: 0}
+        log: {level: debug, calls: false}
+        """
+    )
+    assert settings.gateway == GatewayOptions(
+        listen="[::]:20000",
+        admin="127.0.0.1:20001",
+        profile="portable",
+        lectr="unix:/run/lectr.sock",
+        lectr_tls=LectrTls(ca="ca.pem", server_name="lectr", cert="c.pem", key="c.key"),
+        max_body_bytes=2048,
+        message_timeout_s=1.5,
+        connect_timeout_s=3,
+        stream_idle_timeout_s=60,
+        trusted_ca="cas.pem",
+    )
+    assert settings.envoy_directory == "include"
+    assert settings.grpc_listen == "0.0.0.0:9192"
+    assert settings.grpc_tls == ServerTls(cert="s.pem", key="s.key", client_ca="ca.pem")
+    assert settings.snapshot.limits == Limits(max_body_bytes=2048, inspect_body_bytes=0)
+    assert (settings.admin_listen, settings.log_level, settings.log_calls) == ("127.0.0.1:8089", "debug", False)
+
+
+def test_envoy_finds_lectr_where_lectr_listens() -> None:
+    assert load("grpc: {listen: unix:/run/lectr.sock}").gateway.lectr == "unix:/run/lectr.sock"
+
+
+def test_an_org_may_be_disabled_and_have_many_keys() -> None:
+    settings = load(f"orgs: [{{name: a, enabled: false, keys: [{{sha256: {DIGEST}, label: x}}, {{sha256: {OTHER}}}]}}]")
+    by_key = settings.snapshot.orgs_by_key
+    assert by_key[DIGEST] is by_key[OTHER]
+    assert not by_key[DIGEST].enabled
+
+
+AZURE = {
+    "an endpoint": ("{endpoint: 'https://x.openai.azure.com'}", "", "2024-02-01"),
+    "a slash behind it": ("{endpoint: 'https://x.openai.azure.com/'}", "", "2024-02-01"),
+    "a version": (
+        "{endpoint: 'https://x.openai.azure.com', api_version: 2025-01-01-preview}",
+        "",
+        "2025-01-01-preview",
+    ),
+    "a version that YAML takes for a date": (
+        "{endpoint: 'https://x.openai.azure.com', api_version: 2024-10-21}",
+        "",
+        "2024-10-21",
+    ),
+    "v1": ("{endpoint: 'https://x.openai.azure.com', api_version: v1}", "", "v1"),
+    "the base URL of the v1 SDK": ("{endpoint: 'https://x.openai.azure.com/openai/v1/'}", "", "v1"),
+    "a gateway before it": ("{endpoint: 'https://x.openai.azure.com/team'}", "/team", "2024-02-01"),
+}
+
+
+@pytest.mark.parametrize(("written", "prefix", "version"), AZURE.values(), ids=AZURE)
+def test_an_azure_endpoint_is_understood_as_people_write_it(written: str, prefix: str, version: str) -> None:
+    settings = load(f"orgs: [{{name: acme, keys: [{{sha256: {DIGEST}}}], azure: {written}}}]")
+    site = settings.snapshot.orgs_by_key[DIGEST].sites["azure"]
+    assert (site.upstream.authority, site.upstream.prefix, site.api_version) == ("x.openai.azure.com", prefix, version)
+    assert site.upstream in settings.snapshot.upstreams
+
+
+def test_an_address_in_the_file_takes_the_catalogues_place() -> None:
+    sites = load(
+        "providers: [{id: openai, base_url: 'http://h:1/v1'}, {id: mistral, base_url: 'https://m/v1'}]"
+    ).snapshot.sites
+    assert (sites["openai"].upstream.authority, sites["openai"].upstream.scheme) == ("h:1", "http")
+    assert sites["mistral"].upstream.authority == "m"
+    assert sites["groq"].upstream.authority == "api.groq.com"
+
+
+def test_the_file_wins_over_what_the_program_would_choose() -> None:
+    defaults = {"grpc": {"listen": "unix:/a.sock"}, "envoy": {"directory": "/include", "listen": "127.0.0.1:1"}}
+    assert load("envoy: {listen: '127.0.0.1:2'}", defaults=defaults).gateway.listen == "127.0.0.1:2"
+    for blank in ("", "envoy:\ngrpc:\n", "grpc: {listen: }"):
+        settings = load(blank, defaults=defaults)
+        assert (settings.grpc_listen, settings.envoy_directory) == ("unix:/a.sock", "/include")
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+ADDRESS = "write it as host:port, for example 127.0.0.1:10000"
+VERSION = "write a dated version such as 2024-02-01, or v1 for Azure's /openai/v1/ API"
+MISTAKES = {
+    "an unknown setting": ("orgz: []", "line 1: orgz: there is no such setting"),
+    "an unknown setting in a section": ("log:\n  colour: red", "line 2: log.colour: there is no such setting"),
+    "a name that is a number": ("1: 2", "line 1: [1]: "),
+    "a list for a section": ("envoy: []", "line 1: envoy: write settings under it, such as `name: value`"),
+    "a section for a list": ("orgs: {name: a}", "line 1: orgs: Input should be a valid list"),
+    "an org that is a word": ("orgs:\n- acme", "line 2: orgs[0]: write settings under it"),
+    "an org without a name": ("orgs:\n- keys: []", "line 2: orgs[0].name: Field required"),
+    "an org with an empty name": ("orgs: [{name: ''}]", "line 1: orgs[0].name: String should have at least 1"),
+    "a key instead of its digest": (
+        "orgs:\n- name: a\n  keys:\n  - sha256: lc_key_x",
+        "line 4: orgs[0].keys[0].sha256: String should match",
+    ),
+    "a digest in upper case": (
+        f"orgs: [{{name: a, keys: [{{sha256: {DIGEST.upper()}}}]}}]",
+        "line 1: orgs[0].keys[0].sha256: String should match",
+    ),
+    "an Azure endpoint without a scheme": (
+        "orgs:\n- name: a\n  azure:\n    endpoint: x.openai.azure.com",
+        "line 4: orgs[0].azure.endpoint: 'x.openai.azure.com' must start with https:// or http://",
+    ),
+    "an Azure version that is none": (
+        "orgs:\n- name: a\n  azure: {endpoint: 'https://x', api_version: latest}",
+        f"line 3: orgs[0].azure.api_version: {VERSION}",
+    ),
+    "a provider that there is not": (
+        "providers:\n- id: opnai\n  base_url: https://x",
+        "line 2: providers[0].id: 'opnai' is not a provider; known are openai, anthropic,",
+    ),
+    "a provider without an address": ("providers: [{id: openai}]", "line 1: providers[0].base_url: Field required"),
+    "a provider twice": (
+        "providers:\n- {id: groq, base_url: https://x}\n- {id: groq, base_url: https://y}",
+        "line 3: providers[1].id: 'groq' has an address above already",
+    ),
+    "two orgs of one name": ("orgs:\n- name: a\n- name: a", "line 3: orgs[1].name: another org is called 'a' too"),
+    "one key for two orgs": (
+        f"orgs:\n- name: a\n  keys: [{{sha256: {DIGEST}}}]\n- name: b\n  keys:\n  - sha256: {DIGEST}",
+        "line 6: orgs[1].keys[0]: this key already belongs to 'a'",
+    ),
+    "one key twice": (
+        f"orgs:\n- name: a\n  keys:\n  - sha256: {DIGEST}\n  - sha256: {DIGEST}",
+        "line 5: orgs[0].keys[1]: this key already belongs to 'a'",
+    ),
+    "a section twice": (
+        "log: {level: debug}\n\nlog: {calls: false}",
+        "line 3: log: written twice, on line 1 too",
+    ),
+    "an address without a port": ("envoy: {listen: localhost}", f"line 1: envoy.listen: {ADDRESS}"),
+    "an address without a host": ("admin: {listen: ':8088'}", f"line 1: admin.listen: {ADDRESS}"),
+    "a port that is a word": ("grpc: {listen: 'localhost:grpc'}", f"line 1: grpc.listen: {ADDRESS}"),
+    "a port beyond all ports": ("grpc: {listen: 'localhost:65536'}", f"line 1: grpc.listen: {ADDRESS}"),
+    "a socket without a path": ("grpc: {listen: 'unix:lectr.sock'}", f"line 1: grpc.listen: {ADDRESS}"),
+    "an admin port on a socket": ("envoy: {admin: 'unix:/x'}", f"line 1: envoy.admin: {ADDRESS}"),
+    "a profile there is not": (
+        "envoy: {profile: fast}",
+        "line 1: envoy.profile: Input should be 'native' or 'portable'",
+    ),
+    "a timeout of nothing": (
+        "envoy: {message_timeout_s: 0}",
+        "line 1: envoy.message_timeout_s: Input should be greater",
+    ),
+    "TLS without its files": ("grpc:\n  tls: {cert: a}", "line 2: grpc.tls.key: Field required"),
+    "a size in words": (
+        "limits: {request_body_bytes: 1 MB}",
+        "line 1: limits.request_body_bytes: Input should be a valid",
+    ),
+    "a size below any request": (
+        "limits: {request_body_bytes: 1}",
+        "line 1: limits.request_body_bytes: Input should be",
+    ),
+    "a log level there is not": ("log: {level: loud}", "line 1: log.level: Input should be 'debug', 'info',"),
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_with_its_line_and_its_name(text: str, problem: str) -> None:
+    (told,) = problems(text)
+    assert told.startswith(problem)
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
+    text = f"""
+orgs:
+- name: a
+  keys: [{{sha256: {DIGEST}}}, {{sha256: {DIGEST}}}]
+- name: a
+- 3
+- {{name: b, keys: [x, {{label: y}}]}}
+providers:
+- {{id: nobody, base_url: https://x}}
+log: {{level: loud}}
+envoy:
+  profil: native
+"""
+    told = problems(text)
+    assert [line.split(":")[1].strip() for line in told] == [
+        "orgs[0].keys[1]",
+        "orgs[1].name",
+        "orgs[2]",
+        "orgs[3].keys[0]",
+        "orgs[3].keys[1].sha256",
+        "providers[0].id",
+        "log.level",
+        "envoy.profil",
+    ]
+    with pytest.raises(ConfigError, match=r"^lectr\.yaml: 8 problems\nline 4: "):
+        load(text)
+    with pytest.raises(ConfigError, match=r"^lectr\.yaml: 1 problem\nline 1: "):
+        load("a: b")
+
+
+NOT_A_FILE = {
+    "broken YAML": ("orgs: [", "not YAML: "),
+    "a tab": ("orgs:\n\t- a", "not YAML: "),
+    "two documents": ("a: 1\n---\nb: 2", "not YAML: "),
+    "a list": ("- orgs", "line 1: the file must be a mapping"),
+    "a word": ("orgs", "line 1: the file must be a mapping"),
+    "a number": ("0", "line 1: the file must be a mapping"),
+    "a tag": ("!!python/object:os.system {}", "not YAML: "),
+    "a control character": ("a: \x00", "not YAML: "),
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), NOT_A_FILE.values(), ids=NOT_A_FILE)
+def test_what_is_no_mapping_is_told_so(text: str, problem: str) -> None:
+    (told,) = problems(text)
+    assert told.startswith(problem)
+    assert "\n" not in told
+
+
+def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:
+    text = "providers: [{id: openai, base_url: 'https://u:hunter2@h'}]\norgs: [{name: a, keys: [{sha256: hunter2}]}]"
+    assert "hunter2" not in "\n".join(problems(text))
+
+
+def test_a_mistake_in_what_the_program_chose_has_a_name_and_the_first_line() -> None:
+    assert problems("orgs: []", log={"level": "loud"})[0].startswith("line 1: log.level: ")
+    assert problems("log: []", log={"level": "info"})[0].startswith("line 1: log: write settings under it")
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "envoy render", "explain", "run"])
+def test_bad_settings_end_every_command_with_64(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "lectr.yaml"
+    file.write_text("log: {level: loud}\norgz: 1\n")
+    assert main([*command.split(), "--config", str(file)]) == EXIT_BAD_SETTINGS == 64
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[0]) == ("", f"{file}: 2 problems")
+
+
+@given(
+    st.text() | st.dictionaries(st.sampled_from(["orgs", "envoy", "x"]), st.lists(st.none() | st.text())).map(yaml.dump)
+)
+def test_whatever_is_in_the_file_it_is_settings_or_a_list_of_problems(text: str) -> None:
+    try:
+        settings: Settings | None = load(text)
+        told = []
+    except ConfigError as error:
+        settings, told = None, error.problems
+    assert bool(settings) is not bool(told)
+
+
+# --- the schema and the example ---------------------------------------------------------------------------------------
+
+
+def schema() -> Any:
+    return json.loads((ROOT / "lectr.schema.json").read_text())
+
+
+def test_the_published_schema_is_this_versions() -> None:
+    assert schema() == json.loads(json.dumps(json_schema())), "write it anew: lectr schema > lectr.schema.json"
+
+
+def test_the_schema_itself_is_valid_and_takes_what_we_take() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    for text in (SMALLEST, EXAMPLE, uncommented(EXAMPLE)):
+        jsonschema.validate(json.loads(json.dumps(yaml.safe_load(text), default=str)), schema())
+
+
+def settings_in(node: dict[str, Any], definitions: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Every setting by its path, each with what the schema says of it."""
+    found: dict[str, Any] = {}
+    for name, value in node.get("properties", {}).items():
+        found[f"{path}{name}"] = value
+        for reference in re.findall(r"#/\$defs/(\w+)", json.dumps(value)):
+            found |= settings_in(definitions[reference], definitions, f"{path}{name}.")
+    return found
+
+
+def test_every_setting_is_described() -> None:
+    found = settings_in(schema(), schema()["$defs"])
+    sections = {name for name in found if any(other.startswith(f"{name}.") for other in found)}
+    assert [name for name, value in found.items() if name not in sections and not value.get("description")] == []
+
+
+EXAMPLE = (ROOT / "lectr.example.yaml").read_text()
+
+
+def uncommented(text: str) -> str:
+    """Every # that stands right before a name taken away."""
+    return re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)
+
+
+def test_the_example_is_settings_by_itself_and_changes_no_default() -> None:
+    settings = load(EXAMPLE)
+    assert settings.orgs == ("acme",)
+    assert settings.gateway == load("").gateway
+    assert settings.snapshot.sites == load("").snapshot.sites
+
+
+def test_the_example_with_everything_uncommented_is_settings_too() -> None:
+    settings = load(uncommented(EXAMPLE))
+    assert (settings.grpc_tls, settings.gateway.lectr_tls) != (None, None)
+    assert settings.snapshot.sites["openai"].upstream.authority == "eu.api.openai.com"
+
+
+def test_each_section_of_the_example_can_be_uncommented_alone() -> None:
+    for section in ("providers", "envoy", "grpc", "admin", "limits", "log"):
+        assert load(EXAMPLE.replace(f"\n#{section}:", f"\n{section}:")).gateway == load("").gateway
+
+
+def written_in(value: Any, path: str = "") -> dict[str, Any]:
+    """Every setting of a file by its path, without the numbers of lists."""
+    if isinstance(value, list):
+        return {name: found for item in value for name, found in written_in(item, path).items()}
+    if not isinstance(value, dict):
+        return {}
+    return {
+        name: found
+        for key, inner in value.items()
+        for name, found in {f"{path}{key}": inner, **written_in(inner, f"{path}{key}.")}.items()
+    }
+
+
+def test_the_example_has_every_setting_with_its_default() -> None:
+    written = written_in(yaml.safe_load(uncommented(EXAMPLE)))
+    known = settings_in(schema(), schema()["$defs"])
+    assert written.keys() == known.keys()
+    plain = {name: value for name, value in written.items() if not isinstance(value, (dict, list))}
+    differing = {
+        name
+        for name, value in plain.items()
+        if known[name].get("default") is not None and str(value) != str(known[name]["default"])
+    }
+    assert differing == {"orgs.keys.label"}
