@@ -19,7 +19,7 @@ from lectr_extproc.core.facts import read_facts
 from lectr_extproc.core.tables import Org
 from lectr_extproc.edge import logs
 from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
-from lectr_extproc.gateway import render_all, render_bootstrap
+from lectr_extproc.gateway import check_existing, render_all, render_bootstrap
 from lectr_extproc.keys import digest, new_key
 from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, Settings, json_schema, load
 
@@ -72,11 +72,9 @@ def _check(chosen: argparse.Namespace) -> int:
     failed |= problem is not None
     print(f"{settings.gateway.profile} configuration, includes inlined: {problem or 'Envoy accepts it'}")
     if chosen.envoy is not None:
-        problems: list[str] = []
-        failed |= bool(problems)
-        print(
-            "\n".join(f"{chosen.envoy}: {problem}" for problem in problems) or f"{chosen.envoy}: has what lectr needs"
-        )
+        lacks = check_existing(chosen.envoy.read_text(), settings.gateway)
+        failed |= bool(lacks)
+        print("\n".join(f"{chosen.envoy}: {line}" for line in lacks or ("has what lectr needs",)))
     return EXIT_FAILED if failed else 0
 
 
