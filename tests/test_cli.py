@@ -1,0 +1,281 @@
+import argparse
+import json
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lectr_extproc.cli import _parser, main
+from lectr_extproc.core.decision import WELL_FORMED_KEY
+from lectr_extproc.keys import digest
+from lectr_extproc.settings import json_schema, load
+
+KEY_DIGEST = "ab" * 32
+FILE = f"""
+orgs:
+- name: acme
+  keys: [{{sha256: {KEY_DIGEST}}}]
+- name: azurite
+  keys: [{{sha256: {"cd" * 32}}}]
+  azure: {{endpoint: https://az.openai.azure.com}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lectr.yaml here, no settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("LECTR_CONFIG", "LECTR_ENVOY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "acme.yaml"
+    path.write_text(FILE)
+    return path
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+def said(capsys: Capture, *arguments: object, code: int = 0) -> str:
+    """What a command that ends as expected writes to standard output."""
+    assert main([str(argument) for argument in arguments]) == code
+    return capsys.readouterr().out
+
+
+# --- explain ----------------------------------------------------------------------------------------------------------
+
+
+def explained(capsys: Capture, *arguments: object) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(said(capsys, "explain", "--json", *arguments))
+    return answer
+
+
+def test_explain_says_everything_about_a_call(file: Path, capsys: Capture) -> None:
+    answer = explained(capsys, "--config", file, "--model", "groq/llama-3.1-8b-instant")
+    cluster = answer["upstream"].pop("cluster")
+    assert re.fullmatch(r"groq-[0-9a-f]{8}", cluster)
+    assert answer == {
+        "org": "acme",
+        "provider": "groq",
+        "provider_source": "prefix",
+        "provider_unknown": False,
+        "provider_detected": None,
+        "dialect": "openai.chat",
+        "model_requested": "groq/llama-3.1-8b-instant",
+        "model_sent": "llama-3.1-8b-instant",
+        "upstream": {"host": "api.groq.com", "path": "/openai/v1/chat/completions"},
+        "auth_header": "authorization",
+        "notes": [],
+        "refused": None,
+    }
+
+
+EXPLAINED: dict[str, tuple[list[str], dict[str, object]]] = {
+    "a model nobody knows": (["--model", "mystery"], {"provider": "openai", "provider_unknown": True}),
+    "a model whose provider has no address": (
+        ["--model", "grok-3"],
+        {"provider": "openai", "provider_detected": "xai"},
+    ),
+    "a header": (["--model", "x", "--header", "X-Lectr-Provider: anthropic"], {"auth_header": "x-api-key"}),
+    "a key's shape": (
+        ["--model", "mystery", "--header", "Authorization: Bearer gsk_x"],
+        {"provider": "groq", "provider_source": "credential"},
+    ),
+    "a path": (
+        ["--path", "/v1beta/models/gemini-2.5-pro:generateContent"],
+        {"provider": "gemini", "provider_source": "path", "auth_header": "x-goog-api-key"},
+    ),
+    "a GET": (["--method", "GET", "--path", "/v1/models"], {"dialect": "models", "model_sent": None}),
+    "a note": (
+        ["--model", "gpt-4o", "--header", "X-Lectr-Provider: nobody"],
+        {"notes": ["provider_header_invalid"]},
+    ),
+    "a keyless call": (["--model", "gpt-4o", "--header", "authorization: "], {"auth_header": None}),
+    "another org's address": (
+        ["--model", "azure/gpt4", "--org", "azurite"],
+        {"org": "azurite", "auth_header": "api-key"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), EXPLAINED.values(), ids=EXPLAINED)
+def test_explain_knows_what_decides(
+    arguments: list[str], expected: dict[str, object], file: Path, capsys: Capture
+) -> None:
+    answer = explained(capsys, "--config", file, *arguments)
+    assert {name: answer[name] for name in expected} == expected
+
+
+def test_explain_tells_a_refusal(file: Path, capsys: Capture) -> None:
+    answer = explained(capsys, "--config", file, "--model", "azure/gpt4")
+    assert (answer["refused"]["status"], answer["refused"]["code"]) == (400, "azure_config_missing")
+    assert (answer["upstream"], answer["auth_header"]) == (None, None)
+
+
+def test_explain_needs_no_settings(capsys: Capture) -> None:
+    assert explained(capsys, "--model", "gpt-4o")["upstream"]["host"] == "api.openai.com"
+
+
+def test_explain_does_not_show_keys(capsys: Capture) -> None:
+    out = said(capsys, "explain", "--path", "/v1/models?key=sk-hunter2", "--header", "x-api-key: sk-hunter2")
+    assert "hunter2" not in out
+
+
+def test_explain_is_a_line_for_each_thing(file: Path, capsys: Capture) -> None:
+    lines = said(capsys, "explain", "--config", file, "--model", "gpt-4o").splitlines()
+    read = dict(re.split(r" +", line, maxsplit=1) for line in lines)
+    assert (read["provider"], read["model_sent"], read["provider_detected"]) == ("openai", "gpt-4o", "-")
+    assert read["upstream"].startswith("host=api.openai.com  path=/v1/chat/completions")
+
+
+def test_explain_names_the_orgs_there_are(file: Path, capsys: Capture) -> None:
+    assert main(["explain", "--config", str(file), "--org", "nobody"]) == 64
+    assert "there is no org 'nobody'; known are acme, azurite" in capsys.readouterr().err
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_key_is_shown_once_and_its_digest_can_be_piped_into_a_file(capsys: Capture) -> None:
+    assert main(["keys", "new", "--label", 'back"end: 1']) == 0
+    out, err = capsys.readouterr()
+    (key,) = WELL_FORMED_KEY.findall(err)
+    assert key not in out
+    assert yaml.safe_load(out) == [{"sha256": digest(key), "label": 'back"end: 1'}]
+    settings = load(f"orgs:\n- name: acme\n  keys:\n  {out}")
+    assert settings.snapshot.orgs_by_key[digest(key)].name == "acme"
+
+
+def test_a_key_needs_no_label(capsys: Capture) -> None:
+    assert list(yaml.safe_load(said(capsys, "keys", "new"))[0]) == ["sha256"]
+
+
+# --- rendering and checking -------------------------------------------------------------------------------------------
+
+
+def test_render_writes_one_bootstrap_to_standard_output(file: Path, capsys: Capture) -> None:
+    bootstrap = yaml.safe_load(said(capsys, "envoy", "render", "--config", file))
+    clusters = {cluster["name"].rpartition("-")[0] for cluster in bootstrap["static_resources"]["clusters"]}
+    assert {"openai", "anthropic", "groq", "gemini", "azure"} <= clusters
+
+
+def test_render_takes_another_profile_than_the_settings(capsys: Capture) -> None:
+    native, portable = (said(capsys, "envoy", "render", "--profile", name) for name in ("native", "portable"))
+    assert "ai_protocol_manager" in native
+    assert "ai_protocol_manager" not in portable
+    assert said(capsys, "envoy", "render") == native
+
+
+def test_render_writes_every_file_and_names_it(tmp_path: Path, capsys: Capture) -> None:
+    written = said(capsys, "envoy", "render", "--out", tmp_path / "out").splitlines()
+    assert written
+    assert {str(path) for path in (tmp_path / "out").rglob("*") if path.is_file()} == set(written)
+
+
+def fake_envoy(directory: Path, script: str) -> Path:
+    binary = directory / "envoy"
+    binary.write_text(f"#!/bin/sh\n{script}\n")
+    binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
+    return binary
+
+
+def test_check_says_that_envoy_accepts_what_is_rendered(file: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = said(capsys, "check", "--config", file, "--envoy-binary", fake_envoy(tmp_path, "exit 0"))
+    assert out.startswith(f"{file}: fine, 2 orgs, 5 provider addresses\n")
+    assert "Envoy accepts it" in out
+
+
+def test_check_fails_with_envoys_own_words(file: Path, tmp_path: Path, capsys: Capture) -> None:
+    binary = fake_envoy(tmp_path, "echo no such field: colour >&2; exit 1")
+    assert "no such field: colour" in said(capsys, "check", "--config", file, "--envoy-binary", binary, code=1)
+
+
+def test_a_missing_envoy_is_an_error_and_not_a_traceback(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["check", "--envoy-binary", str(tmp_path / "envoy")]) == 1
+    assert capsys.readouterr().err == f"lectr: {tmp_path / 'envoy'} is not an executable file\n"
+
+
+def test_the_schema_is_the_settings(capsys: Capture) -> None:
+    assert json.loads(said(capsys, "schema")) == json_schema()
+
+
+# --- where the settings are -------------------------------------------------------------------------------------------
+
+
+def test_settings_are_where_they_are_named_then_in_the_environment_then_here(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    for name in ("here", "environment"):
+        (tmp_path / f"{name}.yaml").write_text(FILE.replace("acme", name))
+    assert explained(capsys)["org"] == "-"
+    (tmp_path / "here.yaml").rename("lectr.yaml")
+    assert explained(capsys)["org"] == "here"
+    monkeypatch.setenv("LECTR_CONFIG", str(tmp_path / "environment.yaml"))
+    assert explained(capsys)["org"] == "environment"
+    assert explained(capsys, "--config", file)["org"] == "acme"
+
+
+UNREADABLE = {"a file that is not there": None, "a file that is no text": b"\xff\xfe\x00"}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_settings_that_cannot_be_read_are_bad_settings(content: bytes | None, tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "settings.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["explain", "--config", str(path)]) == 64
+    assert f"{path}: 1 problem\ncannot be read: " in capsys.readouterr().err
+
+
+def test_serve_does_not_start_without_settings(capsys: Capture) -> None:
+    assert main(["serve"]) == 64
+    assert "name a file with --config or LECTR_CONFIG" in capsys.readouterr().err
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+def commands(
+    parser: argparse.ArgumentParser, path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    yield " ".join(path) or "lectr", parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield from commands(below, (*path, name))
+
+
+COMMANDS = dict(commands(_parser()))
+
+
+def test_these_are_the_commands() -> None:
+    assert set(COMMANDS) == {
+        *("lectr", "run", "serve", "check", "envoy", "envoy render", "keys", "keys new", "explain", "schema")
+    }
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_every_option_is_explained(name: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*(name.split() if name != "lectr" else ()), "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: lectr")
+    for action in COMMANDS[name]._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            assert all(choice.help and choice.help.endswith(".") for choice in action._choices_actions)
+        else:
+            assert action.help, action
+
+
+def test_no_command_at_all_is_a_mistake(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert "usage: lectr" in capsys.readouterr().err
