@@ -10,8 +10,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,10 +21,11 @@ import grpc
 import httpx
 
 from lectr_extproc.core.upstream import Upstream
-from lectr_extproc.gateway import GatewayOptions, render_bootstrap
+from lectr_extproc.gateway import GatewayOptions
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import ext_proc_pb2 as ext
 from tests.e2e.gateway import Build, free_port
+from tests.e2e.rawhttp import Connection, Head
 
 WITHIN_S = 10.0
 GOOD_KEY = "lc_key_0123456789abcdef"
@@ -67,10 +69,14 @@ def refuse(status: int, body: str) -> ext.ProcessingResponse:
 class ScriptedLectr:
     """A gRPC server that decides with a function of the test and keeps what it was told."""
 
-    def __init__(self, address: str, decide: Decide) -> None:
+    def __init__(self, address: str, decide: Decide, credentials: grpc.ServerCredentials | None = None) -> None:
         self.decide = decide
+        self._credentials = credentials
         self.asked: queue.SimpleQueue[tuple[Headers, ext.ProcessingRequest]] = queue.SimpleQueue()
-        self.entries: queue.SimpleQueue[tuple[str, als.HTTPAccessLogEntry]] = queue.SimpleQueue()
+        self._entries: dict[str, queue.SimpleQueue[als.HTTPAccessLogEntry]] = {
+            "lectr": queue.SimpleQueue(),
+            "lectr_attempt": queue.SimpleQueue(),
+        }
         self._address = address
 
     def __enter__(self) -> Self:
@@ -82,14 +88,17 @@ class ScriptedLectr:
         log = grpc.stream_unary_rpc_method_handler(
             self._log, als.StreamAccessLogsMessage.FromString, als.StreamAccessLogsResponse.SerializeToString
         )
-        services = {
+        services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {
             "envoy.service.ext_proc.v3.ExternalProcessor": {"Process": process},
             "envoy.service.accesslog.v3.AccessLogService": {"StreamAccessLogs": log},
         }
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
-        assert self._server.add_insecure_port(self._address)
+        if self._credentials is None:
+            assert self._server.add_insecure_port(self._address)
+        else:
+            assert self._server.add_secure_port(self._address, self._credentials)
         self._server.start()
         return self
 
@@ -99,11 +108,8 @@ class ScriptedLectr:
         self._server.stop(None).wait()
 
     def entry(self, log: str = "lectr") -> als.HTTPAccessLogEntry:
-        """The next entry of one log; entries of the other are passed over."""
-        while True:
-            name, entry = self.entries.get(timeout=WITHIN_S)
-            if name == log:
-                return entry
+        """The next entry of one log."""
+        return self._entries[log].get(timeout=WITHIN_S)
 
     def _process(self, messages: Iterator[ext.ProcessingRequest], context: Any) -> Iterator[ext.ProcessingResponse]:
         headers: Headers = {}
@@ -123,7 +129,7 @@ class ScriptedLectr:
             for message in messages:
                 name = message.identifier.log_name or name
                 for entry in message.http_logs.log_entry:
-                    self.entries.put((name, entry))
+                    self._entries[name].put(entry)
         return als.StreamAccessLogsResponse()
 
 
@@ -138,7 +144,16 @@ class Envoy:
         self._lines: list[str] = []
 
     def __enter__(self) -> Self:
-        command = [str(self._build.binary), "-c", str(self._file), "--concurrency", "1", "--disable-hot-restart"]
+        command = [
+            str(self._build.binary),
+            "-c",
+            str(self._file),
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "-l",
+            "warning",
+        ]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -179,6 +194,10 @@ class Envoy:
             return False
 
 
+def port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
 def options_for(build: Build, directory: Path, **changes: Any) -> GatewayOptions:
     """Options with addresses of this test's own."""
     ours = {
@@ -191,16 +210,45 @@ def options_for(build: Build, directory: Path, **changes: Any) -> GatewayOptions
     return GatewayOptions(**{**ours, **changes})
 
 
-def port_of(address: str) -> int:
-    return int(address.rpartition(":")[2])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """What a test holds: the three parts, and the ways to call."""
+
+    port: int
+    lectr: ScriptedLectr
+    envoy: Envoy
+    options: GatewayOptions
+    upstream: Upstream
+
+    def call(
+        self,
+        target: str = "/v1/chat/completions",
+        *,
+        key: str | None = GOOD_KEY,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b'{"model": "some"}',
+        content_type: str = "application/json",
+    ) -> tuple[Head, bytes]:
+        """One POST on a connection of its own."""
+        ours = [("content-type", content_type), *([("x-lectr-key", key)] if key is not None else [])]
+        with Connection(self.port) as connection:
+            connection.send("POST", target, [*headers, *ours], body)
+            head = connection.read_head()
+            return head, connection.read_body(head)
+
+    def fails_with(self, target: str = "/v1/chat/completions", **call: Any) -> tuple[int, str, dict[str, Any]]:
+        """Status and code of an answer of ours, and the whole of it; it must be JSON and say so."""
+        head, body = self.call(target, **call)
+        assert head.values("content-type") == ["application/json"]
+        document: dict[str, Any] = json.loads(body)
+        return head.status, document["error"]["code"], document
 
 
-def start(build: Build, options: GatewayOptions, upstreams: list[Upstream], directory: Path) -> Envoy:
-    """An Envoy with the static bootstrap."""
-    return Envoy(build, options, render_bootstrap(options, upstreams), directory)
+def decide_for(upstream: Upstream) -> Decide:
+    """What lectr does unless a test says otherwise: everything goes to one provider."""
 
+    def decide(headers: Headers, message: ext.ProcessingRequest) -> ext.ProcessingResponse:
+        shape = "anthropic" if headers[":path"].startswith("/v1/messages") else "openai"
+        return route(upstream.cluster, shape=shape)
 
-def error_of(body: bytes) -> dict[str, Any]:
-    document = json.loads(body)
-    error: dict[str, Any] = document["error"]
-    return error
+    return decide
