@@ -6,7 +6,7 @@ COPY requirements.lock requirements-build.lock ./
 RUN pip install --require-hashes -r requirements-build.lock \
     && python -m venv --without-pip /opt/lectr \
     && pip --python /opt/lectr/bin/python install --require-hashes --only-binary :all: -r requirements.lock
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml LICENSE README.md ./
 COPY lectr_extproc lectr_extproc
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && pip --python /opt/lectr/bin/python install --no-deps --no-index /wheels/*.whl

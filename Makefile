@@ -37,7 +37,7 @@ check: setup ## format, lint, types, protos, mirror, coverage, settings
 	@rm -rf build/proto && mkdir -p build/proto
 	$(PROTOC) --python_out=build/proto --pyi_out=build/proto proto/lectr_extproc/pb/*.proto
 	diff -r -x __init__.py -x __pycache__ build/proto/lectr_extproc/pb lectr_extproc/pb
-	$(BIN)/lectr check
+	$(BIN)/lectr check --config lectr.example.yaml
 	@# Fails when pyproject.toml asks for what the lock files lack.
 	$(BIN)/python -m pip install --quiet --dry-run --no-index --no-build-isolation --editable '.[envoy,dev]'
 	@$(MAKE) --no-print-directory cover
