@@ -1,0 +1,144 @@
+import asyncio
+import socket
+import stat
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lectr_extproc.core.decision import WELL_FORMED_KEY
+from lectr_extproc.edge.envoy import EnvoyError
+from lectr_extproc.keys import digest, new_key
+from lectr_extproc.run import banner, practice_settings, run, run_defaults, run_directory
+from lectr_extproc.settings import Settings, compile_settings, load
+
+KEY = new_key()
+ALL_KEYS = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY", "GEMINI_API_KEY"), "hunter2")
+
+
+def practice(**environment: str) -> Settings:
+    return compile_settings(practice_settings(environment, 4711, KEY))
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    sites = {**settings.snapshot.sites, **settings.snapshot.orgs_by_key[digest(KEY)].sites}
+    return {id_: site.upstream.authority for id_, site in sites.items()}
+
+
+# --- settings without a file ------------------------------------------------------------------------------------------
+
+
+def test_without_any_key_the_practice_provider_plays_everyone() -> None:
+    assert addresses(practice()) == dict.fromkeys(("openai", "anthropic", "groq", "gemini", "azure"), "127.0.0.1:4711")
+
+
+def test_a_provider_whose_key_is_there_is_called_itself() -> None:
+    reached = addresses(practice(GROQ_API_KEY="hunter2", OPENAI_API_KEY=""))
+    assert (reached["groq"], reached["openai"]) == ("api.groq.com", "127.0.0.1:4711")
+
+
+def test_azure_is_where_the_environment_says() -> None:
+    assert addresses(practice(AZURE_OPENAI_ENDPOINT="https://x.openai.azure.com"))["azure"] == "x.openai.azure.com"
+
+
+def test_the_path_tells_the_practice_provider_whom_it_plays() -> None:
+    settings = practice()
+    org = settings.snapshot.orgs_by_key[digest(KEY)]
+    assert settings.snapshot.sites["groq"].upstream.prefix == "/groq/v1"
+    assert (org.name, org.sites["azure"].upstream.prefix) == ("practice", "/azure")
+
+
+def test_envoy_and_lectr_talk_over_a_private_socket_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    defaults = run_defaults(tmp_path)
+    assert load("", defaults=defaults).gateway.lectr == f"unix:{tmp_path}/lectr.sock"
+    assert load("grpc: {listen: 127.0.0.1:1}", defaults=defaults).gateway.lectr == "127.0.0.1:1"
+
+
+def test_the_folder_of_a_run_is_private_and_goes_with_it() -> None:
+    with run_directory() as directory:
+        (directory / "lectr.sock").touch()
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert not directory.exists()
+
+
+# --- what a newcomer reads --------------------------------------------------------------------------------------------
+
+
+def test_practising_needs_nothing_but_a_line_to_paste() -> None:
+    text = banner(practice(), KEY, {})
+    assert "http://127.0.0.1:10000/v1" in text
+    assert f"-H 'X-Lectr-Key: {KEY}'" in text
+    assert "-H 'Authorization: Bearer practice'" in text
+    assert 'api_key="practice",' in text
+    assert "  openai      practice: OPENAI_API_KEY is not set, the built-in provider answers" in text
+    assert "  azure       practice: AZURE_OPENAI_API_KEY is not set" in text
+
+
+def test_with_a_key_the_line_to_paste_lets_the_shell_fill_it_in() -> None:
+    environment = {**ALL_KEYS, "AZURE_OPENAI_API_KEY": "hunter2"}
+    text = banner(practice(**environment), KEY, environment)
+    assert '-H "Authorization: Bearer $OPENAI_API_KEY"' in text
+    assert "  openai      api.openai.com: calls carry their own key (OPENAI_API_KEY is set)" in text
+    assert "hunter2" not in text
+    assert "practice:" not in text
+
+
+def test_with_settings_of_ones_own_no_key_is_made_up() -> None:
+    text = banner(load("orgs: [{name: a, keys: []}]\nenvoy: {listen: '127.0.0.1:8000'}"), None, {})
+    assert WELL_FORMED_KEY.search(text) is None
+    assert '-H "X-Lectr-Key: $LECTR_KEY"' in text
+    assert "curl http://127.0.0.1:8000/v1/chat/completions" in text
+    assert "  groq        api.groq.com: calls carry their own key\n" in text
+    assert "  azure       no org has an endpoint for it: calls get azure_config_missing" in text
+    assert "mistral" not in text
+
+
+# --- what goes wrong before Envoy starts ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def start(settings: Settings, directory: Path, version: str = "1.40.0") -> None:
+    """Run with an Envoy that only tells its version, and ends."""
+    binary = directory / "envoy"
+    binary.write_text(
+        f"#!/bin/sh\n[ \"$1\" = --version ] && echo 'envoy version: 0/{version}/Clean' && exit 0\nexit 3\n"
+    )
+    binary.chmod(0o700)
+    asyncio.run(run(settings, None, partial(load), binary, directory))
+
+
+def given(directory: Path, envoy: str) -> Settings:
+    text = f"envoy: {envoy}\nadmin: {{listen: '127.0.0.1:{free()}'}}"
+    return load(text, defaults=run_defaults(directory))
+
+
+@pytest.mark.parametrize("name", ["listen", "admin"])
+def test_a_port_that_is_taken_names_the_setting(name: str, taken: int, tmp_path: Path) -> None:
+    ports = {"listen": free(), "admin": free(), name: taken}
+    envoy = f"{{listen: '127.0.0.1:{ports['listen']}', admin: '127.0.0.1:{ports['admin']}'}}"
+    with pytest.raises(EnvoyError, match=f"cannot listen on 127.0.0.1:{taken} .*: set envoy.{name} to another port"):
+        start(given(tmp_path, envoy), tmp_path)
+
+
+def test_an_old_envoy_is_told_to_use_the_portable_profile(tmp_path: Path) -> None:
+    envoy = f"{{listen: '127.0.0.1:{free()}', admin: '127.0.0.1:{free()}'}}"
+    with pytest.raises(EnvoyError, match=r"the native profile needs Envoy 1\.40; set envoy\.profile to portable"):
+        start(given(tmp_path, envoy), tmp_path, "1.36.4")
+
+
+def test_an_envoy_that_does_not_come_up_ends_the_run(tmp_path: Path) -> None:
+    envoy = f"{{profile: portable, listen: '127.0.0.1:{free()}', admin: '127.0.0.1:{free()}'}}"
+    with run_directory() as directory, pytest.raises(EnvoyError, match="Envoy ended with code 3 before it served"):
+        start(given(directory, envoy), directory, "1.36.4")
