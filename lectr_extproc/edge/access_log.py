@@ -17,6 +17,10 @@ log = logging.getLogger("lectr.access_log")
 QUIET_S = 1.5
 "How long a draining server keeps reading after the last batch: longer than the flush interval we render."
 
+BUSY_S = 8.0
+"""When a draining server lets go of an Envoy that is never quiet: right after a batch, when nothing is on its way, and
+sooner than the server cuts what is left (server.DRAIN_S)."""
+
 Sink = Callable[[Sequence[CallRecord]], None]
 
 
@@ -29,7 +33,7 @@ class AccessLog:
 
     async def stream_access_logs(self, _: Any, context: Any) -> als.StreamAccessLogsResponse:
         """Read until Envoy ends the stream, or until it has gone quiet while we drain."""
-        draining = asyncio.create_task(self._live.draining.wait())
+        draining = asyncio.create_task(self._drained_by())
         read: asyncio.Task[Any] | None = None
         try:
             while True:
@@ -47,14 +51,22 @@ class AccessLog:
                 if message is grpc.aio.EOF:
                     return als.StreamAccessLogsResponse()
                 self._take(message)
+                if draining.done() and asyncio.get_running_loop().time() >= draining.result():
+                    return als.StreamAccessLogsResponse()
         finally:
             draining.cancel()
             if read is not None:
                 read.cancel()
 
-    def _take(self, message: als.StreamAccessLogsMessage) -> None:
+    async def _drained_by(self) -> float:
+        await self._live.draining.wait()
+        return asyncio.get_running_loop().time() + BUSY_S
+
+    def _take(self, message: bytes) -> None:
         try:
-            records = [record_from(entry) for entry in wire.entries_from(message)]
+            records = [
+                record_from(entry) for entry in wire.entries_from(als.StreamAccessLogsMessage.FromString(message))
+            ]
             self._sink(records)
             self._live.counts["calls_recorded"] += len(records)
         except Exception:  # one bad batch must not end the stream that carries the next ones
@@ -69,7 +81,7 @@ def handlers(servicer: AccessLog) -> grpc.GenericRpcHandler:
         {
             "StreamAccessLogs": grpc.stream_unary_rpc_method_handler(
                 servicer.stream_access_logs,
-                request_deserializer=als.StreamAccessLogsMessage.FromString,
+                request_deserializer=None,  # read where one that cannot be read does not end the stream
                 response_serializer=als.StreamAccessLogsResponse.SerializeToString,
             )
         },

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from lectr_extproc.core import words
 from lectr_extproc.core.decision import Refuse, Route
@@ -19,6 +21,8 @@ ACCESS_LOG_SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 
 USAGE_NAMESPACE = "envoy.ai.token_usage"
 "The typed metadata of Envoy's ai_protocol_manager (seen on 1.40.0)."
+USAGE_TYPE = "/envoy.data.ai.v3.TokenUsage"
+"How the type URL of that metadata ends."
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -130,11 +134,12 @@ def entries_from(message: als.StreamAccessLogsMessage) -> Iterator[LogEntry]:
 
 
 def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
+    """Total: a newer Envoy, or a clock that was set back, must not cost the batch its other entries."""
     common, request, response = entry.common_properties, entry.request, entry.response
     metadata = common.metadata.filter_metadata
     peer = common.downstream_remote_address.socket_address
     return LogEntry(
-        start_ns=common.start_time.ToNanoseconds(),
+        start_ns=_ns(common, "start_time") or 0,
         duration_ns=_ns(common, "duration"),
         request_received_ns=_ns(common, "time_to_last_rx_byte"),
         upstream_start_ns=_ns(common, "time_to_first_upstream_tx_byte"),
@@ -142,7 +147,7 @@ def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
         upstream_last_byte_ns=_ns(common, "time_to_last_upstream_rx_byte"),
         first_byte_ns=_ns(common, "time_to_first_downstream_tx_byte"),
         last_byte_ns=_ns(common, "time_to_last_downstream_tx_byte"),
-        method=core.RequestMethod.Name(request.request_method).removesuffix("_UNSPECIFIED"),
+        method=_METHODS.get(request.request_method, ""),
         path=request.path.partition("?")[0],
         status=response.response_code.value or None,
         flags=frozenset(field.name for field, is_set in common.response_flags.ListFields() if is_set is True),
@@ -160,17 +165,24 @@ def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
     )
 
 
-def _model_answered(metadata: Any) -> str | None:
-    if USAGE_NAMESPACE not in metadata.typed_filter_metadata:
+_METHODS = {number: name for name, number in core.RequestMethod.items() if number != core.METHOD_UNSPECIFIED}
+
+
+def _model_answered(metadata: core.Metadata) -> str | None:
+    typed = metadata.typed_filter_metadata.get(USAGE_NAMESPACE)
+    if typed is None or not typed.type_url.endswith(USAGE_TYPE):
         return None
-    usage = token_usage_pb2.TokenUsage()
-    usage.ParseFromString(metadata.typed_filter_metadata[USAGE_NAMESPACE].value)
-    return usage.model or None
+    try:
+        return token_usage_pb2.TokenUsage.FromString(typed.value).model or None
+    except DecodeError:
+        return None
 
 
-def _ns(message: Any, field: str) -> int | None:
-    duration: Duration = getattr(message, field)
-    return duration.ToNanoseconds() if message.HasField(field) else None
+def _ns(common: als.AccessLogCommon, field: str) -> int | None:
+    """A time or an offset from the start. ToNanoseconds() would raise on some; a negative one is no measurement."""
+    time: Timestamp | Duration = getattr(common, field)
+    nanoseconds = time.seconds * 1_000_000_000 + time.nanos
+    return nanoseconds if common.HasField(field) and 0 <= nanoseconds < 2**63 else None
 
 
 def _plain(struct: Struct | None) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""The access-log servicer: batches from several Envoys, and a server that stops while they come."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from lectr_extproc.core.record import CallRecord
+from lectr_extproc.edge import access_log
+from lectr_extproc.edge.logs import JsonLines
+from lectr_extproc.edge.server import GrpcServer
+from lectr_extproc.pb import access_log_pb2 as als
+from tests.edge.given import KEY, Records, access_logs, batch, channel_to, entry, live, serving
+
+
+async def send(call: Any, *ids: str, first: bool = False) -> None:
+    await call.write(batch(*map(entry, ids), first=first).SerializeToString())
+
+
+async def test_batches_become_records_in_order(tmp_path: Path) -> None:
+    shared, records = live(tmp_path), Records()
+    async with serving(shared, records) as channel:
+        call = access_logs(channel)
+        await send(call, "a", "b", first=True)
+        await send(call, "c")
+        assert [await records.get(), await records.get()] == [["a", "b"], ["c"]]
+        await call.done_writing()
+        assert await call == als.StreamAccessLogsResponse()
+    assert shared.counts == {"calls_recorded": 3}
+
+
+async def test_several_envoys_are_read_at_once_and_one_that_breaks_off_disturbs_no_other(tmp_path: Path) -> None:
+    records = Records()
+    async with serving(live(tmp_path), records) as channel:
+        calls = [access_logs(channel) for _ in range(4)]
+        for i, call in enumerate(calls):
+            await send(call, f"{i}", first=True)
+        assert sorted([await records.get() for _ in calls]) == [["0"], ["1"], ["2"], ["3"]]
+        calls[0].cancel()
+        for call in calls[1:]:
+            await send(call, "more")
+            assert await records.get() == ["more"]
+            await call.done_writing()
+            assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_entries_about_attempts_make_no_record(tmp_path: Path) -> None:
+    shared, records = live(tmp_path), Records()
+    async with serving(shared, records) as channel:
+        call = access_logs(channel)
+        attempt = entry("", access_log_type=als.UpstreamEnd)
+        await call.write(batch(attempt, entry("call"), first=True).SerializeToString())
+        assert await records.get() == ["call"]
+        await call.done_writing()
+        await call
+    assert shared.counts == {"calls_recorded": 1}
+
+
+async def test_a_batch_that_cannot_be_read_costs_itself_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shared, records = live(tmp_path), Records()
+    async with serving(shared, records) as channel:
+        call = access_logs(channel)
+        await call.write(b"\xff\xff\xff")
+        await send(call, "next")
+        assert await records.get() == ["next"]
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.OK
+    assert shared.counts == {"batches_failed": 1, "calls_recorded": 1}
+    assert [record.getMessage() for record in caplog.records] == ["a batch of access-log entries was lost"]
+
+
+async def test_a_sink_that_fails_costs_its_batch_alone_and_tells_no_secret(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = Records()
+
+    def sink(batch: Sequence[CallRecord]) -> None:
+        if batch[0].call_id == "bad":
+            raise OSError(f"disk full at {KEY}")
+        records(batch)
+
+    shared = live(tmp_path)
+    async with serving(shared, sink) as channel:
+        call = access_logs(channel)
+        await send(call, "bad")
+        await send(call, "good")
+        assert await records.get() == ["good"]
+        await call.done_writing()
+        await call
+    assert shared.counts == {"batches_failed": 1, "calls_recorded": 1}
+    line = JsonLines().format(caplog.records[0])
+    assert json.loads(line)["error"] == "OSError"
+    assert KEY not in line
+
+
+async def test_a_flood_is_recorded_whole_while_calls_are_decided(tmp_path: Path) -> None:
+    shared, seen = live(tmp_path), 0
+
+    def sink(batch: Sequence[CallRecord]) -> None:
+        nonlocal seen
+        seen += len(batch)
+
+    message = batch(*(entry(f"{i}") for i in range(50))).SerializeToString()
+    async with serving(shared, sink) as channel:
+        call = access_logs(channel)
+        for _ in range(100):
+            await call.write(message)
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.OK
+    assert seen == shared.counts["calls_recorded"] == 5000
+
+
+async def test_entries_that_come_while_draining_are_recorded_and_then_the_stream_ends_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_log, "QUIET_S", 0.2)
+    shared, records = live(tmp_path), Records()
+    server = GrpcServer(shared, records)
+    await server.start()
+    async with channel_to(shared) as channel:
+        call = access_logs(channel)
+        await send(call, "before", first=True)
+        assert await records.get() == ["before"]
+        stopping = asyncio.create_task(server.stop())
+        await shared.draining.wait()
+        for id_ in ("during", "still"):
+            await send(call, id_)
+            assert await records.get() == [id_]
+        assert await call == als.StreamAccessLogsResponse()
+        await stopping
+    assert shared.counts["calls_recorded"] == 3
+
+
+async def test_an_envoy_that_is_never_quiet_is_let_go_right_after_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_log, "QUIET_S", 60)
+    monkeypatch.setattr(access_log, "BUSY_S", 0)
+    shared, records = live(tmp_path), Records()
+    async with serving(shared, records) as channel:
+        call = access_logs(channel)
+        await send(call, "before", first=True)
+        await records.get()
+        shared.draining.set()
+        await send(call, "last")
+        assert await records.get() == ["last"]
+        assert await call == als.StreamAccessLogsResponse()
+
+
+async def test_a_stream_that_opens_and_says_nothing_ends_with_the_drain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_log, "QUIET_S", 0.05)
+    shared = live(tmp_path)
+    async with serving(shared) as channel:
+        call = access_logs(channel)
+        await call.wait_for_connection()
+        shared.draining.set()
+        assert await call == als.StreamAccessLogsResponse()

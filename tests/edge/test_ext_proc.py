@@ -1,0 +1,206 @@
+"""The ext_proc servicer, as Envoy meets it: over real gRPC on a Unix socket."""
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from lectr_extproc.edge import ext_proc
+from lectr_extproc.edge.live import Live
+from lectr_extproc.edge.logs import JsonLines
+from lectr_extproc.pb import ext_proc_pb2 as ext
+from tests.edge.given import CLIENT_KEY, KEY, body, form, headers, live, process, said, serving, set_headers, settings
+
+MIB = 1024 * 1024
+NO_KEY = headers("gpt-4o", ("x-lectr-key", ""))
+
+
+async def reply_to(call: Any, message: ext.ProcessingRequest) -> ext.ProcessingResponse:
+    await call.write(message)
+    reply = await call.read()
+    assert isinstance(reply, ext.ProcessingResponse), await call.code()
+    return reply
+
+
+async def has_ended(call: Any) -> bool:
+    """The server ended the stream well, while our side of it is still open."""
+    return await call.read() is grpc.aio.EOF and await call.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"), [(headers(), "request_headers"), (NO_KEY, "immediate_response")], ids=["routed", "refused"]
+)
+async def test_a_call_is_one_message_and_one_reply_and_the_stream_ends(
+    tmp_path: Path, message: ext.ProcessingRequest, kind: str
+) -> None:
+    shared = live(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        reply = await reply_to(call, message)
+        assert reply.WhichOneof("response") == kind
+        assert await has_ended(call)
+    assert shared.counts == {"decisions": 1}
+
+
+async def test_each_call_gets_an_id_of_its_own_that_the_client_does_not_choose(tmp_path: Path) -> None:
+    message = headers("gpt-4o", ("x-request-id", "mine"))
+    async with serving(live(tmp_path)) as channel:
+        ids = {said(await reply_to(process(channel), message))["call_id"] for _ in range(20)}
+    assert len(ids) == 20
+    assert all(len(id_) == 32 and int(id_, 16) >= 0 for id_ in ids)
+
+
+async def test_a_call_that_needs_its_body_is_decided_on_the_body_alone(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        asked = await reply_to(call, form())
+        assert [field.name for field, _ in asked.ListFields()] == ["request_headers", "mode_override"]
+        assert not asked.request_headers.HasField("response")
+        reply = await reply_to(call, body(b'{"model": "openai/gpt-4o", "messages": []}'))
+        assert await has_ended(call)
+    common = reply.request_body.response
+    assert json.loads(common.body_mutation.body) == {"model": "gpt-4o", "messages": []}
+    assert set_headers(reply)["content-length"] == str(len(common.body_mutation.body))
+    assert set_headers(reply)["authorization"] == f"Bearer {CLIENT_KEY}"
+    assert {"x-lectr-key"} <= set(common.header_mutation.remove_headers)
+    assert (said(reply)["routed"], said(reply)["sent"]) == ("1", "gpt-4o")
+    assert common.clear_route_cache
+    assert shared.counts == {"bodies_asked_for": 1, "decisions": 1}
+
+
+async def test_a_body_that_need_not_change_is_left_to_envoy(tmp_path: Path) -> None:
+    async with serving(live(tmp_path)) as channel:
+        call = process(channel)
+        await reply_to(call, form())
+        reply = await reply_to(call, body(b'{"model": "gpt-4o"}'))
+    assert not reply.request_body.response.HasField("body_mutation")
+    assert "content-length" not in set_headers(reply)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"model=gpt-4o", b"\xff\xfe", b"[" * 100_000], ids=["empty", "a form", "bytes", "deep"]
+)
+async def test_a_body_that_is_no_json_is_routed_all_the_same(tmp_path: Path, content: bytes) -> None:
+    async with serving(live(tmp_path)) as channel:
+        call = process(channel)
+        await reply_to(call, form())
+        reply = await reply_to(call, body(content))
+        assert await has_ended(call)
+    assert said(reply)["routed"] == "1"
+    assert not reply.request_body.response.HasField("body_mutation")
+
+
+async def test_a_message_of_a_newer_envoy_is_passed_over(tmp_path: Path) -> None:
+    async with serving(live(tmp_path)) as channel:
+        call = process(channel)
+        await call.write(ext.ProcessingRequest.FromString(b"\x6a\x00"))
+        assert said(await reply_to(call, headers()))["routed"] == "1"
+        assert await has_ended(call)
+
+
+async def test_what_comes_before_the_headers_passes_unchanged(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        first = await reply_to(call, body(b'{"model": "gpt-4o"}'))
+        assert first == ext.ProcessingResponse(request_body=ext.BodyResponse())
+        second = await reply_to(call, ext.ProcessingRequest(response_headers=ext.HttpHeaders()))
+        assert second == ext.ProcessingResponse(response_headers=ext.HeadersResponse())
+        assert said(await reply_to(call, headers()))["routed"] == "1"
+        assert await has_ended(call)
+    assert shared.counts == {"decisions": 1}
+
+
+@pytest.mark.parametrize("sent", [[], [form()]], ids=["at once", "after asking for the body"])
+async def test_a_stream_that_envoy_half_closes_ends_well(tmp_path: Path, sent: list[ext.ProcessingRequest]) -> None:
+    shared = live(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        for message in sent:
+            await reply_to(call, message)
+        await call.done_writing()
+        assert await has_ended(call)
+    assert shared.counts["decisions"] == shared.counts["decisions_failed"] == 0
+
+
+async def test_a_client_that_gives_up_while_its_body_is_awaited_is_no_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = live(tmp_path)
+    async with serving(shared) as channel:
+        for _ in range(5):
+            call = process(channel)
+            await reply_to(call, form())
+            call.cancel()
+            assert await call.code() is grpc.StatusCode.CANCELLED
+        assert said(await reply_to(process(channel), headers()))["routed"] == "1"
+    assert shared.counts == {"bodies_asked_for": 5, "decisions": 1}
+    assert not caplog.records
+
+
+async def test_a_body_above_grpcs_own_limit_is_decided(tmp_path: Path) -> None:
+    content = b'{"model": "openai/gpt-4o", "pad": "' + b"x" * 5 * MIB + b'"}'
+    shared = live(tmp_path, limits={"request_body_bytes": 6 * MIB, "inspect_body_bytes": 6 * MIB})
+    async with serving(shared) as channel:
+        call = process(channel)
+        await reply_to(call, form(len(content)))
+        reply = await reply_to(call, body(content))
+    assert json.loads(reply.request_body.response.body_mutation.body)["model"] == "gpt-4o"
+    assert set_headers(reply)["content-length"] == str(len(content) - len(b"openai/") - 3)  # and the three spaces
+
+
+async def test_a_message_above_our_limit_ends_its_stream_and_no_other(tmp_path: Path) -> None:
+    async with serving(live(tmp_path, limits={"request_body_bytes": MIB})) as channel:
+        call, other = process(channel), process(channel)
+        await reply_to(call, form())
+        await reply_to(other, form())
+        await call.write(body(b"x" * 2 * MIB))
+        assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert said(await reply_to(other, body(b'{"model": "gpt-4o"}')))["routed"] == "1"
+
+
+async def test_a_failing_decision_ends_in_an_error_that_is_counted_and_tells_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def decide(facts: object, _: object) -> None:
+        raise ValueError(f"{KEY} {CLIENT_KEY} {facts}")
+
+    monkeypatch.setattr(ext_proc, "decide", decide)
+    shared = live(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        await call.write(headers())
+        assert (await call.code(), await call.details()) == (grpc.StatusCode.INTERNAL, "decision failed")
+        monkeypatch.undo()
+        assert said(await reply_to(process(channel), headers()))["routed"] == "1"
+    assert shared.counts == {"decisions_failed": 1, "decisions": 1}
+    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    line = JsonLines().format(record)
+    assert json.loads(line)["error"] == "ValueError"
+    assert KEY not in line
+    assert CLIENT_KEY not in line
+
+
+async def test_settings_that_change_in_the_middle_of_a_call_are_the_next_calls(tmp_path: Path) -> None:
+    shared: Live = live(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        await reply_to(call, form())
+        shared.settings = settings(orgs=[])
+        assert said(await reply_to(call, body(b'{"model": "gpt-4o"}')))["org"] == "acme"
+        assert said(await reply_to(process(channel), headers()))["refused"] == "invalid_lectr_key"
+
+
+async def test_a_hundred_calls_at_once_each_get_their_own_answer(tmp_path: Path) -> None:
+    async def one(channel: grpc.aio.Channel, n: int) -> str:
+        return said(await reply_to(process(channel), headers(f"gpt-{n}")))["requested"]
+
+    async with serving(live(tmp_path)) as channel:
+        answers = await asyncio.gather(*(one(channel, n) for n in range(100)))
+    assert answers == [f"gpt-{n}" for n in range(100)]
