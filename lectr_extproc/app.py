@@ -25,9 +25,11 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
     try:
         async with http_server(admin_app(live), settings.admin_listen):
             watching = asyncio.create_task(watch(live, file, load)) if file else None
-            yield live
-            if watching:
-                watching.cancel()
+            try:
+                yield live
+            finally:
+                if watching:
+                    watching.cancel()
     finally:
         await grpc_server.stop()
 

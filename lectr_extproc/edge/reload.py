@@ -6,9 +6,10 @@ sends calls there, and lectr must have stopped sending calls to an old one befor
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.edge.envoy import knows_clusters, write_files
 from lectr_extproc.edge.live import Live
 from lectr_extproc.gateway import render_includes
@@ -16,8 +17,8 @@ from lectr_extproc.settings import ConfigError, Settings
 
 log = logging.getLogger("lectr.settings")
 
-POLL_S = 1.0
-"Reading a small file each second is cheaper to get right than inotify across mounts and symlinked ConfigMaps."
+POLL_S = 0.5
+"Reading a small file twice a second is cheaper to get right than inotify across mounts and symlinked ConfigMaps."
 
 ENVOY_ADOPTS_WITHIN_S = 1.0
 
@@ -26,22 +27,30 @@ Load = Callable[[str], Settings]
 
 async def watch(live: Live, path: Path, load: Load) -> None:
     """Adopt the file each time its content changes, for ever."""
-    seen = _read(path)
+    text = _read(path)
+    done: str | bool | None = False  # the file may have changed since start, so it is read once more
     while True:
         await asyncio.sleep(POLL_S)
-        text = _read(path)
-        if text == seen:
+        before, text = text, _read(path)
+        if text == done or text != before:  # a file that is still being written is not read half: it has fewer orgs
             continue
-        seen = text
+        done = text
         try:
             if text is None:
-                raise ConfigError(str(path), ["the file is gone"])
-            settings = load(text)
+                raise ConfigError(str(path), ["the file is gone, or is not UTF-8 text"])
+            settings = await asyncio.to_thread(load, text)  # YAML of a thousand orgs takes longer than calls may wait
+            if settings != live.settings:
+                await adopt(live, settings)
+            live.settings_problem = None
         except ConfigError as error:
             live.settings_problem = str(error)
             log.error("settings refused, the old ones stay in force", extra={"fields": {"problems": error.problems}})
-            continue
-        await adopt(live, settings)
+        except Exception as error:  # whatever the file or the disk holds, the watch goes on, and tries again
+            done = False
+            problem = str(error) if isinstance(error, OSError) else type(error).__name__
+            if live.settings_problem != problem:
+                live.settings_problem = problem
+                log.exception("settings not adopted", extra={"fields": {"problem": problem}})
 
 
 async def adopt(live: Live, settings: Settings) -> None:
@@ -52,9 +61,8 @@ async def adopt(live: Live, settings: Settings) -> None:
     added = {u.cluster for u in new.snapshot.upstreams} - {u.cluster for u in old.snapshot.upstreams}
     removed = {u.cluster for u in old.snapshot.upstreams} - {u.cluster for u in new.snapshot.upstreams}
     if new.envoy_directory is not None:
-        directory = Path(new.envoy_directory)
         both = tuple({u.cluster: u for u in (*old.snapshot.upstreams, *new.snapshot.upstreams)}.values())
-        await asyncio.to_thread(write_files, directory, render_includes(new.gateway, both))
+        await asyncio.to_thread(_write, new, both)
         if added and not await knows_clusters(new.gateway.admin, added, ENVOY_ADOPTS_WITHIN_S):
             log.warning("Envoy has not reported the new clusters yet", extra={"fields": {"clusters": sorted(added)}})
     elif added or removed:
@@ -62,13 +70,17 @@ async def adopt(live: Live, settings: Settings) -> None:
             "provider addresses changed: render Envoy's configuration again, or set envoy.directory",
             extra={"fields": {"added": sorted(added), "removed": sorted(removed)}},
         )
-    live.settings, live.settings_problem = new, None
+    live.settings = new
     if new.envoy_directory is not None and removed:
-        await asyncio.to_thread(write_files, directory, render_includes(new.gateway, new.snapshot.upstreams))
+        await asyncio.to_thread(_write, new, new.snapshot.upstreams)
     log.info(
         "settings adopted",
         extra={"fields": {"orgs": len(new.orgs), "added": sorted(added), "removed": sorted(removed)}},
     )
+
+
+def _write(settings: Settings, upstreams: Iterable[Upstream]) -> None:
+    write_files(Path(settings.envoy_directory or ""), render_includes(settings.gateway, upstreams))
 
 
 def needs_restart(old: Settings, new: Settings) -> list[str]:
@@ -81,12 +93,15 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "envoy.admin": (old.gateway.admin, new.gateway.admin),
         "envoy.profile": (old.gateway.profile, new.gateway.profile),
         "envoy.directory": (old.envoy_directory, new.envoy_directory),
+        "limits.request_body_bytes": (old.gateway.max_body_bytes, new.gateway.max_body_bytes),
+        "log.level": (old.log_level, new.log_level),
+        "log.calls": (old.log_calls, new.log_calls),
     }
     return [name for name, (before, after) in pairs.items() if before != after]
 
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None

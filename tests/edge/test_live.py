@@ -1,0 +1,36 @@
+"""What the running process shows of itself."""
+
+from pathlib import Path
+
+from tests.edge.given import live, settings
+
+
+def test_health_names_what_is_in_force(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    shared.counts["decisions"] = 2
+    shared.counts["bodies_asked_for"] = 1
+    health = shared.health()
+    assert (health["status"], health["settings_problem"], health["orgs"]) == ("ok", None, 1)
+    assert health["clusters"] == [upstream.cluster for upstream in shared.snapshot.upstreams] != []
+    assert list(health["counts"].items()) == [("bodies_asked_for", 1), ("decisions", 2)]
+
+
+def test_a_settings_file_that_is_not_in_force_is_a_degradation(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    shared.settings_problem = "line 3: no"
+    assert (shared.health()["status"], shared.health()["settings_problem"]) == ("degraded", "line 3: no")
+
+
+def test_the_snapshot_is_that_of_the_settings_in_force(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    shared.settings = settings(orgs=[])
+    assert shared.snapshot is shared.settings.snapshot
+    assert shared.health()["orgs"] == 0
+
+
+def test_two_processes_share_nothing(tmp_path: Path) -> None:
+    one, other = live(tmp_path), live(tmp_path)
+    one.counts["decisions"] += 1
+    one.draining.set()
+    assert not other.counts
+    assert not other.draining.is_set()

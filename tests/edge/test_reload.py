@@ -1,0 +1,322 @@
+"""New settings without a restart: what is adopted, what is refused, and in which order Envoy and lectr change."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lectr_extproc.edge import reload
+from lectr_extproc.edge.admin import http_server
+from lectr_extproc.edge.envoy import write_files
+from lectr_extproc.edge.live import Live
+from lectr_extproc.edge.reload import adopt, needs_restart, watch
+from lectr_extproc.settings import Settings, load
+from tests.edge.given import settings
+
+ONE, TWO = "orgs: [{name: one}]\n", "orgs: [{name: one}, {name: two}]\n"
+GROQ: dict[str, Any] = {"providers": [{"id": "groq", "base_url": "https://groq.example/openai/v1"}]}
+
+Look = Callable[[int], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def watching(file: Path, loading: Callable[[str], Settings] = load) -> AsyncIterator[tuple[Live, Look]]:
+    """Watch a file; time passes only as `look` says: so many looks at the file, each until it has had its effect."""
+    looks, over = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def sleep(_: float) -> None:
+        over.release()
+        await looks.acquire()
+
+    async def look(times: int) -> None:
+        for _ in range(times):
+            looks.release()
+            await over.acquire()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reload, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread))
+        live = Live(load(ONE))
+        task = asyncio.create_task(watch(live, file, loading))
+        await over.acquire()
+        yield live, look
+        task.cancel()
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path: Path) -> Path:
+    file = tmp_path / "lectr.yaml"
+    file.write_text(ONE)
+    return file
+
+
+def write(file: Path, text: str) -> None:
+    file.write_bytes(text.encode(errors="surrogateescape"))
+
+
+def fields_of(caplog: pytest.LogCaptureFixture) -> list[Any]:
+    return [record.__dict__["fields"] for record in caplog.records]
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_good_change_is_adopted(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with watching(file) as (live, look):
+        write(file, TWO)
+        await look(2)
+        assert live.settings.orgs == ("one", "two")
+        assert live.health()["status"] == "ok"
+        await look(2)
+    assert caplog.messages == ["settings adopted"]
+
+
+async def test_a_change_between_start_and_the_first_look_is_not_missed(file: Path) -> None:
+    write(file, TWO)
+    async with watching(file) as (live, look):
+        await look(1)
+        assert live.settings.orgs == ("one", "two")
+
+
+async def test_a_change_that_changes_nothing_is_not_adopted(file: Path) -> None:
+    async with watching(file) as (live, look):
+        before = live.settings
+        write(file, ONE + "# a word\n")
+        await look(3)
+        assert live.settings is before
+
+
+async def test_a_file_that_became_empty_is_adopted_as_one_that_sets_nothing(file: Path) -> None:
+    async with watching(file) as (live, look):
+        write(file, "")
+        await look(2)
+        assert live.settings.orgs == ()
+
+
+BAD = {
+    "an unknown setting": ("orgz: []", "orgz"),
+    "no YAML": ("orgs: [", "not YAML"),
+    "no text": ("\udcff", "gone, or is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), BAD.values(), ids=BAD)
+async def test_a_bad_change_keeps_the_old_settings_and_says_so_until_it_is_mended(
+    file: Path, text: str, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watching(file) as (live, look):
+        before = live.settings
+        write(file, text)
+        await look(5)
+        assert live.health()["status"] == "degraded"
+        assert problem in live.health()["settings_problem"]
+        assert live.settings is before
+        assert caplog.messages == ["settings refused, the old ones stay in force"]
+        assert problem in str(fields_of(caplog)[0]["problems"])
+        write(file, ONE)
+        await look(2)
+        assert live.health()["status"] == "ok"
+        assert live.settings is before
+
+
+async def test_a_file_that_is_gone_keeps_the_old_settings_until_it_is_back(file: Path) -> None:
+    async with watching(file) as (live, look):
+        os.remove(file)  # noqa: PTH107
+        await look(2)
+        assert "the file is gone" in str(live.settings_problem)
+        assert live.health()["orgs"] == 1
+        write(file, TWO)
+        await look(2)
+        assert (live.settings.orgs, live.settings_problem) == (("one", "two"), None)
+
+
+async def test_a_symbolic_link_that_is_swapped_is_a_change(tmp_path: Path) -> None:
+    """As Kubernetes changes a ConfigMap: the file is a link into a folder that is itself a link."""
+    for name, text in (("v1", ONE), ("v2", TWO)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lectr.yaml").write_text(text)
+    (tmp_path / "..data").symlink_to("v1")
+    (tmp_path / "lectr.yaml").symlink_to("..data/lectr.yaml")
+    async with watching(tmp_path / "lectr.yaml") as (live, look):
+        (tmp_path / "..new").symlink_to("v2")
+        (tmp_path / "..new").rename(tmp_path / "..data")
+        await look(2)
+        assert live.settings.orgs == ("one", "two")
+
+
+async def test_a_file_that_is_still_being_written_is_not_adopted_half(file: Path) -> None:
+    """Half a file may well be valid, with fewer orgs in it."""
+    async with watching(file) as (live, look):
+        before = live.settings
+        for text in ("", "orgs: []", TWO):
+            write(file, text)
+            await look(1)
+            assert live.settings is before
+        await look(1)
+        assert live.settings.orgs == ("one", "two")
+
+
+async def test_whatever_goes_wrong_the_watch_goes_on_and_tries_again(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = [ValueError("lc_key_secret"), ValueError("lc_key_secret"), OSError(28, "No space left on device")]
+
+    def loading(text: str) -> Settings:
+        if errors:
+            raise errors.pop(0)
+        return load(text)
+
+    async with watching(file, loading) as (live, look):
+        problems = []
+        for _ in range(4):
+            await look(1)
+            problems.append(live.settings_problem)
+    disk_full = "[Errno 28] No space left on device"
+    assert problems == ["ValueError", "ValueError", disk_full, None]
+    assert fields_of(caplog) == [{"problem": "ValueError"}, {"problem": disk_full}]
+
+
+async def test_a_folder_that_cannot_be_written_keeps_the_old_settings(file: Path, tmp_path: Path) -> None:
+    include = tmp_path / "include"
+    write(include, "a file where the folder should be")
+    async with watching(file) as (live, look):
+        write(file, f"{TWO}envoy: {{directory: {include}}}\n")
+        await look(2)
+        assert str(include) in str(live.settings_problem)
+        assert live.health()["orgs"] == 1
+        include.unlink()
+        await look(1)
+        assert (live.settings.orgs, live.settings_problem) == (("one", "two"), None)
+        assert (include / "cds.yaml").exists()
+
+
+# --- Envoy ------------------------------------------------------------------------------------------------------------
+
+
+class Admin:
+    """Envoy's admin port: it reports the clusters of the files, once it has been asked `slow` times."""
+
+    def __init__(self, directory: Path, live: Live, slow: int = 0) -> None:
+        self.directory, self.live, self.slow = directory, live, slow
+        self.asked: list[bool] = []
+        "Per question: were the settings in force still the old ones?"
+        self._old = live.settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert Request(scope).url.path == "/clusters"
+        self.asked.append(self.live.settings is self._old)
+        said = "".join(f"{cluster}::default\n" for cluster in self.written()) if len(self.asked) > self.slow else ""
+        await PlainTextResponse(said)(scope, receive, send)
+
+    def written(self) -> set[str]:
+        known = json.dumps((self.directory / "cds.yaml").read_text())
+        return {name for name in ALL_CLUSTERS if name in known}
+
+
+def clusters(of: Settings) -> set[str]:
+    return {upstream.cluster for upstream in of.snapshot.upstreams}
+
+
+ALL_CLUSTERS = clusters(settings()) | clusters(settings(**GROQ))
+(NEW,) = clusters(settings(**GROQ)) - clusters(settings())
+(OLD,) = clusters(settings()) - clusters(settings(**GROQ))
+
+
+def with_envoy(directory: Path, port: int, **sections: Any) -> Settings:
+    return settings(envoy={"directory": str(directory), "admin": f"127.0.0.1:{port}"}, **sections)
+
+
+@contextlib.asynccontextmanager
+async def envoy(app: Callable[[], ASGIApp]) -> AsyncIterator[int]:
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await app()(scope, receive, send)
+
+    async with http_server(late, "127.0.0.1:0") as port:
+        yield port
+
+
+async def test_envoy_learns_of_additions_before_lectr_and_of_removals_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[set[str], bool]] = []
+
+    def seen(directory: Path, files: dict[str, str]) -> None:
+        write_files(directory, files)
+        steps.append((admin.written() & {OLD, NEW}, live.settings is new))
+
+    monkeypatch.setattr(reload, "write_files", seen)
+    monkeypatch.setattr(reload, "ENVOY_ADOPTS_WITHIN_S", 10)
+    async with envoy(lambda: admin) as port:
+        live, new = Live(with_envoy(tmp_path, port)), with_envoy(tmp_path, port, **GROQ)
+        admin = Admin(tmp_path, live, slow=2)
+        await adopt(live, new)
+    assert steps == [({OLD, NEW}, False), ({NEW}, True)]
+    assert admin.asked == [True, True, True]
+
+
+async def test_an_envoy_that_is_away_delays_the_change_but_does_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reload, "ENVOY_ADOPTS_WITHIN_S", 0.02)
+    async with envoy(lambda: admin) as port:
+        live, new = Live(with_envoy(tmp_path, port)), with_envoy(tmp_path, port, **GROQ)
+        admin = Admin(tmp_path, live, slow=1000)
+        await adopt(live, new)
+    assert live.settings is new
+    assert caplog.messages[0] == "Envoy has not reported the new clusters yet"
+    assert fields_of(caplog)[0] == {"clusters": [NEW]}
+
+
+async def test_a_change_of_orgs_alone_asks_envoy_nothing(tmp_path: Path) -> None:
+    live, new = Live(with_envoy(tmp_path, 1)), with_envoy(tmp_path, 1, orgs=[])
+    await adopt(live, new)
+    assert live.settings is new
+
+
+async def test_an_envoy_that_keeps_its_own_files_must_be_told_by_its_operator(caplog: pytest.LogCaptureFixture) -> None:
+    live = Live(settings())
+    await adopt(live, settings(**GROQ))
+    assert "render Envoy's configuration again" in caplog.messages[0]
+    assert fields_of(caplog) == [{"added": [NEW], "removed": [OLD]}]
+
+
+# --- restart ----------------------------------------------------------------------------------------------------------
+
+RESTARTS: dict[str, dict[str, Any]] = {
+    "grpc.listen": {"listen": "127.0.0.1:1"},
+    "grpc.tls": {"grpc": {"tls": {"cert": "a", "key": "b"}}},
+    "admin.listen": {"admin": {"listen": "127.0.0.1:1"}},
+    "envoy.listen": {"envoy": {"listen": "127.0.0.1:1"}},
+    "envoy.admin": {"envoy": {"admin": "127.0.0.1:1"}},
+    "envoy.profile": {"envoy": {"profile": "portable"}},
+    "envoy.directory": {"envoy": {"directory": "/x"}},
+    "limits.request_body_bytes": {"limits": {"request_body_bytes": 2048}},
+    "log.level": {"log": {"level": "debug"}},
+    "log.calls": {"log": {"calls": False}},
+}
+
+
+@pytest.mark.parametrize(("name", "section"), RESTARTS.items(), ids=RESTARTS)
+def test_a_setting_that_is_only_read_at_start_needs_a_restart(name: str, section: dict[str, Any]) -> None:
+    assert needs_restart(settings(), settings(**section)) == [name]
+
+
+def test_every_other_setting_does_not() -> None:
+    assert needs_restart(settings(), settings(orgs=[], limits={"inspect_body_bytes": 1}, **GROQ)) == []
+
+
+async def test_a_restart_that_is_needed_is_logged_and_the_rest_is_adopted(caplog: pytest.LogCaptureFixture) -> None:
+    live = Live(settings())
+    await adopt(live, settings("127.0.0.1:1", orgs=[]))
+    assert live.settings.orgs == ()
+    assert fields_of(caplog) == [{"setting": "grpc.listen"}]
