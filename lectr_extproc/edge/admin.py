@@ -52,4 +52,7 @@ def _listen(address: str) -> socket.socket:
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # A process that replaces another listens before the first one stops.
-    return socket.create_server((host, int(port)), family=family, reuse_port=True)
+    try:
+        return socket.create_server((host, int(port)), family=family, reuse_port=True)
+    except OSError as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror}") from None

@@ -54,6 +54,9 @@ class GrpcServer:
                 mine.unlink()  # left by a killed process that had our number
             self._bind(f"unix:{mine}", settings.grpc_tls)
             await self._server.start()
+            # Envoy in a container beside us often is another user: it needs our group (`fsGroup` in Kubernetes). Nobody
+            # else may connect, for whoever can may write records.
+            mine.chmod(0o660)
             mine.rename(path)
         else:
             self._bind(listen, settings.grpc_tls)
@@ -69,13 +72,14 @@ class GrpcServer:
     def _bind(self, address: str, tls: ServerTls | None) -> None:
         try:
             if tls is None:
-                bound = self._server.add_insecure_port(address)
+                self._server.add_insecure_port(address)
             else:
-                bound = self._server.add_secure_port(address, _credentials(tls))
-        except RuntimeError:
-            bound = 0
-        if not bound and not address.startswith("unix:"):
-            raise OSError(f"cannot listen on {address}: is the port taken? Set grpc.listen to another")
+                self._server.add_secure_port(address, _credentials(tls))
+        except RuntimeError:  # gRPC says why on standard error only
+            why = "is the port taken? Set grpc.listen to another" + (", or mend the files of grpc.tls" if tls else "")
+            if address.startswith("unix:"):
+                why = "is its folder there, and ours to write, and the path shorter than 100 characters?"
+            raise OSError(f"cannot listen on {address}: {why}") from None
 
 
 def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
