@@ -1,6 +1,8 @@
 """What lectr writes: one JSON object per line on standard error. No body, no credential and no header at any level."""
 
+import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,9 +12,19 @@ from typing import Any
 
 import orjson
 
+from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.words import KEY_PREFIX
 
 calls = logging.getLogger("lectr.calls")
+
+_SHAPES = {KEY_PREFIX} | {shape for row in PROVIDERS.values() for shape in (*row.key_shapes, *row.stays_bearer)}
+_KEY = re.compile(
+    # At the start of a word (`task-…` is no key), also behind an escape of JSON's; our own keys anywhere.
+    rf"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?={KEY_PREFIX}))({'|'.join(sorted(map(re.escape, _SHAPES)))})[\w.-]{{16,}}",
+    re.ASCII,
+)
+"A key that a client put where a name belongs, such as in X-Lectr-Feature."
 
 
 class JsonLines(logging.Formatter):
@@ -22,7 +34,7 @@ class JsonLines(logging.Formatter):
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": record.getMessage().partition("\n")[0],  # asyncio puts the text of exceptions on further lines
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:
@@ -30,11 +42,16 @@ class JsonLines(logging.Formatter):
             frames = traceback.extract_tb(record.exc_info[2])
             line["error"] = record.exc_info[0].__name__
             line["at"] = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames[-6:]]
-        return orjson.dumps(line, default=str).decode()
+        try:
+            text = orjson.dumps(line, default=str).decode()
+        except orjson.JSONEncodeError:  # numbers beyond 64 bits, halves of surrogate pairs
+            text = json.dumps(line, default=str)
+        return _KEY.sub(r"\1…", text) if any(shape in text for shape in _SHAPES) else text
 
 
 def set_up(level: str) -> None:
     """Send every logger's lines to standard error."""
+    logging.raiseExceptions = False  # a line that cannot be formatted would be printed with its arguments
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
