@@ -389,6 +389,12 @@ def test_geminis_own_api_gets_its_own_header(ingress: str, secret: str, sets: di
     assert (route.sets, route.path) == (sets, path)
 
 
+def test_geminis_path_does_not_make_its_header_anyone_elses() -> None:
+    path = "/v1beta/models/gemini-2.5-pro:generateContent"
+    route = routed(request(None, ("x-lectr-provider", "groq"), path=path))
+    assert route.sets == {"authorization": f"Bearer {CLIENT_KEY}"}
+
+
 TOKENS = {
     "Anthropic's OAuth token": ("anthropic", "sk-ant-oat01-abc"),
     "an Entra token": ("azure", "eyJhbGciOiJSUzI1NiJ9.e30.sig"),

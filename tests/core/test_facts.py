@@ -45,6 +45,11 @@ def test_an_empty_request_is_all_absent() -> None:
     assert (facts.lectr_keys, facts.providers_named, facts.streaming) == ((), (), False)
 
 
+def test_of_two_headers_the_first_counts() -> None:
+    facts = read(("x-lectr-feature", "first"), ("x-lectr-feature", "second"))
+    assert facts.feature == "first"
+
+
 QUERIES: dict[str, tuple[str, str, Credential | None]] = {
     "no key": ("a=1&b=2", "a=1&b=2", None),
     "a key alone": ("key=k", "", Credential(Form.QUERY, "k")),
@@ -147,6 +152,10 @@ SEEN: dict[str, tuple[bytes, str | None, bool]] = {
 def test_a_body_teaches_what_it_says_and_takes_nothing_away(body: bytes, model: str | None, streaming: bool) -> None:
     facts = with_body(request("before"), body)
     assert (facts.model, facts.streaming, facts.body) == (model, streaming, body)
+
+
+def test_a_stream_that_envoy_saw_stays_a_stream() -> None:
+    assert with_body(request(metadata={"stream": True}), b"{}").streaming
 
 
 LABELS = {

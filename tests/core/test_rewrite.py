@@ -88,6 +88,10 @@ AZURE_V1 = {
         "/openai/deployments/mine/embeddings?api-version=x",
         "/openai/deployments/mine/embeddings?api-version=x",
     ),
+    "Azure's dated path, its version for the client to add": (
+        "/openai/deployments/mine/embeddings",
+        "/openai/deployments/mine/embeddings",
+    ),
 }
 
 
