@@ -49,7 +49,8 @@ async def _answer(request: Request) -> Response:
     read, written = max(1, len(await request.body()) // 4), len(words)
     stream = asked.get("stream") is True
     if path.endswith("/chat/completions"):
-        wants_usage = (asked.get("stream_options") or {}).get("include_usage") is True
+        options = asked.get("stream_options")
+        wants_usage = isinstance(options, dict) and options.get("include_usage") is True
         return _sse(_chat_chunks(model, words, read, wants_usage)) if stream else _chat(model, text, read, written)
     if path.endswith("/messages"):
         return _sse(_message_events(model, words, read)) if stream else _message(model, text, read, written)

@@ -1,10 +1,15 @@
 import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import anthropic
 import httpx
+import openai
 import pytest
 
 from lectr_extproc.edge import practice
+from lectr_extproc.edge.admin import http_server
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
@@ -130,3 +135,74 @@ async def test_what_it_cannot_play_is_an_error_in_openais_shape(
     answer = await ask(path, raw=body)
     assert answer.status_code == status
     assert message in answer.json()["error"]["message"]
+
+
+# --- the official SDKs, over a port -----------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def openai_sdk(provider: str = "openai") -> AsyncIterator[openai.AsyncOpenAI]:
+    async with http_server(practice.practice_app(), "127.0.0.1:0") as port:
+        base = f"http://127.0.0.1:{port}/{provider}/v1"
+        async with openai.AsyncOpenAI(api_key="practice", base_url=base, max_retries=0) as client:
+            yield client
+
+
+@asynccontextmanager
+async def anthropic_sdk() -> AsyncIterator[anthropic.AsyncAnthropic]:
+    async with http_server(practice.practice_app(), "127.0.0.1:0") as port:
+        base = f"http://127.0.0.1:{port}/anthropic"
+        async with anthropic.AsyncAnthropic(api_key="practice", base_url=base, max_retries=0) as client:
+            yield client
+
+
+CHAT: Any = {"model": "gpt-4o", "messages": MESSAGES}
+MESSAGE: Any = {"model": "claude-sonnet-4", "messages": MESSAGES, "max_tokens": 100}
+
+
+async def test_openais_sdk_reads_its_answers() -> None:
+    async with openai_sdk() as client:
+        chat = await client.chat.completions.create(**CHAT)
+        assert "playing openai" in str(chat.choices[0].message.content)
+        assert chat.usage is not None
+        assert chat.usage.total_tokens == chat.usage.prompt_tokens + chat.usage.completion_tokens
+        embedding = await client.embeddings.create(model="text-embedding-3-small", input="Hello")
+        assert len(embedding.data[0].embedding) == 8
+        response = await client.responses.create(model="gpt-4o", input="Hello")
+        assert (response.status, "playing openai" in response.output_text) == ("completed", True)
+        assert [model.id async for model in client.models.list()] == ["practice"]
+
+
+async def test_openais_sdk_reads_its_streams() -> None:
+    async with openai_sdk() as client:
+        whole = (await client.chat.completions.create(**CHAT)).choices[0].message.content
+        stream = await client.chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True})
+        chunks = [chunk async for chunk in stream]
+        *told, last = chunks
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in told) == whole
+        assert (told[-1].choices[0].finish_reason, last.choices) == ("stop", [])
+        assert last.usage is not None
+        assert last.usage.completion_tokens == len(str(whole).split(" "))
+
+
+async def test_anthropics_sdk_reads_its_answers_and_streams() -> None:
+    async with anthropic_sdk() as client:
+        answer = await client.messages.create(**MESSAGE)
+        async with client.messages.stream(**MESSAGE) as stream:
+            text = "".join([piece async for piece in stream.text_stream])
+            final = await stream.get_final_message()
+        assert text == final.content[0].text == answer.content[0].text  # type: ignore[union-attr]
+        assert "playing anthropic" in text
+        assert (final.stop_reason, final.usage.output_tokens) == (answer.stop_reason, answer.usage.output_tokens)
+        assert (await client.messages.count_tokens(model="claude", messages=MESSAGE["messages"])).input_tokens > 0
+
+
+SDKS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {"openai": openai_sdk, "anthropic": anthropic_sdk}
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+async def test_an_error_is_one_the_sdk_knows(sdk: str) -> None:
+    kind: Any = {"openai": openai.BadRequestError, "anthropic": anthropic.BadRequestError}[sdk]
+    async with SDKS[sdk]() as client:
+        with pytest.raises(kind, match="needs a `model`"):
+            await client.post("/v1/messages", body={}, cast_to=object)
