@@ -110,7 +110,8 @@ def _explain(chosen: argparse.Namespace) -> None:
         return
     for name, value in answer.items():
         shown = "  ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, Mapping) else value
-        print(f"{name:<18} {'-' if shown is None else shown}")
+        shown = ", ".join(shown) if isinstance(shown, list) else shown
+        print(f"{name:<18} {'-' if shown in {None, ''} else shown}")
 
 
 def explain(
@@ -135,7 +136,8 @@ def explain(
         raise ConfigError("lectr explain", [f"there is no org {org!r}; known are {', '.join(orgs) or 'none'}"])
     caller = orgs[org] if org else next(iter(orgs.values()), Org(name="-"))
     facts = read_facts(pairs, {"model": model} if model else {}, end_of_stream=method in ("GET", "HEAD", "DELETE"))
-    decision = choose_route(facts, caller, snapshot)
+    endpoint = find_endpoint(facts.path, snapshot)
+    decision = choose_route(facts, endpoint, caller, snapshot)
     choice = decision.choice
     if choice is None:
         raise ConfigError("lectr explain", ["no provider was chosen"])
@@ -145,7 +147,7 @@ def explain(
         "provider_source": choice.source,
         "provider_unknown": choice.unknown,
         "provider_detected": choice.detected,
-        "dialect": find_endpoint(facts.path, snapshot).dialect,
+        "dialect": endpoint.dialect,
         "model_requested": choice.model_requested,
         "model_sent": choice.model_sent,
         "upstream": None,

@@ -4,7 +4,7 @@ The only module that knows pydantic and YAML files. What leaves it is a Settings
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,7 @@ from pydantic import (
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.tables import Limits, Org, Site, Snapshot
+from lectr_extproc.core.tables import Limits, Org, Provider, Site, Snapshot
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 
@@ -128,7 +128,9 @@ class ProviderSection(_Section):
     """Another address for a provider: a region, a private gateway, a test server."""
 
     id: Annotated[str, AfterValidator(_provider)] = Field(description=f"One of {', '.join(PROVIDERS)}.")
-    base_url: Url = Field(description="Its path replaces the provider's path prefix. Plain http is accepted.")
+    base_url: Url = Field(
+        description="Its path, if it has one, replaces the provider's path prefix. Plain http is accepted."
+    )
 
 
 class ServerTlsSection(_Section):
@@ -316,7 +318,7 @@ def json_schema() -> dict[str, Any]:
 def _snapshot(file: SettingsFile) -> Snapshot:
     addresses = {section.id: section.base_url for section in file.providers}
     sites = {
-        row.id: Site(upstream=Upstream.parse(row.id, url), api_version=AzureSection.model_fields["api_version"].default)
+        row.id: _site(row, url)
         for row in PROVIDERS.values()
         if (url := addresses.get(row.id) or row.base_url) is not None
     }
@@ -328,6 +330,14 @@ def _snapshot(file: SettingsFile) -> Snapshot:
         endpoints=ENDPOINTS,
         limits=Limits(max_body_bytes=file.limits.request_body_bytes, inspect_body_bytes=file.limits.inspect_body_bytes),
     )
+
+
+def _site(row: Provider, url: str) -> Site:
+    """An address without a path keeps the path prefix that the provider, or else everyone, has: `/v1`."""
+    upstream = Upstream.parse(row.id, url)
+    if not upstream.prefix and url != row.base_url:
+        upstream = replace(upstream, prefix="" if row.sited_per_org else row.prefix or "/v1")
+    return Site(upstream=upstream, api_version=AzureSection.model_fields["api_version"].default)
 
 
 def _org(section: OrgSection) -> Org:

@@ -273,6 +273,21 @@ def test_what_is_no_mapping_is_told_so(text: str, problem: str) -> None:
     assert "\n" not in told
 
 
+@pytest.mark.parametrize(
+    ("id_", "url", "prefix"),
+    [
+        ("openai", "http://h:9000/v1", "/v1"),
+        ("openai", "http://h:9000/proxy/openai/v1/", "/proxy/openai/v1"),
+        ("openai", "http://h:9000", "/v1"),
+        ("groq", "http://h:9000/", "/openai/v1"),
+        ("ollama", "http://localhost:11434", "/v1"),
+    ],
+)
+def test_an_address_without_a_path_keeps_the_providers_prefix(id_: str, url: str, prefix: str) -> None:
+    settings = load(f"providers: [{{id: {id_}, base_url: '{url}'}}]")
+    assert settings.snapshot.sites[id_].upstream.prefix == prefix
+
+
 def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:
     text = "providers: [{id: openai, base_url: 'https://u:hunter2@h'}]\norgs: [{name: a, keys: [{sha256: hunter2}]}]"
     assert "hunter2" not in "\n".join(problems(text))

@@ -26,7 +26,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/.*"), dialect="other", native_to="azure"),
     Endpoint(
-        pattern=_path(r"/v1(?:beta\d*|alpha)?/(?:models|tunedModels)/(?P<model>[^/:]+):\w+"),
+        pattern=_path(r"/v1(?:beta\d*|alpha)?/(?:models|tunedModels)/(?P<model>[^/:]+):(?:[a-z]+[A-Z]\w*|predict)"),
         dialect="gemini.generate",
         native_to="gemini",
         key_form=Form.X_GOOG_API_KEY,

@@ -9,7 +9,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Final, TypeGuard, assert_never
 from urllib.parse import unquote
 
 from lectr_extproc.core import credential as credentials
@@ -21,6 +21,9 @@ from lectr_extproc.core.rewrite import rename_model, verbatim
 from lectr_extproc.core.tables import Endpoint, Org, Provider, Site, Snapshot
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX
 from lectr_extproc.core.words import ProviderSource, Shape
+
+_OURS = (words.OWN_PREFIX, "x-forwarded-")
+_CREDENTIALS = frozenset({*(form.value for form in credentials.HEADERS), "proxy-authorization"})
 
 WELL_FORMED_KEY = re.compile(r"lc_key_[A-Za-z0-9_-]{16,128}", re.ASCII)
 
@@ -89,7 +92,7 @@ def decide(facts: Facts, snapshot: Snapshot) -> Decision:
         return Refuse(refusal=REFUSALS["request_too_large"], shape=endpoint.shape, org=org)
     if facts.model is None and facts.body_may_be_read and _body_may_name_a_model(facts, endpoint, snapshot):
         return ASK_FOR_BODY
-    route = choose_route(facts, org, snapshot)
+    route = choose_route(facts, endpoint, org, snapshot)
     if isinstance(route, Route) and route.model_is_renamed and route.choice.model_sent is not None:
         if facts.body is None:
             return ASK_FOR_BODY
@@ -117,9 +120,8 @@ def find_endpoint(path: str, snapshot: Snapshot) -> Endpoint:
     return next(endpoint for endpoint in snapshot.endpoints if endpoint.pattern.fullmatch(path))
 
 
-def choose_route(facts: Facts, org: Org, snapshot: Snapshot) -> Route | Refuse:
+def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Route | Refuse:
     """Provider, address, credential and path of a call that is let through."""
-    endpoint = find_endpoint(facts.path, snapshot)
     choice = choose_provider(facts, endpoint, org, snapshot)
     provider = snapshot.providers[choice.provider]
     site = site_of(provider, org, snapshot)
@@ -152,11 +154,12 @@ def choose_route(facts: Facts, org: Org, snapshot: Snapshot) -> Route | Refuse:
 def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Choice:
     """Header, path, model, then what the path or the key's shape suggests, then the default. Never a refusal."""
     providers = snapshot.providers
-    reachable = {name for name, row in providers.items() if row.sited_per_org or site_of(row, org, snapshot)}
-    in_path = endpoint.pattern.fullmatch(facts.path)
-    segment = in_path.groupdict().get("model") if in_path else None
-    model = unquote(segment) if segment else facts.model
+    model = _model_in_path(facts, endpoint) or facts.model
     notes: list[str] = []
+
+    def is_reachable(name: str | None) -> TypeGuard[str]:
+        row = providers.get(name) if name else None
+        return row is not None and (row.sited_per_org is not None or site_of(row, org, snapshot) is not None)
 
     def choice(
         provider: str,
@@ -166,7 +169,7 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
         unknown: bool = False,
         detected: str | None = None,
     ) -> Choice:
-        if _key_is_anothers(facts, providers[provider], providers):
+        if _key_is_anothers(facts, providers[provider], snapshot):
             notes.append("credential_of_another_provider")
         return Choice(
             provider=provider,
@@ -176,12 +179,12 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
             dialect=endpoint.dialect,
             shape=endpoint.shape,
             model_requested=model,
-            model_sent=sent,
+            model_sent=model if facts.is_upgrade else sent,  # an upgrade names it in its query, which stays as it is
             notes=tuple(notes),
         )
 
     named = _provider_named(facts, providers)
-    if named in reachable:
+    if is_reachable(named):
         return choice(named, "header", own_name(model, providers[named], snapshot.models) if model else None)
     if facts.providers_named:
         notes.append("provider_header_invalid")
@@ -190,15 +193,15 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
     if endpoint.native_to:
         found = Detected(endpoint.native_to, "path", model)
     elif model:
-        found = detect(model, snapshot.models, providers, ollama="ollama" in reachable)
-    if found and found.provider in reachable:
+        found = detect(model, snapshot.models, providers, ollama=is_reachable("ollama"))
+    if found and is_reachable(found.provider):
         return choice(found.provider, found.source, found.model_sent)
     if found:
         return choice(snapshot.default_provider, "default", unknown=True, detected=found.provider)
-    if endpoint.home in reachable:
+    if is_reachable(endpoint.home):
         return choice(endpoint.home, "path", unknown=True)
-    shaped = _provider_of_key(facts, providers)
-    if shaped in reachable:
+    shaped = _provider_of_key(facts, snapshot)
+    if is_reachable(shaped):
         return choice(shaped, "credential", unknown=True)
     return choice(snapshot.default_provider, "default", unknown=True)
 
@@ -216,26 +219,29 @@ def _provider_named(facts: Facts, providers: Mapping[str, Provider]) -> str | No
     return next((row.id for row in providers.values() if name == row.id or name in row.synonyms), None)
 
 
-def _provider_of_key(facts: Facts, providers: Mapping[str, Provider]) -> str | None:
-    """The provider whose keys look like the client's; the longest match wins, as `sk-ant-` does over `sk-`."""
+def _model_in_path(facts: Facts, endpoint: Endpoint) -> str | None:
+    in_path = endpoint.pattern.fullmatch(facts.path) if endpoint.has_model else None
+    return unquote(in_path["model"]) if in_path else None
+
+
+def _provider_of_key(facts: Facts, snapshot: Snapshot) -> str | None:
+    """The provider whose keys look like the client's."""
     if facts.credential is None:
         return None
     secret = facts.credential.secret
-    fits = [(len(shape), row.id) for row in providers.values() for shape in row.key_shapes if secret.startswith(shape)]
-    return max(fits)[1] if fits else None
+    return next((provider for shape, provider in snapshot.key_shapes if secret.startswith(shape)), None)
 
 
-def _key_is_anothers(facts: Facts, chosen: Provider, providers: Mapping[str, Provider]) -> bool:
+def _key_is_anothers(facts: Facts, chosen: Provider, snapshot: Snapshot) -> bool:
     """Worth a note, never a refusal: the client's own key goes where the client sends it."""
-    owner = _provider_of_key(facts, providers)
+    owner = _provider_of_key(facts, snapshot)
     return owner is not None and owner != chosen.id and bool(chosen.key_shapes)
 
 
 def _body_may_name_a_model(facts: Facts, endpoint: Endpoint, snapshot: Snapshot) -> bool:
     """`curl -d` sends JSON as a form, which Envoy does not read. Only a small body of known size is asked for."""
     hidden = facts.content_type in ("", "application/x-www-form-urlencoded", "text/plain")
-    in_path = endpoint.pattern.groupindex.get("model") is not None
-    return hidden and not in_path and 0 < (facts.content_length or 0) <= snapshot.limits.inspect_body_bytes
+    return hidden and not endpoint.has_model and 0 < (facts.content_length or 0) <= snapshot.limits.inspect_body_bytes
 
 
 def _model_is_in_body(facts: Facts, path: str) -> bool:
@@ -245,9 +251,12 @@ def _model_is_in_body(facts: Facts, path: str) -> bool:
 
 def _removed(facts: Facts, provider: Provider, *, kept: str | None) -> tuple[str, ...]:
     """Everything of ours, of proxies, and every credential but the one that was written."""
-    ours = (words.OWN_PREFIX, "x-forwarded-")
-    keys = {form.value for form in credentials.HEADERS} | {"proxy-authorization"}
-    gone = {name for name in facts.header_names if name.startswith(ours) or name in keys or name in provider.refuses}
+    names = facts.header_names
+    gone = (
+        {name for name in names if name.startswith(_OURS)}
+        | (names & _CREDENTIALS)
+        | names.intersection(provider.refuses)
+    )
     # Envoy finds no route for a request without x-forwarded-proto, so that one is left to the route to remove.
     return tuple(sorted(gone - {kept, "x-forwarded-proto"}))
 

@@ -186,6 +186,8 @@ def _failure(entry: LogEntry) -> tuple[str | None, ErrorSource | None, str | Non
         return "client_disconnect", "client", None
     if entry.details == "request_payload_too_large":
         return "request_too_large", "gateway", "request_too_large"
+    if entry.flags & _TIMED_OUT and status == 408 and entry.upstream_start_ns is None:
+        return "timeout", "client", None  # its request never arrived whole
     if entry.flags & _TIMED_OUT:
         return "timeout", "provider", None if 200 <= status < 300 else "provider_timeout"
     if entry.flags & _UNREACHABLE:

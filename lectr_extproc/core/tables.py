@@ -29,6 +29,11 @@ class Endpoint:
     "Where this API wants its key, if not where the provider's others do."
     shape: Shape = "openai"
 
+    @property
+    def has_model(self) -> bool:
+        """The path names the model."""
+        return bool(self.pattern.groups)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
@@ -70,20 +75,17 @@ class Provider:
     "Each org has an address of its own; this is the error code when an org has none."
     key_env: str | None = None
     "The environment variable its own SDK reads the key from."
+    prefix: str = field(init=False, default="")
+    "The path prefix of its public address, which its own SDK's paths begin with."
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", self.id):
             raise CatalogError(f"provider {self.id!r}: an id is lower-case letters, digits, - and _")
         if self.base_url is not None:
             try:
-                Upstream.parse(self.id, self.base_url)
+                object.__setattr__(self, "prefix", Upstream.parse(self.id, self.base_url).prefix)
             except ValueError as error:
                 raise CatalogError(f"provider {self.id!r}: {error}") from None
-
-    @property
-    def prefix(self) -> str:
-        """The path prefix of its public address, which its own SDK's paths begin with."""
-        return Upstream.parse(self.id, self.base_url).prefix if self.base_url else ""
 
 
 class CatalogError(Exception):
@@ -139,6 +141,12 @@ class Snapshot:
     endpoints: tuple[Endpoint, ...]
     limits: Limits = Limits()
     default_provider: str = "openai"
+    key_shapes: tuple[tuple[str, str], ...] = field(init=False)
+    "How keys begin and whose they are, the longest first: `sk-ant-` is asked before `sk-`."
+
+    def __post_init__(self) -> None:
+        shapes = [(shape, row.id) for row in self.providers.values() for shape in row.key_shapes]
+        object.__setattr__(self, "key_shapes", tuple(sorted(shapes, key=lambda pair: -len(pair[0]))))
 
     @property
     def upstreams(self) -> tuple[Upstream, ...]:

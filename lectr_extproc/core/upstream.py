@@ -5,7 +5,7 @@ added and another removed, and no call ever meets a half-changed one.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -25,6 +25,17 @@ class Upstream:
     port: int
     prefix: str
     "What replaces the client's `/v1`: `/v1`, `/openai/v1`, or empty. No slash at the end."
+    authority: str = field(init=False)
+    "The value of the Host header: the port only where it is not the scheme's own."
+    cluster: str = field(init=False)
+    "The name of its Envoy cluster."
+
+    def __post_init__(self) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        address = f"{self.scheme}://{self.host}:{self.port}"
+        is_usual = self.port == DEFAULT_PORTS[self.scheme]
+        object.__setattr__(self, "authority", host if is_usual else f"{host}:{self.port}")
+        object.__setattr__(self, "cluster", f"{self.provider}-{hashlib.sha256(address.encode()).hexdigest()[:8]}")
 
     @classmethod
     def parse(cls, provider: str, base_url: str) -> "Upstream":
@@ -44,15 +55,3 @@ class Upstream:
             port=url.port or DEFAULT_PORTS[url.scheme],
             prefix=url.path.rstrip("/"),
         )
-
-    @property
-    def authority(self) -> str:
-        """The value of the Host header: the port only where it is not the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-
-    @property
-    def cluster(self) -> str:
-        """The name of its Envoy cluster."""
-        address = f"{self.scheme}://{self.host}:{self.port}"
-        return f"{self.provider}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"

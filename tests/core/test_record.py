@@ -136,6 +136,12 @@ OUTCOMES: dict[str, tuple[LogEntry, str, str | None, str | None]] = {
         "provider",
         "provider_unreachable",
     ),
+    "a client that never sends its whole request": (
+        entry(408, "stream_idle_timeout", details="request_overall_timeout"),
+        "timeout",
+        "client",
+        None,
+    ),
     "a provider that never answers": (
         entry(504, "stream_idle_timeout", details="stream_idle_timeout"),
         "timeout",
