@@ -2,15 +2,11 @@
 
 from collections.abc import Iterable
 
-from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.core.upstream import UPGRADE_SUFFIX, Upstream
 from lectr_extproc.gateway.filters import CLUSTER
 from lectr_extproc.gateway.options import GatewayOptions, LectrTls
 from lectr_extproc.gateway.routes import UNROUTED
 from lectr_extproc.gateway.text import address, fill, needs_dns, quote, seconds, without_comments
-
-H1_SUFFIX = ".h1"
-"Behind a cluster's name: the same upstream over HTTP/1.1 only, for upgrades."
-
 
 _STRICT_DNS = fill(
     """
@@ -130,7 +126,7 @@ def _provider(upstream: Upstream, options: GatewayOptions, *, upgrades: bool) ->
           endpoints: [{lb_endpoints: [{endpoint: {address: $address}}]}]
         $tls
         """,
-        name=quote(upstream.cluster + (H1_SUFFIX if upgrades else "")),
+        name=quote(upstream.cluster + (UPGRADE_SUFFIX if upgrades else "")),
         discovery=_discovery(upstream),
         connect_timeout=seconds(options.connect_timeout_s),
         protocol=_by_alpn() if by_alpn else _h1(),

@@ -1,6 +1,5 @@
 """The HTTP connection manager: what cannot travel in routes, clusters or filters."""
 
-import json
 from collections.abc import Mapping
 from textwrap import indent
 
@@ -9,7 +8,7 @@ from lectr_extproc.core.words import NAMESPACE, Shape
 from lectr_extproc.gateway.filters import UPGRADE_FILTERS, filters, grpc_service
 from lectr_extproc.gateway.options import GatewayOptions
 from lectr_extproc.gateway.routes import ANTHROPIC_PATHS
-from lectr_extproc.gateway.text import fill, seconds
+from lectr_extproc.gateway.text import fill, quote, seconds
 
 CALL_LOG = "lectr"
 ATTEMPT_LOG = "lectr_attempt"
@@ -98,7 +97,8 @@ def _logger(name: str, options: GatewayOptions) -> str:
                 $grpc_service
               buffer_flush_interval: $flush
               buffer_size_bytes: 65536  # larger batches: lectr writes each in one transaction
-              # Without it the entries of the moment lectr restarts are lost.
+              # Saves some entries of the moment lectr restarts. What is sent while nobody listens is lost all the same:
+              # let the new lectr start before the old one stops.
               grpc_stream_retry_policy: {num_retries: 10, retry_back_off: {base_interval: 0.1s, max_interval: 2s}}
             # As they are after lectr's changes: a credential's header listed here would carry the provider's key.
             additional_request_headers_to_log: [traceparent, user-agent, content-type]
@@ -186,9 +186,11 @@ def _mapper(code: str, conditions: str, shape: Shape) -> str:
               filters:
               $conditions
           status_code: $status
-          body_format_override: {content_type: application/json, text_format_source: {inline_string: $body}}
+          body_format_override:
+            content_type: application/json
+            text_format_source: {inline_string: $body}
         """,
         conditions=conditions,
         status=str(refusal.status),
-        body=json.dumps(refusal.body(shape).decode(), ensure_ascii=False),
+        body=quote(refusal.body(shape).decode()),
     )

@@ -1,7 +1,5 @@
 """The virtual host: who is turned away at the door, the one route to a provider, and the one for everything else."""
 
-import json
-
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.words import CLUSTER_HEADER, KEY_HEADER, NAMESPACE, Shape
 from lectr_extproc.gateway.filters import filters
@@ -96,8 +94,12 @@ def _turn_away(code: str, key: str, shape: Shape, options: GatewayOptions) -> st
     return fill(
         """
         - name: $name
-          match: {prefix: $prefix, headers: [{name: $key_header, $key}]}
-          direct_response: {status: $status, body: {inline_string: $body}}
+          match:
+            prefix: $prefix
+            headers: [{name: $key_header, $key}]
+          direct_response:
+            status: $status
+            body: {inline_string: $body}
           response_headers_to_add:
           - {header: {key: content-type, value: application/json}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}
           typed_per_filter_config:
@@ -108,7 +110,7 @@ def _turn_away(code: str, key: str, shape: Shape, options: GatewayOptions) -> st
         key_header=KEY_HEADER,
         key=key,
         status=str(refusal.status),
-        body=json.dumps(refusal.body(shape).decode(), ensure_ascii=False),
+        body=quote(refusal.body(shape).decode()),
         disabled="".join(
             f'{name}: {{"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n'
             for name in filters(options)

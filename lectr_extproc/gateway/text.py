@@ -21,7 +21,9 @@ def fill(template: str, **values: str) -> str:
 
 
 def quote(value: str) -> str:
-    """A YAML scalar that is a string, whatever is in it."""
+    """A YAML scalar that is a string, whatever is in it; in single quotes where double ones would need escapes."""
+    if value.isprintable() and ('"' in value or "\\" in value):
+        return "'" + value.replace("'", "''") + "'"
     return json.dumps(value)
 
 

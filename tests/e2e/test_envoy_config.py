@@ -350,6 +350,61 @@ def test_a_websocket_goes_through_the_clusters_twin(start: Start, provider: Prov
         assert connection.read_exactly(4) == b"\x81\x02hi"
 
 
+HTTP2_PROVIDER = """
+admin: {address: {socket_address: {address: 127.0.0.1, port_value: %(admin)d}}}
+static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: %(port)d}}
+    filter_chains:
+    - transport_socket:
+        name: tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_certificates: [{certificate_chain: {filename: "%(pem)s"}, private_key: {filename: "%(pem)s"}}]
+      filters:
+      - name: manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: provider
+          upgrade_configs: [{upgrade_type: websocket}]
+          http_filters:
+          - {name: r, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+          route_config:
+            request_headers_to_add: [{header: {key: arrived-over, value: "%%PROTOCOL%%"}}]
+            virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: behind}}]}]
+  clusters:
+  - name: behind
+    type: STATIC
+    load_assignment:
+      cluster_name: behind
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %(to)d}}}}]}]
+"""
+
+
+def test_a_provider_that_speaks_http_2_gets_calls_over_it_and_upgrades_over_http_1(
+    start: Start, build: Build, provider: Provider, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    authority.server_context("localhost")
+    place = options_for(build, tmp_path)
+    ports = {"admin": port_of(place.admin), "port": port_of(place.listen), "to": provider.port}
+    (tmp_path / "front").mkdir()
+    config = HTTP2_PROVIDER % {**ports, "pem": tmp_path / "ca" / "localhost.pem"}
+    upstream = Upstream.parse("fast", f"https://localhost:{ports['port']}")
+    with Envoy(build, place, config, tmp_path / "front"):
+        rig = start(upstream=upstream, trusted_ca=str(authority.bundle))
+        assert rig.call()[0].status == 200
+        assert provider.next_request().values("arrived-over") == ["HTTP/2"]
+        rig.lectr.decide = lambda *_: route(f"{upstream.cluster}.h1")
+        provider.answer_with(websocket_answer)
+        with Connection(rig.port) as connection:
+            connection.send("GET", "/v1/realtime?model=some", [*UPGRADE, ("x-lectr-key", GOOD_KEY)])
+            assert connection.read_head().status == 101
+        assert provider.next_request().values("arrived-over") == ["HTTP/1.1"]
+
+
 def test_a_provider_must_show_a_certificate_of_its_own_name(start: Start, loop: Loop, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
     with Provider(loop, lambda _: json_answer({}), authority.server_context("localhost")) as real:
