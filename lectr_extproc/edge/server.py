@@ -1,6 +1,5 @@
 """The gRPC server: where it listens, how a second process can listen before the first stops, and how it drains."""
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -49,9 +48,7 @@ class GrpcServer:
             # Each process binds a path of its own and moves it over the shared one in a single step. Bound directly, a
             # process that stops would unlink the socket of the one that replaced it.
             path = Path(listen.removeprefix("unix:"))
-            mine = path.with_name(f"{path.name}.{os.getpid()}")
-            with contextlib.suppress(FileNotFoundError):
-                mine.unlink()  # left by a killed process that had our number
+            mine = path.with_name(f"{path.name}.{os.getpid()}")  # gRPC replaces what a killed process left there
             self._bind(f"unix:{mine}", settings.grpc_tls)
             await self._server.start()
             # Envoy in a container beside us often is another user: it needs our group (`fsGroup` in Kubernetes). Nobody

@@ -182,7 +182,7 @@ async def test_a_failing_decision_ends_in_an_error_that_is_counted_and_tells_no_
     assert shared.counts == {"decisions_failed": 1, "decisions": 1}
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     line = JsonLines().format(record)
-    assert json.loads(line)["error"] == "ValueError"
+    assert (json.loads(line)["event"], json.loads(line)["error"]) == ("a decision failed", "ValueError")
     assert KEY not in line
     assert CLIENT_KEY not in line
 

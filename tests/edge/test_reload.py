@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lectr_extproc.app import service
 from lectr_extproc.edge import reload
 from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.envoy import write_files
@@ -198,6 +199,19 @@ async def test_a_folder_that_cannot_be_written_keeps_the_old_settings(file: Path
         await look(1)
         assert (live.settings.orgs, live.settings_problem) == (("one", "two"), None)
         assert (include / "cds.yaml").exists()
+
+
+async def test_the_watch_ends_with_the_service_also_when_something_beside_it_fails(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="beside"):
+        async with service(settings(f"unix:{tmp_path}/lectr.sock"), file, load):
+            assert "watch" in tasks()
+            raise ValueError("beside")
+    await asyncio.sleep(0)
+    assert "watch" not in tasks()
+
+
+def tasks() -> set[str]:
+    return {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
 
 
 # --- Envoy ------------------------------------------------------------------------------------------------------------
