@@ -202,11 +202,13 @@ async def test_a_folder_that_cannot_be_written_keeps_the_old_settings(file: Path
 
 
 async def test_the_watch_ends_with_the_service_also_when_something_beside_it_fails(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="beside"):
+    async def fail() -> None:
         async with service(settings(f"unix:{tmp_path}/lectr.sock"), file, load):
             assert "watch" in tasks()
             raise ValueError("beside")
-    await asyncio.sleep(0)
+
+    with pytest.raises(ValueError, match="beside"):
+        await fail()
     assert "watch" not in tasks()
 
 
