@@ -3,7 +3,6 @@
 A test that needs other settings starts its own gateway with `launch`; the tests are told apart by `x-request-id`.
 """
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, get_args
@@ -11,11 +10,22 @@ from typing import Any, get_args
 import pytest
 
 from tests.e2e.answers import Flavour, answer_as
-from tests.e2e.gateway import BUILDS, Build, Gateway
+from tests.e2e.calls import new_id
+from tests.e2e.gateway import BUILDS, SAID, Apart, Build, Gateway
 from tests.e2e.provider import Loop, Provider
-from tests.e2e.scene import Providers, settings_for
+from tests.e2e.scene import HUSH, Providers, settings_for
 
 Launch = Callable[[Mapping[str, Any]], Gateway]
+LaunchApart = Callable[..., Apart]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_key_and_no_prompt_is_ever_printed_served_or_written() -> Iterator[None]:
+    """Ends last: every gateway of the run has said all it had to say. Its own lectr.yaml holds digests only."""
+    yield
+    leaks = [line for text in SAID for line in text.splitlines() if HUSH in line]
+    assert SAID
+    assert leaks == []
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +71,15 @@ def launch(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 
 
 @pytest.fixture
+def launch_apart(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchApart]:
+    """Start lectr and Envoy apart, over a Unix socket, or TCP."""
+    with ExitStack() as stack:
+        yield lambda settings, over="unix": stack.enter_context(
+            Apart(build, settings, tmp_path_factory.mktemp("apart"), over=over)
+        )
+
+
+@pytest.fixture
 def call_id() -> str:
     """A fresh `x-request-id`, to find the call's record by."""
-    return str(uuid.uuid4())
+    return new_id()

@@ -1,4 +1,5 @@
-"""The real thing under test: `lectr run` with a real Envoy, as a user starts it, and the call lines it prints."""
+"""The real thing under test, and the call lines it prints: `lectr run` with a real Envoy, as a user starts it, and
+`lectr serve` beside an Envoy of one's own, where the two must be able to die apart."""
 
 import contextlib
 import json
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +20,16 @@ import httpx
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
+LECTR = [sys.executable, "-m", "lectr_extproc"]
 READY_WITHIN_S = 30.0  # Starting takes about a second; a loaded machine with cold disks has been seen to need ten.
 RECORD_WITHIN_S = 10.0
 STOP_WITHIN_S = 15.0
 
 Record = dict[str, Any]
+Settings = Mapping[str, Any]
+
+SAID: list[str] = []
+"Everything any gateway of this run printed, served or wrote: conftest holds it against the keys and prompts used."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,117 +62,169 @@ def free_port() -> int:
         return port
 
 
-class Gateway:
-    """A running gateway. `settings` is a lectr.yaml as a mapping; addresses, profile and binary are filled in here."""
+def wait_until(holds: Callable[[], object], what: str, within_s: float = RECORD_WITHIN_S) -> None:
+    """Poll for something another process does, which tells nobody when it is done."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} was expected within {within_s} s"
+        time.sleep(0.02)
 
-    def __init__(self, build: Build, settings: Mapping[str, Any], directory: Path) -> None:
-        self.port, self.admin_port, self.envoy_admin_port = free_port(), free_port(), free_port()
-        self.config = directory / "lectr.yaml"
-        self.build = build
+
+class Processes:
+    """Some processes, everything they print in one list of lines, and the call lines among them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self._lines: list[str] = []
         self._grown = threading.Condition()
-        self.write_settings(settings)
+        self._started: list[tuple[subprocess.Popen[str], threading.Thread]] = []
 
-    def write_settings(self, settings: Mapping[str, Any]) -> None:
-        """Replace the settings file in one step, as an editor does; a running gateway reloads it."""
-        envoy = {
-            "listen": f"127.0.0.1:{self.port}",
-            "admin": f"127.0.0.1:{self.envoy_admin_port}",
-            "profile": self.build.profile,
-        }
-        whole = {
-            **settings,
-            "envoy": envoy | settings.get("envoy", {}),
-            "admin": {"listen": f"127.0.0.1:{self.admin_port}"},
-        }
-        new = self.config.with_suffix(".new")
-        new.write_text(yaml.safe_dump(whole, sort_keys=False))
-        new.rename(self.config)
-
-    def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "lectr_extproc", "run"]
-        self._process = subprocess.Popen(
-            [*command, "--config", str(self.config), "--envoy-binary", str(self.build.binary)],
+    def start(self, command: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command,
             cwd=REPOSITORY,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "TMPDIR": str(self.directory)} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read_lines, daemon=True)
-        self._reader.start()
+        reader = threading.Thread(target=self._read_lines, args=[process], daemon=True)
+        reader.start()
+        self._started.append((process, reader))
+        return process
+
+    def kill(self) -> None:
+        """Leave nothing behind: each process with its children, then the thread that read its output."""
+        for process, reader in self._started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            reader.join()
+        SAID.append(self.output)
+
+    @property
+    def output(self) -> str:
+        """Everything printed so far."""
+        with self._grown:
+            return "".join(self._lines)
+
+    def lines(self, marker: str, count: int = 1) -> list[str]:
+        """The lines that mention `marker`; waits for the first `count` of them."""
+
+        def matching() -> list[str]:
+            return [line for line in self._lines if marker in line]
+
+        with self._grown:
+            if not self._grown.wait_for(lambda: len(matching()) >= count, RECORD_WITHIN_S):
+                raise AssertionError(f"{count} lines with {marker!r} were expected in:\n{''.join(self._lines)}")
+            return matching()
+
+    def record(self, marker: str) -> Record:
+        """The one call line that mentions `marker`, for instance the `x-request-id` of the call; waits for it."""
+        (record,) = self.records(marker)
+        return record
+
+    def records(self, marker: str, count: int = 1) -> list[Record]:
+        """The call lines that mention `marker`; waits for the first `count` of them."""
+        return [json.loads(line) for line in self.lines(marker, count)]
+
+    def _read_lines(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                with self._grown:
+                    self._lines.append(line)
+                    self._grown.notify_all()
+
+
+class Gateway:
+    """A running `lectr run`. `settings` is a lectr.yaml as a mapping; addresses and profile are filled in here."""
+
+    def __init__(self, build: Build, settings: Settings, directory: Path) -> None:
+        self.port, self.admin_port, self.envoy_admin_port = free_port(), free_port(), free_port()
+        self.config = directory / "lectr.yaml"
+        self.build = build
+        self.processes = Processes(directory)
+        self.lines, self.record, self.records = self.processes.lines, self.processes.record, self.processes.records
+        self.write_settings(settings)
+
+    def write_settings(self, settings: Settings) -> None:
+        """Replace the settings file in one step, as an editor does; a running gateway reloads it."""
+        self.write_file(yaml.safe_dump(self.filled_in(settings), sort_keys=False))
+
+    def write_file(self, text: str) -> None:
+        new = self.config.with_suffix(".new")
+        new.write_text(text)
+        new.rename(self.config)
+
+    def filled_in(self, settings: Settings) -> dict[str, Any]:
+        envoy = {
+            "listen": f"127.0.0.1:{self.port}",
+            "admin": f"127.0.0.1:{self.envoy_admin_port}",
+            "profile": self.build.profile,
+        }
+        return {
+            **settings,
+            "envoy": envoy | settings.get("envoy", {}),
+            "admin": {"listen": f"127.0.0.1:{self.admin_port}"},
+        }
+
+    def __enter__(self) -> Self:
         try:
-            self._await_ready()
+            self._start()
         except BaseException:
-            self._kill()
+            self.processes.kill()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        code = self.stop()
-        self._kill()
+        try:
+            self._remember()
+            code = self.stop()
+        finally:
+            self.processes.kill()
         if error is None:
             assert code == 0, f"the gateway ({self.build}) ended with {code}:\n{self.output}"
 
     def stop(self) -> int:
         """End it as a service manager would, if it still runs; the exit code."""
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(STOP_WITHIN_S)
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_WITHIN_S)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def output(self) -> str:
         """Everything printed so far: no secret may ever be in it."""
-        with self._grown:
-            return "".join(self._lines)
+        return self.processes.output
 
     def healthz(self) -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.admin_port}/healthz", trust_env=False)
 
-    def record(self, marker: str) -> Record:
-        """The call line that mentions `marker`, for instance the `x-request-id` of the call; waits for it."""
-        return self.records(marker)[0]
+    def stat(self, name: str) -> int:
+        """One of Envoy's counters or gauges."""
+        text = httpx.get(
+            f"http://127.0.0.1:{self.envoy_admin_port}/stats", params={"filter": f"^{name}$"}, trust_env=False
+        ).text
+        return int(text.rpartition(":")[2])
 
-    def records(self, marker: str, count: int = 1) -> list[Record]:
-        """The first `count` call lines that mention `marker`; waits for them."""
+    def _start(self) -> None:
+        self.process = self.processes.start(
+            [*LECTR, "run", "--config", str(self.config), "--envoy-binary", str(self.build.binary)]
+        )
+        self._await(self.process, self._serves)
 
-        def enough() -> bool:
-            return len(self._matching(marker)) >= count
-
-        with self._grown:
-            if not self._grown.wait_for(enough, RECORD_WITHIN_S):
-                raise AssertionError(f"{count} call lines with {marker!r} were expected in:\n{''.join(self._lines)}")
-            return self._matching(marker)[:count]
-
-    def _matching(self, marker: str) -> list[Record]:
-        return [json.loads(line) for line in self._lines if line.startswith("{") and marker in line]
-
-    def _read_lines(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                with self._grown:
-                    self._lines.append(line)
-                    self._grown.notify_all()
-
-    def _await_ready(self) -> None:
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not self._serves():
-            ended = self._process.poll() is not None
-            if ended or time.monotonic() > deadline:
-                state = "ended" if ended else f"was not ready in {READY_WITHIN_S} s"
-                raise AssertionError(f"the gateway ({self.build}) {state}:\n{self.output}")
-            time.sleep(0.02)
+    def _await(self, process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+        try:
+            wait_until(lambda: process.poll() is not None or ready(), "a ready gateway", READY_WITHIN_S)
+            assert process.poll() is None
+        except AssertionError as error:
+            raise AssertionError(f"{self.build} did not start: {error}\n{self.output}") from None
 
     def _serves(self) -> bool:
         try:
@@ -175,9 +233,61 @@ class Gateway:
         except (httpx.TransportError, OSError):
             return False
 
-    def _kill(self) -> None:
-        """Leave nothing behind: the whole process group, then the thread that read its output."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._reader.join()
+    def _remember(self) -> None:
+        """What can be read only while it runs."""
+        with contextlib.suppress(httpx.TransportError):
+            SAID.append(self.healthz().text)
+        files = [file for file in self.processes.directory.rglob("*") if file.is_file()]
+        SAID.extend(file.read_text(errors="replace") for file in files)
+
+
+class Apart(Gateway):
+    """`lectr serve` and an Envoy on what `lectr envoy render` wrote: either can be killed, stopped or replaced."""
+
+    def __init__(self, build: Build, settings: Settings, directory: Path, *, over: str = "unix") -> None:
+        self.socket = directory / "lectr.sock"
+        self._listen = f"unix:{self.socket}" if over == "unix" else f"127.0.0.1:{free_port()}"
+        super().__init__(build, settings, directory)
+
+    def filled_in(self, settings: Settings) -> dict[str, Any]:
+        return {**super().filled_in(settings), "grpc": {"listen": self._listen}}
+
+    def _start(self) -> None:
+        self.process = self.serve()
+        out = self.processes.directory / "envoy"
+        subprocess.run(
+            [*LECTR, "envoy", "render", "--config", str(self.config), "--out", str(out)],
+            check=True,
+            capture_output=True,
+        )
+        bootstrap = out / self.build.profile / "bootstrap.yaml"
+        self.envoy = self.processes.start(
+            [str(self.build.binary), "-c", str(bootstrap), "--disable-hot-restart", "--log-level", "warning"]
+        )
+        self._await(self.envoy, self._serves)
+        # Until its first health check Envoy calls lectr anyway, but counts it as down.
+        self._await(self.envoy, lambda: self.stat("cluster.lectr.membership_healthy") == 1)
+
+    def serve(self) -> subprocess.Popen[str]:
+        """One more `lectr serve`, ready, on the same address. It has an admin port of its own, to be told apart by."""
+        self.admin_port = free_port()
+        config = self.config.with_name(f"lectr-{self.admin_port}.yaml")
+        settings = yaml.safe_load(self.config.read_text()) | {"admin": {"listen": f"127.0.0.1:{self.admin_port}"}}
+        config.write_text(yaml.safe_dump(settings))
+        process = self.processes.start([*LECTR, "serve", "--config", str(config)])
+        self._await(process, self._is_healthy)
+        return process
+
+    def _is_healthy(self) -> bool:
+        try:
+            return self.healthz().status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> int:
+        """End both, Envoy first, so that its last entries are written."""
+        self.envoy.send_signal(signal.SIGTERM)
+        self.envoy.wait(STOP_WITHIN_S)
+        if self.process.poll() is not None:
+            return 0  # a test that kills lectr has said so
+        return super().stop()

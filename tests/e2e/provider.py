@@ -89,7 +89,11 @@ class Received:
         return [value for key, value in self.headers if key.lower() == name]
 
     def json(self) -> dict[str, Any]:
-        document = json.loads(self.body) if self.body else {}
+        """The body, where it is a JSON object."""
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            return {}
         return document if isinstance(document, dict) else {}
 
 

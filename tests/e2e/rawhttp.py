@@ -40,9 +40,16 @@ class Connection:
         self._file.close()
         self._socket.close()
 
-    def send(self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> None:
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes = b"",
+        host: str | None = "gateway.test",
+    ) -> None:
         """Send a request; `content-length` is added unless the headers frame the body themselves."""
-        pairs = [("host", "gateway.test"), *headers]
+        pairs = [*([("host", host)] if host else []), *headers]
         framed = {"content-length", "transfer-encoding"} & {name.lower() for name, _ in pairs}
         if not framed and (body or method == "POST"):
             pairs.append(("content-length", str(len(body))))

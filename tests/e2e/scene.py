@@ -1,14 +1,29 @@
-"""The scene of every test: one org, its key, five providers, and what each of them must never receive."""
+"""The scene of every test: three orgs and their keys, five providers, and what each of them must never receive."""
 
 import hashlib
+import itertools
 from typing import Any
 
 from tests.e2e.answers import Flavour
 from tests.e2e.provider import Provider, Received
 
-ORG = "fjord-works"
-ORG_KEY = "lc_key_fjordworks0000000000000000000000000001"
+HUSH = "hush0secret"
+"In every key and every prompt of this suite, so that one search finds a leak of any of them."
+
+_numbers = itertools.count(1)
+
+
+def secret(prefix: str) -> str:
+    """A key of its own, that looks like a provider's, or like ours."""
+    return f"{prefix}{HUSH}{next(_numbers):024}"
+
+
+ORG, SECOND_ORG, CLOSED_ORG = "fjord-works", "dal-verk", "closed-works"
+ORG_KEY, SECOND_KEY, CLOSED_KEY = (secret("lc_key_") for _ in range(3))
+OPENAI_KEY = secret("sk-proj-")
 AZURE_API_VERSION = "2024-10-21"
+PROMPT = f"Who carries the state? {HUSH}"
+MESSAGES = [{"role": "user", "content": PROMPT}]
 
 PREFIXES: dict[Flavour, str] = {"openai": "/v1", "anthropic": "/v1", "groq": "/openai/v1", "gemini": "/v1beta/openai"}
 CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
@@ -17,21 +32,42 @@ OURS = ("x-lectr-", "x-forwarded-", "x-envoy-")
 Providers = dict[Flavour, Provider]
 
 
+def org(name: str, key: str, **more: object) -> dict[str, Any]:
+    """An org with one key, as lectr.yaml has it."""
+    return {"name": name, "keys": [{"sha256": hashlib.sha256(key.encode()).hexdigest(), "label": "tests"}], **more}
+
+
 def settings_for(providers: Providers) -> dict[str, Any]:
-    """The smallest lectr.yaml with these providers in place of the real ones."""
-    key = {"sha256": hashlib.sha256(ORG_KEY.encode()).hexdigest(), "label": "tests"}
+    """A small lectr.yaml with these providers in place of the real ones; only the first org has Azure."""
     azure = {"endpoint": providers["azure"].origin, "api_version": AZURE_API_VERSION}
     return {
-        "orgs": [{"name": ORG, "keys": [key], "azure": azure}],
+        "orgs": [
+            org(ORG, ORG_KEY, azure=azure),
+            org(SECOND_ORG, SECOND_KEY),
+            org(CLOSED_ORG, CLOSED_KEY, enabled=False),
+        ],
         "providers": [{"id": name, "base_url": providers[name].origin + prefix} for name, prefix in PREFIXES.items()],
     }
+
+
+def contacted(providers: Providers) -> list[str]:
+    """The provider of each request that arrived anywhere."""
+    return [name for name, provider in providers.items() for _ in provider.requests]
+
+
+def credentials_in(received: Received) -> list[tuple[str, str]]:
+    """Every credential header of a request."""
+    return [(name.lower(), value) for name, value in received.headers if name.lower() in CREDENTIAL_HEADERS]
+
+
+def assert_nothing_of_ours(received: Received) -> None:
+    assert [name for name in received.names if name.startswith(OURS)] == []
+    assert "lc_key_" not in repr(received)
 
 
 def assert_meant_for(provider: Provider, received: Received, *, target: str, credential: tuple[str, str]) -> None:
     """The request went where it should, with exactly one credential in this provider's form, and nothing of ours."""
     assert received.target == target
     assert received.values("host") == [f"127.0.0.1:{provider.port}"]
-    sent = [(name.lower(), value) for name, value in received.headers if name.lower() in CREDENTIAL_HEADERS]
-    assert sent == [credential]
-    assert [name for name in received.names if name.startswith(OURS)] == []
-    assert ORG_KEY not in repr(received)
+    assert credentials_in(received) == [credential]
+    assert_nothing_of_ours(received)

@@ -9,13 +9,13 @@ from tests.e2e.answers import VENDOR_HEADERS, WORDS, data
 from tests.e2e.gateway import Gateway
 from tests.e2e.provider import Answer, Gate, Headers, Piece, gzipped, json_answer, sse_answer
 from tests.e2e.rawhttp import Connection
-from tests.e2e.scene import ORG_KEY, Providers
+from tests.e2e.scene import MESSAGES, OPENAI_KEY, ORG_KEY, Providers
 
 NOT_END_TO_END = ("connection", "keep-alive", "transfer-encoding", "date")
 "Hop-by-hop, and the date that a proxy adds where the provider left it out (RFC 9110, 6.6.1)."
 
-KEYS: Headers = [("X-Lectr-Key", ORG_KEY), ("Authorization", "Bearer sk-proj-client1"), ("Accept-Encoding", "gzip")]
-PINNED = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Who carries the state?"}]}
+KEYS: Headers = [("X-Lectr-Key", ORG_KEY), ("Authorization", f"Bearer {OPENAI_KEY}"), ("Accept-Encoding", "gzip")]
+PINNED = {"model": "gpt-4o", "messages": MESSAGES}
 
 
 def end_to_end(headers: Headers) -> Headers:

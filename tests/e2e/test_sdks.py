@@ -10,12 +10,11 @@ from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionMes
 
 from tests.e2e.answers import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, WORDS, Flavour, error
 from tests.e2e.gateway import Gateway
-from tests.e2e.scene import AZURE_API_VERSION, ORG_KEY, Providers, assert_meant_for
+from tests.e2e.scene import AZURE_API_VERSION, OPENAI_KEY, ORG_KEY, PROMPT, Providers, assert_meant_for, secret
 
-OPENAI_KEY = "sk-proj-client000000000000000000000000000001"
-ANTHROPIC_KEY = "sk-ant-api03-client0000000000000000000000001"
+ANTHROPIC_KEY, GROQ_KEY, GEMINI_KEY = secret("sk-ant-api03-"), secret("gsk_"), secret("AIza")
 BEARER = ("authorization", f"Bearer {OPENAI_KEY}")
-ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Who carries the state?"}]
+ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": PROMPT}]
 CITY: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER: ChatCompletionFunctionToolParam = {"type": "function", "function": {"name": "weather", "parameters": CITY}}
 CHAT = "/v1/chat/completions"
@@ -88,7 +87,7 @@ def test_a_tool_call_streams_its_arguments(client: openai.OpenAI, providers: Pro
 
 
 def test_embeddings_are_answered(client: openai.OpenAI, providers: Providers) -> None:
-    answer = client.embeddings.create(model="text-embedding-3-small", input="state", encoding_format="float")
+    answer = client.embeddings.create(model="text-embedding-3-small", input=PROMPT, encoding_format="float")
 
     assert answer.data[0].embedding == [0.25, -0.5, 0.125]
     received = providers["openai"].next_request()
@@ -96,13 +95,13 @@ def test_embeddings_are_answered(client: openai.OpenAI, providers: Providers) ->
 
 
 def test_the_responses_api_is_answered(client: openai.OpenAI, providers: Providers) -> None:
-    assert client.responses.create(model="gpt-4o", input="Who carries the state?").output_text == TEXT
+    assert client.responses.create(model="gpt-4o", input=PROMPT).output_text == TEXT
     received = providers["openai"].next_request()
     assert_meant_for(providers["openai"], received, target="/v1/responses", credential=BEARER)
 
 
 def test_the_responses_api_streams(client: openai.OpenAI, providers: Providers) -> None:
-    with client.responses.stream(model="gpt-4o", input="Who carries the state?") as stream:
+    with client.responses.stream(model="gpt-4o", input=PROMPT) as stream:
         deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
         assert stream.get_final_response().output_text == TEXT
 
@@ -129,15 +128,11 @@ class Way(NamedTuple):
 WAYS: dict[Flavour, Way] = {
     "openai": Way("gpt-4o", OPENAI_KEY, CHAT, "authorization: Bearer {}", {}),
     "anthropic": Way("claude-sonnet-4-6", ANTHROPIC_KEY, CHAT, "x-api-key: {}", {}),
-    "groq": Way(
-        "llama-3.3-70b-versatile", "gsk_client00000001", "/openai/v1/chat/completions", "authorization: Bearer {}", {}
-    ),
-    "gemini": Way(
-        "gemini-2.5-flash", "AIzaClient00000001", "/v1beta/openai/chat/completions", "authorization: Bearer {}", {}
-    ),
+    "groq": Way("llama-3.3-70b-versatile", GROQ_KEY, "/openai/v1/chat/completions", "authorization: Bearer {}", {}),
+    "gemini": Way("gemini-2.5-flash", GEMINI_KEY, "/v1beta/openai/chat/completions", "authorization: Bearer {}", {}),
     "azure": Way(
         "gpt-4o",
-        "0123456789abcdef0123456789abcdef",
+        secret(""),
         f"/openai/deployments/gpt-4o/chat/completions?api-version={AZURE_API_VERSION}",
         "api-key: {}",
         {"X-Lectr-Provider": "azure"},
@@ -207,7 +202,7 @@ def test_an_error_of_anthropic_is_the_one_its_sdk_expects(
     providers["anthropic"].answer_with(refusal)
 
     with pytest.raises(ANTHROPIC_ERRORS[status]) as caught:
-        claude.messages.create(model="claude-sonnet-4-6", max_tokens=64, messages=[{"role": "user", "content": "?"}])
+        claude.messages.create(model="claude-sonnet-4-6", max_tokens=64, messages=[{"role": "user", "content": PROMPT}])
 
     assert caught.value.status_code == status
     assert caught.value.response.content == refusal.body
@@ -215,7 +210,7 @@ def test_an_error_of_anthropic_is_the_one_its_sdk_expects(
     assert len(providers["anthropic"].requests) == 1, "the gateway does not retry a pinned call"
 
 
-CLAUDE: dict[str, Any] = {"model": "claude-sonnet-4-6", "messages": [{"role": "user", "content": "Who?"}]}
+CLAUDE: dict[str, Any] = {"model": "claude-sonnet-4-6", "messages": [{"role": "user", "content": PROMPT}]}
 CLAUDE_TOOL: Any = {"name": "weather", "input_schema": CITY}
 X_API_KEY = ("x-api-key", ANTHROPIC_KEY)
 

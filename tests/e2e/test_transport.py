@@ -14,10 +14,10 @@ from tests.e2e.conftest import Launch
 from tests.e2e.gateway import Gateway
 from tests.e2e.provider import Cut, Gate, Loop, Piece, Provider, digest_answer, sse_answer, websocket_answer
 from tests.e2e.rawhttp import Connection
-from tests.e2e.scene import ORG_KEY, Providers, settings_for
+from tests.e2e.scene import OPENAI_KEY, ORG_KEY, PROMPT, Providers, settings_for
 from tests.e2e.tls import Authority
 
-KEYS = {"X-Lectr-Key": ORG_KEY, "Authorization": "Bearer sk-proj-client1"}
+KEYS = {"X-Lectr-Key": ORG_KEY, "Authorization": f"Bearer {OPENAI_KEY}"}
 JSON = [*KEYS.items(), ("Content-Type", "application/json")]
 CHAT = "/v1/chat/completions"
 STREAMING = b'{"model": "gpt-4o", "stream": true, "stream_options": {"include_usage": true}, "messages": []}'
@@ -51,7 +51,7 @@ def test_a_provider_is_called_over_tls_only_with_a_certificate_for_its_name(
 
 
 def test_ten_mebibytes_reach_the_provider_unchanged(gateway: Gateway, providers: Providers) -> None:
-    body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "x" * (10 << 20)}]}).encode()
+    body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": PROMPT * (10 << 15)}]}).encode()
     providers["openai"].answer_with(digest_answer)
 
     answer = post(gateway, body)

@@ -1,0 +1,78 @@
+"""Calls as clients make them, told apart by their `x-request-id`."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from tests.e2e.gateway import Gateway
+from tests.e2e.rawhttp import Connection
+from tests.e2e.scene import MESSAGES, OPENAI_KEY, ORG_KEY
+
+CHAT, CLAUDE_MESSAGES = "/v1/chat/completions", "/v1/messages"
+KEYS = {"X-Lectr-Key": ORG_KEY, "Authorization": f"Bearer {OPENAI_KEY}"}
+JSON = {**KEYS, "Content-Type": "application/json"}
+
+_client = httpx.Client(trust_env=False, verify=False, timeout=30)
+_client.headers.clear()  # what a test does not say is not sent
+
+
+def new_id() -> str:
+    return f"call-{uuid.uuid4()}"
+
+
+def asking(model: object = "gpt-4o", **more: object) -> bytes:
+    """The body of a call."""
+    return json.dumps({"model": model, "messages": MESSAGES, **more}).encode()
+
+
+def call(
+    gateway: Gateway,
+    path: str = CHAT,
+    *,
+    method: str = "POST",
+    headers: Mapping[str, str] = JSON,
+    body: Any = None,
+    call_id: str | None = None,
+) -> httpx.Response:
+    """One call; without a body it asks gpt-4o."""
+    return _client.request(
+        method,
+        gateway.url + path,
+        headers={**headers, **({"x-request-id": call_id} if call_id else {})},
+        content=asking() if body is None and method == "POST" else body,
+    )
+
+
+def works(gateway: Gateway) -> bool:
+    """A plain call is answered as ever."""
+    return call(gateway).status_code == 200
+
+
+Error = tuple[int, str, str, str]
+"Status, content type, whose SDK understands the error, and our code."
+
+
+def error_of(answer: httpx.Response) -> Error:
+    return answer.status_code, answer.headers["content-type"], *shape_and_code(answer.content)
+
+
+def shape_and_code(body: bytes) -> tuple[str, str]:
+    document = json.loads(body)
+    error = document["error"]
+    if document.get("type") == "error":
+        assert set(document) == {"type", "error", "request_id"}
+        assert set(error) == {"type", "message", "code"}
+        return "anthropic", error["code"]
+    assert set(document) == {"error"}
+    assert set(error) == {"message", "type", "param", "code"}
+    return "openai", error["code"]
+
+
+def read_error(connection: Connection) -> Error:
+    """The next answer of a raw connection, as an error."""
+    head = connection.read_head()
+    (content_type,) = head.values("content-type")
+    return head.status, content_type, *shape_and_code(connection.read_body(head))
