@@ -24,11 +24,12 @@ from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.gateway import GatewayOptions
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import ext_proc_pb2 as ext
-from tests.e2e.gateway import Build, free_port
+from tests.e2e.gateway import SAID, Build, free_port
 from tests.e2e.rawhttp import Connection, Head
+from tests.e2e.scene import HUSH
 
 WITHIN_S = 10.0
-GOOD_KEY = "lc_key_0123456789abcdef"
+GOOD_KEY = f"lc_key_{HUSH}0123456789"
 
 Headers = dict[str, str]
 Decide = Callable[[Headers, ext.ProcessingRequest], ext.ProcessingResponse]
@@ -46,7 +47,7 @@ def route(
     reply = ext.ProcessingResponse()
     common = reply.request_headers.response
     common.clear_route_cache = True
-    written = {"x-lectr-cluster": cluster, ":authority": authority, "authorization": "Bearer the-providers"}
+    written = {"x-lectr-cluster": cluster, ":authority": authority, "authorization": f"Bearer {HUSH}-the-providers"}
     for name, value in {**written, **({":path": path} if path else {})}.items():
         option = common.header_mutation.set_headers.add(append_action=ext.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
         option.header.key, option.header.raw_value = name, value.encode()
@@ -178,6 +179,7 @@ class Envoy:
         self._process.kill()
         self._process.wait()
         self._reader.join()
+        SAID.append(self.output)
 
     def _read(self) -> None:
         assert self._process.stderr is not None

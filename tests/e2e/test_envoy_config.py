@@ -35,6 +35,7 @@ from tests.e2e.envoy import (
 from tests.e2e.gateway import Build, free_port
 from tests.e2e.provider import Answer, Cut, Gate, Loop, Provider, json_answer, websocket_answer
 from tests.e2e.rawhttp import Connection
+from tests.e2e.scene import HUSH
 from tests.e2e.tls import Authority
 
 Start = Callable[..., Rig]
@@ -295,7 +296,7 @@ def test_the_provider_gets_the_clients_headers_and_nothing_of_proxies_or_ours(st
     ours = [("x-lectr-cluster", "theirs"), ("x-envoy-other", "c"), ("x-request-id", request_id)]
     rig.call(headers=[*proxies, *ours, ("x-own", "1"), ("x-own", "2")])
     assert sorted(provider.next_request().headers) == [
-        ("authorization", "Bearer the-providers"),
+        ("authorization", f"Bearer {HUSH}-the-providers"),
         ("content-length", "17"),
         ("content-type", "application/json"),
         ("host", "provider.test"),
@@ -448,15 +449,18 @@ def test_envoy_and_lectr_know_each_other_by_their_certificates(
 def test_each_call_and_each_attempt_is_logged_with_the_decision_and_without_a_key(start: Start) -> None:
     rig = start()
     rig.call(
-        headers=[("authorization", "Bearer the-clients"), ("x-request-id", "joined-by-this"), ("user-agent", "some")]
+        headers=[
+            ("authorization", f"Bearer {HUSH}-the-clients"),
+            ("x-request-id", "joined-by-this"),
+            ("user-agent", "some"),
+        ]
     )
     call, attempt = rig.lectr.entry(), rig.lectr.entry("lectr_attempt")
     assert call.common_properties.metadata.filter_metadata["lectr"]["routed"] == "1"
     assert call.common_properties.upstream_cluster == rig.upstream.cluster
     assert call.request.request_id == attempt.request.request_id == "joined-by-this"
-    for secret in (GOOD_KEY, "the-clients", "the-providers"):
-        assert secret not in str(call)
-        assert secret not in str(attempt)
+    assert HUSH not in str(call)
+    assert HUSH not in str(attempt)
 
 
 # --- include files ----------------------------------------------------------------------------------------------------
