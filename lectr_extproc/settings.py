@@ -6,7 +6,8 @@ The only module that knows pydantic and YAML files. What leaves it is a Settings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Annotated, Any, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -21,7 +22,9 @@ from pydantic import (
 
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.models import MODELS
+from lectr_extproc.catalog.prices import Override
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.pricing import UNITS
 from lectr_extproc.core.tables import Limits, Org, Provider, Site, Snapshot
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
@@ -133,6 +136,41 @@ class ProviderSection(_Section):
     )
 
 
+Price = Annotated[Decimal | None, Field(ge=0, allow_inf_nan=False)]
+
+
+class PriceSection(_Section):
+    """A price or a discount of your own. Prices are in USD per million tokens; 0 is free."""
+
+    provider: Annotated[str, AfterValidator(_provider)] = Field(description=f"One of {', '.join(PROVIDERS)}.")
+    model: str | None = Field(
+        default=None, min_length=1, max_length=256, description="Default: a discount on every model of the provider."
+    )
+    input: Price = Field(default=None, description="Cached input follows in proportion, unless it is given too.")
+    output: Price = Field(default=None, description="Reasoning and audio follow in proportion.")
+    cache_read: Price = Field(default=None, description="Input that came out of a cache.")
+    cache_write: Price = Field(default=None, description="Input put into a cache.")
+    cache_write_1h: Price = Field(default=None, description="Input put into a cache for an hour.")
+    audio_input: Price = Field(default=None, description="Audio in the input.")
+    audio_output: Price = Field(default=None, description="Audio in the output.")
+    web_search: Price = Field(default=None, description="USD per thousand searches.")
+    discount: Price = Field(default=None, le=1, description="0.2 takes 20 % off whatever the price is.")
+    from_: date | None = Field(default=None, alias="from", description="First day (UTC) on which it holds.")
+    reason: str | None = Field(default=None, max_length=200, description="For people.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.model is None and self.prices():
+            raise ValueError("name the model whose price this is")
+        if self.discount is None and not self.prices():
+            raise ValueError("write a price or a discount")
+        return self
+
+    def prices(self) -> dict[str, Decimal]:
+        """What is given, by its unit."""
+        return {unit: price for unit in UNITS if (price := getattr(self, unit, None)) is not None}
+
+
 class ServerTlsSection(_Section):
     """TLS on lectr's gRPC port; with client_ca, Envoy must show a certificate too."""
 
@@ -144,7 +182,9 @@ class ServerTlsSection(_Section):
 class GrpcSection(_Section):
     """Where lectr waits for Envoy."""
 
-    listen: SocketAddress = Field(default="127.0.0.1:9191", description="host:port, or unix:/path/to/lectr.sock.")
+    listen: SocketAddress = Field(
+        default="127.0.0.1:9191", description="host:port, or unix:/path/to/lectr.sock, open to its owner's group."
+    )
     tls: ServerTlsSection | None = Field(default=None, description="None: plain text, for loopback and sockets.")
 
 
@@ -218,6 +258,7 @@ class SettingsFile(_Section):
 
     orgs: list[OrgSection] = Field(default_factory=list, description="Who may call.")
     providers: list[ProviderSection] = Field(default_factory=list, description="Other addresses for providers.")
+    prices: list[PriceSection] = Field(default_factory=list, description="Prices and discounts of your own.")
     envoy: EnvoySection = EnvoySection()
     grpc: GrpcSection = GrpcSection()
     admin: AdminSection = AdminSection()
@@ -242,6 +283,7 @@ class Settings:
     """One reading of lectr.yaml."""
 
     snapshot: Snapshot
+    prices: tuple[Override, ...]
     gateway: GatewayOptions
     orgs: tuple[str, ...]
     grpc_listen: str
@@ -256,7 +298,7 @@ def load(text: str, source: str = "lectr.yaml", defaults: Mapping[str, Any] | No
     """Read settings from YAML; ConfigError lists every mistake with its line. The file wins over `defaults`."""
     try:
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last two: 2024-13-45, and a file in itself
         raise ConfigError(source, [f"not YAML: {' '.join(str(error).split())}"]) from None
     if raw is not None and not isinstance(raw, dict):
         raise ConfigError(source, ["line 1: the file must be a mapping such as `orgs: […]`"])
@@ -279,6 +321,17 @@ def compile_settings(raw: Mapping[str, Any]) -> Settings:
     envoy = file.envoy
     return Settings(
         snapshot=_snapshot(file),
+        prices=tuple(
+            Override(
+                provider=section.provider,
+                model=section.model,
+                prices=section.prices(),
+                discount=section.discount,
+                since=section.from_,
+                reason=section.reason,
+            )
+            for section in file.prices
+        ),
         gateway=GatewayOptions(
             profile=envoy.profile,
             listen=envoy.listen,
@@ -328,7 +381,10 @@ def _snapshot(file: SettingsFile) -> Snapshot:
         sites=sites,
         models=MODELS,
         endpoints=ENDPOINTS,
-        limits=Limits(max_body_bytes=file.limits.request_body_bytes, inspect_body_bytes=file.limits.inspect_body_bytes),
+        limits=Limits(
+            max_body_bytes=file.limits.request_body_bytes,
+            inspect_body_bytes=min(file.limits.inspect_body_bytes, file.limits.request_body_bytes),
+        ),
     )
 
 

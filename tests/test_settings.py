@@ -273,6 +273,12 @@ def test_what_is_no_mapping_is_told_so(text: str, problem: str) -> None:
     assert "\n" not in told
 
 
+@pytest.mark.parametrize("text", ["orgs: [{name: 2024-13-45}]", "[" * 3000])
+def test_what_yaml_itself_stumbles_over_is_bad_settings(text: str) -> None:
+    with pytest.raises(ConfigError):
+        load(text)
+
+
 @pytest.mark.parametrize(
     ("id_", "url", "prefix"),
     [

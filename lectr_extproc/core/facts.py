@@ -5,7 +5,7 @@ Facts hold what was learnt, never the request: no prompt is in them, and a body 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
 
 import orjson
@@ -23,7 +23,7 @@ class Facts:
     "Without the query."
     query: str
     "As the client wrote it, less a `key=` parameter."
-    lectr_keys: tuple[str, ...]
+    lectr_keys: tuple[str, ...] = field(repr=False)
     providers_named: tuple[str, ...]
     feature: str | None
     task: str | None
@@ -37,7 +37,7 @@ class Facts:
     model: str | None
     "As the client requested it."
     streaming: bool
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     "Only once it was asked for."
 
     @property

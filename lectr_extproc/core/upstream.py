@@ -42,7 +42,7 @@ class Upstream:
         """Read a base URL; ValueError says what is wrong with it."""
         url = urlsplit(base_url.strip())
         if url.scheme not in ("http", "https"):
-            raise ValueError(f"{base_url!r} must start with https:// or http://")
+            raise ValueError(f"{base_url.rpartition('@')[2]!r} must start with https:// or http://")
         if not url.hostname:
             raise ValueError(f"{base_url!r} names no host")
         if url.username or url.password or url.query or url.fragment:
