@@ -4,8 +4,10 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,16 @@ from typing import Any
 import uvloop
 
 from lectr_extproc import app, run
+from lectr_extproc.catalog.listing import explain as explain_cost
+from lectr_extproc.catalog.listing import explained_text, list_models, models_text
+from lectr_extproc.catalog.prices import price_table
+from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import HEADERS
 from lectr_extproc.core.decision import Refuse, choose_route, find_endpoint
 from lectr_extproc.core.facts import read_facts
+from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.tables import Org
+from lectr_extproc.core.usage import COUNTS, Usage
 from lectr_extproc.edge import logs
 from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
 from lectr_extproc.gateway import check_existing, render_all, render_bootstrap
@@ -164,6 +172,52 @@ def explain(
     }
 
 
+def _models(chosen: argparse.Namespace) -> None:
+    """List models with their windows, prices, ends, and cheaper ones in their place."""
+    models = list_models(_price_table(chosen), chosen.at, chosen.provider)
+    print(_json([asdict(model) for model in models]) if chosen.json else models_text(models))
+
+
+def _price(chosen: argparse.Namespace) -> None:
+    """Say what a call costs, line by line."""
+    usage = Usage(**{count: getattr(chosen, count, None) for count in COUNTS})
+    if usage == Usage():
+        raise ConfigError("lectr price", ["say what the call used: --input, --output or another of its counts"])
+    cost = explain_cost(
+        _price_table(chosen),
+        chosen.provider,
+        chosen.model,
+        usage,
+        at_s=chosen.at,
+        service_tier=chosen.service_tier,
+    )
+    print(_json(asdict(cost)) if chosen.json else explained_text(cost))
+
+
+def _price_table(chosen: argparse.Namespace) -> PriceTable:
+    return price_table(_read(_file(chosen)).prices)
+
+
+def _json(answer: object) -> str:
+    """Money and dates are texts in it: a float would round the one, and there is no other for the other."""
+    return json.dumps(answer, indent=2, default=str)
+
+
+def _time(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("write it as 2026-11-20 or 2026-11-20T12:00") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _count(text: str) -> int:
+    digits = text.replace(",", "").replace("_", "")
+    if not digits.isascii() or not digits.isdigit():
+        raise argparse.ArgumentTypeError("write a whole number, 0 or more")
+    return int(digits)
+
+
 def _schema(_: argparse.Namespace) -> None:
     """Print the JSON Schema of lectr.yaml."""
     print(json.dumps(json_schema(), indent=2))
@@ -266,6 +320,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--org", metavar="NAME", help="whose call it is; default: the first org")
     made.add_argument("--json", action="store_true", help="one JSON object")
+
+    def prices(made: argparse.ArgumentParser) -> None:
+        config(made)
+        made.add_argument("--provider", choices=PROVIDERS, metavar="P", help=f"one of {', '.join(PROVIDERS)}")
+        made.add_argument(
+            "--at",
+            type=_time,
+            default=int(time.time()),
+            metavar="DATE",
+            help="2026-11-20 or 2026-11-20T12:00; default: now",
+        )
+        made.add_argument("--json", action="store_true", help="JSON; money as text, because a float would round it")
+
+    prices(command("models", _models, "Prices are in USD per million tokens, your own included."))
+
+    made = command("price", _price, "Nothing is sent anywhere. A model without a price costs nothing that is known.")
+    made.add_argument("--model", required=True, metavar="M", help="as the provider calls it")
+    prices(made)
+    for option, counted, text in (
+        ("--input", "input_tokens", "input tokens, cached ones included"),
+        ("--output", "output_tokens", "output tokens, reasoning included"),
+        ("--cached", "cache_read_tokens", "input tokens that came out of a cache"),
+        ("--cache-write", "cache_write_tokens", "input tokens put into a cache"),
+        ("--cache-write-1h", "cache_write_1h_tokens", "those of them that stay for an hour"),
+        ("--reasoning", "reasoning_tokens", "output tokens that were reasoning"),
+        ("--audio-input", "audio_input_tokens", "input tokens that were audio"),
+        ("--audio-output", "audio_output_tokens", "output tokens that were audio"),
+        ("--image-output", "image_output_tokens", "output tokens that were images"),
+        ("--web-searches", "web_search_requests", "searches the provider made"),
+        ("--search-units", "search_units", "units of reranking"),
+        ("--audio-seconds", "audio_seconds", "seconds of audio, where it is billed by the hour"),
+        ("--pages", "pages", "pages of documents"),
+    ):
+        made.add_argument(option, dest=counted, type=_count, metavar="N", help=text)
+    made.add_argument("--service-tier", metavar="T", help="as the answer says it: flex, priority, batch, fast …")
 
     command("schema", _schema, "For editors; the repository has it as lectr.schema.json.")
     return parser

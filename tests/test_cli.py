@@ -140,6 +140,68 @@ def test_explain_names_the_orgs_there_are(file: Path, capsys: Capture) -> None:
     assert "there is no org 'nobody'; known are acme, azurite" in capsys.readouterr().err
 
 
+# --- models and price -------------------------------------------------------------------------------------------------
+
+
+def test_models_lists_what_there_is_with_its_prices(capsys: Capture) -> None:
+    lines = said(capsys, "models", "--at", "2026-11-20").splitlines()
+    assert lines[1].split() == ["openai", "gpt-4o", "128,000", "2.5", "10", "1.25", "gpt-4o-mini", "saves", "94%"]
+    assert len(lines) == 1 + 98
+
+
+def test_models_of_one_provider_can_be_read_by_a_program(capsys: Capture) -> None:
+    models = json.loads(said(capsys, "models", "--provider", "ollama", "--json"))
+    assert {model["provider"] for model in models} == {"ollama"}
+    assert models[0]["prices"] == {"input": "0", "output": "0"}
+
+
+def test_price_ends_with_the_total(capsys: Capture) -> None:
+    counts = ("--input", "1,000", "--output", "500", "--cached", "200")
+    lines = said(capsys, "price", "--model", "gpt-4o", *counts, "--at", "2026-11-20").splitlines()
+    assert lines[0] == "gpt-4o at openai, 2026-11-20 00:00 UTC"
+    assert [line.split()[-1] for line in lines[1:5]] == ["$0.002", "$0.00025", "$0.005", "$0.00725"]
+
+
+def test_price_says_why_there_is_none(capsys: Capture) -> None:
+    text = said(capsys, "price", "--model", "gpt-4o-foo", "--input", 1)
+    assert "$0.00 (pricing unavailable)" in text
+    assert "no price for this model" in text
+
+
+def test_price_is_what_it_was_then_in_the_tier_that_answered(capsys: Capture) -> None:
+    def cost(*arguments: object) -> str:
+        text = said(capsys, "price", "--model", "gpt-5", "--input", 1_000_000, "--json", *arguments)
+        return str(json.loads(text)["usd"])
+
+    assert cost("--at", "2026-11-20T12:00") == cost("--at", "2026-11-20T13:00+01:00") == "1.25"
+    assert cost("--at", "2026-11-20", "--service-tier", "flex") == "0.625"
+    assert cost("--at", "2026-10-01", "--service-tier", "flex") == "1.25"
+
+
+def test_price_and_models_know_the_prices_of_the_settings(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("prices: [{provider: openai, model: gpt-4o, input: 1, output: 2}, {provider: xai, discount: 0.5}]")
+    text = said(capsys, "price", "--config", file, "--model", "gpt-4o", "--input", 1_000_000, "--json")
+    assert (json.loads(text)["usd"], json.loads(text)["source"]) == ("1", "settings")
+    models = json.loads(said(capsys, "models", "--config", file, "--provider", "xai", "--json"))
+    assert models[0]["prices"]["input"] == "1.5"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [("--input", "-4", "a whole number"), ("--output", "²", "a whole number"), ("--at", "soon", "2026-11-20")],
+)
+def test_a_count_or_date_that_is_none_is_told(option: str, value: str, told: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["price", "--model", "gpt-4o", f"{option}={value}"])
+    assert told in capsys.readouterr().err
+
+
+def test_price_wants_to_know_what_was_used(capsys: Capture) -> None:
+    assert main(["price", "--model", "gpt-4o"]) == 64
+    assert "say what the call used" in capsys.readouterr().err
+
+
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +319,20 @@ COMMANDS = dict(commands(_parser()))
 
 def test_these_are_the_commands() -> None:
     assert set(COMMANDS) == {
-        *("lectr", "run", "serve", "check", "envoy", "envoy render", "keys", "keys new", "explain", "schema")
+        *(
+            "lectr",
+            "run",
+            "serve",
+            "check",
+            "envoy",
+            "envoy render",
+            "keys",
+            "keys new",
+            "explain",
+            "models",
+            "price",
+            "schema",
+        )
     }
 
 

@@ -1,5 +1,7 @@
 import json
 import re
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lectr_extproc.catalog.prices import Override
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.cli import main
 from lectr_extproc.core.tables import Limits
@@ -120,6 +123,44 @@ def test_an_azure_endpoint_is_understood_as_people_write_it(written: str, prefix
     site = settings.snapshot.orgs_by_key[DIGEST].sites["azure"]
     assert (site.upstream.authority, site.upstream.prefix, site.api_version) == ("x.openai.azure.com", prefix, version)
     assert site.upstream in settings.snapshot.upstreams
+
+
+def test_a_price_of_ones_own_arrives_exactly() -> None:
+    prices = load(
+        """
+        prices:
+        - {provider: openai, model: gpt-4o, input: 0.1, cache_read: 0, web_search: 7, from: 2026-01-01, reason: contract}
+        - {provider: xai, discount: 0.15}
+        """
+    ).prices
+    assert prices == (
+        Override(
+            provider="openai",
+            model="gpt-4o",
+            prices={"input": Decimal("0.1"), "cache_read": Decimal(0), "web_search": Decimal(7)},
+            since=date(2026, 1, 1),
+            reason="contract",
+        ),
+        Override(provider="xai", discount=Decimal("0.15")),
+    )
+
+
+BAD_PRICES = {
+    "a provider that is none": ("{provider: opneai, discount: 0.1}", "provider: 'opneai' is not a provider"),
+    "a price below zero": ("{provider: xai, model: m, input: -1}", "input: Input should be greater than or equal to 0"),
+    "a price that is none": ("{provider: xai, model: m, input: .nan}", "input: "),
+    "a percentage": ("{provider: xai, discount: 20}", "discount: Input should be less than or equal to 1"),
+    "a price for every model": ("{provider: xai, input: 1}", "name the model whose price this is"),
+    "nothing": ("{provider: xai, model: m}", "write a price or a discount"),
+    "a unit that is none": ("{provider: xai, model: m, inptu: 1}", "inptu: there is no such setting"),
+}
+
+
+@pytest.mark.parametrize(("written", "told"), BAD_PRICES.values(), ids=BAD_PRICES)
+def test_a_price_that_cannot_be_meant_is_told(written: str, told: str) -> None:
+    (problem,) = problems(f"prices: [{written}]")
+    assert problem.startswith("line 1: prices[0]")
+    assert told in problem
 
 
 def test_an_address_in_the_file_takes_the_catalogues_place() -> None:
@@ -382,7 +423,7 @@ def test_the_example_with_everything_uncommented_is_settings_too() -> None:
 
 
 def test_each_section_of_the_example_can_be_uncommented_alone() -> None:
-    for section in ("providers", "envoy", "grpc", "admin", "limits", "log"):
+    for section in ("providers", "prices", "envoy", "grpc", "admin", "limits", "log"):
         assert load(EXAMPLE.replace(f"\n#{section}:", f"\n{section}:")).gateway == load("").gateway
 
 
