@@ -150,4 +150,5 @@ def _must_be_free(address: str, setting: str) -> None:
     try:
         socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
-        raise EnvoyError(f"cannot listen on {address} ({error.strerror}): set {setting} to another port") from None
+        why = str(error.strerror).partition(" (")[0]  # behind it create_server says the address again
+        raise EnvoyError(f"cannot listen on {address} ({why}): set {setting} to another port") from None

@@ -70,6 +70,13 @@ def wait_until(holds: Callable[[], object], what: str, within_s: float = RECORD_
         time.sleep(0.02)
 
 
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    try:
+        return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
 class Processes:
     """Some processes, everything they print in one list of lines, and the call lines among them."""
 
@@ -97,8 +104,9 @@ class Processes:
     def kill(self) -> None:
         """Leave nothing behind: each process with its children, then the thread that read its output."""
         for process, reader in self._started:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            for pid in [*children_of(process), process.pid]:  # Envoy leads a process group of its own
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
             process.wait()
             reader.join()
         SAID.append(self.output)

@@ -1,0 +1,185 @@
+"""`lectr run` as a newcomer meets it: no settings, no keys, and what it prints works as it is printed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import anthropic
+import pytest
+import yaml
+
+from tests.e2e.gateway import LECTR, STOP_WITHIN_S, Build, Processes, children_of, free_port, wait_until
+from tests.e2e.scene import HUSH, PROMPT, Providers, secret, settings_for
+
+KEY_NAMES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY", "GEMINI_API_KEY", "AZURE_OPENAI_API_KEY")
+SERVING = "Ctrl-C stops it."
+
+ON_PORTS_OF_ITS_OWN = """
+# `lectr run`, but for the default ports, which something else on this machine may have.
+import sys
+from lectr_extproc import cli, run
+client, envoy_admin, admin = sys.argv[1:4]
+defaults = run.run_defaults
+run.run_defaults = lambda directory: {
+    **defaults(directory),
+    "envoy": {**defaults(directory)["envoy"], "listen": client, "admin": envoy_admin, "profile": sys.argv[4]},
+    "admin": {"listen": admin},
+}
+sys.exit(cli.main(["run", *sys.argv[5:]]))
+"""
+
+
+class Practice:
+    """A running `lectr run` without settings."""
+
+    def __init__(self, build: Build, directory: Path, **environment: str) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self.directory = directory
+        self.processes = Processes(directory)
+        program = directory / "lectr_run.py"
+        program.write_text(ON_PORTS_OF_ITS_OWN)
+        others = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+        self.process = self.processes.start(
+            [sys.executable, str(program), self.address, *others, build.profile, "--envoy-binary", str(build.binary)],
+            **dict.fromkeys((*KEY_NAMES, "AZURE_OPENAI_ENDPOINT", "LECTR_CONFIG"), "") | environment,
+        )
+
+    def banner(self) -> str:
+        self.processes.lines(SERVING)
+        return self.processes.output
+
+    def printed(self, after: str) -> str:
+        """The indented block below a line of the banner."""
+        block = self.banner().partition(f"\n{after}\n\n")[2].partition("\n\n")[0]
+        return dedent(block)
+
+    def key(self) -> str:
+        found = re.search(r"lc_key_[\w-]+", self.banner())
+        assert found
+        return found[0]
+
+
+@contextmanager
+def practising(build: Build, directory: Path, **environment: str) -> Iterator[Practice]:
+    practice = Practice(build, directory, **environment)
+    try:
+        practice.banner()
+        yield practice
+        practice.process.send_signal(signal.SIGTERM)
+        practice.process.wait(STOP_WITHIN_S)
+    finally:
+        practice.processes.kill()
+
+
+@pytest.fixture(scope="module")
+def practice(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Practice]:
+    with practising(build, tmp_path_factory.mktemp("practice")) as practice:
+        yield practice
+
+
+def test_the_printed_curl_command_works_as_it_is_printed(practice: Practice) -> None:
+    command = practice.printed("curl:")
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=20)
+    answer = yaml.safe_load(done.stdout)
+    assert "practice provider playing openai" in answer["choices"][0]["message"]["content"]
+    assert answer["model"] == "gpt-4o-mini"
+
+
+def test_the_printed_openai_snippet_works_as_it_is_printed(practice: Practice) -> None:
+    program = practice.printed("OpenAI SDK:")
+    assert program.startswith("from openai import OpenAI")
+    environment = {name: value for name, value in os.environ.items() if name not in KEY_NAMES}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30, env=environment
+    )
+    assert "practice provider playing openai" in done.stdout
+
+
+def test_the_anthropic_sdk_works_against_it(practice: Practice) -> None:
+    with anthropic.Anthropic(
+        base_url=f"http://{practice.address}", api_key="practice", default_headers={"X-Lectr-Key": practice.key()}
+    ) as claude:
+        asked: Any = {"model": "claude-sonnet-4-6", "max_tokens": 50, "messages": [{"role": "user", "content": PROMPT}]}
+        message = claude.messages.create(**asked)
+        with claude.messages.stream(**asked) as stream:
+            streamed = stream.get_final_text()
+    assert message.content[0].type == "text"
+    assert "practice provider playing anthropic" in message.content[0].text
+    assert streamed == message.content[0].text
+
+
+def test_every_provider_without_a_key_is_played_and_named(practice: Practice) -> None:
+    lines = practice.printed("Providers:").splitlines()
+    played = [line.split()[0] for line in lines if "practice" in line]
+    assert played == ["openai", "anthropic", "groq", "gemini", "azure"]
+
+
+def test_a_provider_whose_key_is_there_is_the_real_one(build: Build, tmp_path: Path) -> None:
+    with practising(build, tmp_path, GROQ_API_KEY=secret("gsk_"), OPENAI_API_KEY=secret("sk-proj-")) as practice:
+        lines = {line.split()[0]: line for line in practice.printed("Providers:").splitlines()}
+        assert "api.groq.com" in lines["groq"]
+        assert "api.openai.com" in lines["openai"]
+        assert "practice" in lines["anthropic"]
+        assert '"Authorization: Bearer $OPENAI_API_KEY"' in practice.printed("curl:")
+        assert HUSH not in practice.processes.output
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_it_stops_with_everything_it_started(build: Build, tmp_path: Path, how: signal.Signals) -> None:
+    with practising(build, tmp_path) as practice:
+        children = children_of(practice.process)
+        assert children
+        assert list(tmp_path.glob("lectr-*")) != []
+
+        practice.process.send_signal(how)
+        assert practice.process.wait(STOP_WITHIN_S) == 0
+        assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+        assert list(tmp_path.glob("lectr-*")) == []
+        assert "Traceback" not in practice.processes.output
+
+
+def test_an_envoy_that_dies_ends_it(build: Build, tmp_path: Path) -> None:
+    with practising(build, tmp_path) as practice:
+        (envoy,) = children_of(practice.process)
+        os.kill(envoy, signal.SIGKILL)
+        assert practice.process.wait(STOP_WITHIN_S) == 1
+        wait_until(lambda: "lectr: Envoy ended with code -9" in practice.processes.output, "the reason")
+        assert list(tmp_path.glob("lectr-*")) == []
+
+
+def run_to_its_end(build: Build, config: Path) -> subprocess.CompletedProcess[str]:
+    command = [*LECTR, "run", "--config", str(config), "--envoy-binary", str(build.binary)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=STOP_WITHIN_S)
+
+
+def test_a_port_in_use_is_named(build: Build, practice: Practice, providers: Providers, tmp_path: Path) -> None:
+    config = tmp_path / "lectr.yaml"
+    config.write_text(yaml.safe_dump({**settings_for(providers), "envoy": {"listen": practice.address}}))
+    done = run_to_its_end(build, config)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"lectr: cannot listen on {practice.address} (Address already in use): set envoy.listen to another port"
+    )
+
+
+def test_bad_settings_are_told_all_at_once(build: Build, tmp_path: Path) -> None:
+    config = tmp_path / "lectr.yaml"
+    config.write_text("orgs:\n- {nmae: acme}\nenvoy: {listen: nowhere}\nproviders:\n- {id: acme, base_url: ftp://x}\n")
+    done = run_to_its_end(build, config)
+    assert done.returncode == 64
+    wrong = ("orgs[0].name", "orgs[0].nmae", "envoy.listen", "providers[0].id", "providers[0].base_url")
+    assert [name for name in wrong if name not in done.stderr] == []
+    assert "Traceback" not in done.stderr
+
+
+def test_the_practice_gateway_too_refuses_strangers(practice: Practice) -> None:
+    stranger = anthropic.Anthropic(base_url=f"http://{practice.address}", api_key="practice")
+    with stranger, pytest.raises(anthropic.AuthenticationError, match="missing_lectr_key"):
+        stranger.models.list()
