@@ -159,7 +159,7 @@ def test_price_ends_with_the_total(capsys: Capture) -> None:
     counts = ("--input", "1,000", "--output", "500", "--cached", "200")
     lines = said(capsys, "price", "--model", "gpt-4o", *counts, "--at", "2026-11-20").splitlines()
     assert lines[0] == "gpt-4o at openai, 2026-11-20 00:00 UTC"
-    assert [line.split()[-1] for line in lines[1:5]] == ["$0.002", "$0.00025", "$0.005", "$0.00725"]
+    assert [line.split()[-1] for line in lines[1:5]] == ["$0.002", "$0.005", "$0.00025", "$0.00725"]
 
 
 def test_price_says_why_there_is_none(capsys: Capture) -> None:

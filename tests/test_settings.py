@@ -129,7 +129,7 @@ def test_a_price_of_ones_own_arrives_exactly() -> None:
     prices = load(
         """
         prices:
-        - {provider: openai, model: gpt-4o, input: 0.1, cache_read: 0, web_search: 7, from: 2026-01-01, reason: contract}
+        - {provider: openai, model: gpt-4o, input: 0.1, cache_read: 0, web_search: 7, from: 2026-01-01, reason: ours}
         - {provider: xai, discount: 0.15}
         """
     ).prices
@@ -139,7 +139,7 @@ def test_a_price_of_ones_own_arrives_exactly() -> None:
             model="gpt-4o",
             prices={"input": Decimal("0.1"), "cache_read": Decimal(0), "web_search": Decimal(7)},
             since=date(2026, 1, 1),
-            reason="contract",
+            reason="ours",
         ),
         Override(provider="xai", discount=Decimal("0.15")),
     )

@@ -139,7 +139,7 @@ def explain(
         level = row.rates(at_s, service_tier)[0].level(usage.input_tokens or 0)
         lines = [
             Line(unit, number, _short(written(unit, pico)), PER.get(unit, 1_000_000), _short(usd(amount)))
-            for unit, number, pico, amount in zip(UNITS, counts, level, cost.amounts, strict=True)
+            for unit, number, pico, amount in zip(UNITS, counts, level, cost.amounts, strict=False)
             if amount
         ]
     return Explained(

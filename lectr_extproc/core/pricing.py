@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import mul
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lectr_extproc.core.usage import Usage
 from lectr_extproc.core.words import MODEL_LIMIT
@@ -23,28 +23,28 @@ PICO = 10**12
 
 UNITS = (
     "input",
+    "output",
     "cache_read",
     "cache_write",
     "cache_write_1h",
+    "reasoning",
+    "request",
     "audio_input",
     "cache_read_audio",
     "image_input",
-    "output",
-    "reasoning",
     "audio_output",
     "image_output",
     "web_search",
     "search_unit",
     "page",
     "audio_hour",
-    "request",
 )
-"What has a price of its own. Every tuple of counts, prices or amounts below is in this order."
+"""What has a price of its own. Every tuple of counts, prices or amounts below is in this order, the usual ones first: a
+tuple that ends early has nothing of the rest."""
 
 _OUTPUT = UNITS.index("output")
 _EXTRAS = UNITS.index("web_search")
 _AUDIO_HOUR = UNITS.index("audio_hour")
-_REQUEST = UNITS.index("request")
 _SECONDS_PER_HOUR = 3600
 
 FALLBACK = {
@@ -117,21 +117,19 @@ class Row:
         if not service_tier:
             return _at(self.standard, at_s), None
         word = service_tier.lower()
-        periods = self.tiers.get(word)
-        if periods is not None:
+        if (periods := self.tiers.get(word)) is not None:
             return _at(periods, at_s), None
         return _at(self.standard, at_s), None if word in _ORDINARY else UNKNOWN_TIER
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one call cost, or why nobody can say."""
+class Cost(NamedTuple):
+    """What one call cost, or why nobody can say. A tuple, because a frozen dataclass takes twice as long to make."""
 
     status: PricingStatus
     reason: str | None = None
-    row: Row | None = field(default=None, repr=False)
+    row: Row | None = None
     amounts: tuple[int, ...] | None = None
-    "Pico-USD for each of UNITS; None where only a total, or nothing, is known."
+    "Pico-USD by UNITS; None where only a total, or nothing, is known."
     total: int | None = None
     "Pico-USD."
 
@@ -163,7 +161,7 @@ class Cost:
     @property
     def extras(self) -> int | None:
         """Pico-USD for what is not tokens: searches, pages, hours of audio, the request itself."""
-        return self._sum(*UNITS[_EXTRAS:])
+        return self._sum("request", *UNITS[_EXTRAS:])
 
     @property
     def source(self) -> Literal["local", "provider"] | None:
@@ -173,7 +171,9 @@ class Cost:
         return None if self.total is None else "local"
 
     def _sum(self, *units: str) -> int | None:
-        return None if self.amounts is None else sum(self.amounts[UNITS.index(unit)] for unit in units)
+        if self.amounts is None:
+            return None
+        return sum(amount for unit, amount in zip(UNITS, self.amounts, strict=False) if unit in units)
 
 
 def usd(pico: int) -> Decimal:
@@ -230,41 +230,47 @@ def count(usage: Usage, minimum_audio_s: int = 0) -> tuple[int, ...]:
     read = usage.cache_read_tokens or 0
     written = usage.cache_write_tokens or 0
     rest = max((usage.input_tokens or 0) - read - written, 0)
-    if lasting := usage.cache_write_1h_tokens or 0:
-        lasting = min(lasting, written)
-    read_audio = 0
-    if heard := usage.audio_input_tokens or 0:
-        read_audio = min(usage.cache_read_audio_tokens or 0, read, heard)
-        # How much of it came from the cache is not always told: then as little as the total allows.
-        heard = min(heard - read_audio, rest)
-    if seen := usage.image_input_tokens or 0:
-        seen = min(seen, rest - heard)
     said = usage.output_tokens or 0
-    if spoken := usage.audio_output_tokens or 0:
+    lasting = min(usage.cache_write_1h_tokens or 0, written)
+    heard = usage.audio_input_tokens or 0
+    seen = usage.image_input_tokens or 0
+    spoken = usage.audio_output_tokens or 0
+    drawn = usage.image_output_tokens or 0
+    searches = usage.web_search_requests or 0
+    units = usage.search_units or 0
+    pages = usage.pages or 0
+    seconds = usage.audio_seconds or 0
+    if not (heard or seen or spoken or drawn or searches or units or pages or seconds):
+        thought = min(usage.reasoning_tokens or 0, said)
+        return rest, said - thought, read, written - lasting, lasting, thought, 1
+    read_audio = 0
+    if heard:
+        read_audio = min(usage.cache_read_audio_tokens or 0, read, heard)
+        # How much of the audio came from the cache is not always told: then as little as the total allows.
+        heard = min(heard - read_audio, rest)
+    if seen:
+        seen = min(seen, rest - heard)
+    if spoken or drawn:
         spoken = min(spoken, said)
-    if drawn := usage.image_output_tokens or 0:
         drawn = min(drawn, said - spoken)
-    if thought := usage.reasoning_tokens or 0:
-        thought = min(thought, said - spoken - drawn)
-    if seconds := usage.audio_seconds or 0:
-        seconds = max(seconds, minimum_audio_s)
+    thought = min(usage.reasoning_tokens or 0, said - spoken - drawn)
     return (
         rest - heard - seen,
+        said - thought - spoken - drawn,
         read - read_audio,
         written - lasting,
         lasting,
+        thought,
+        1,
         heard,
         read_audio,
         seen,
-        said - thought - spoken - drawn,
-        thought,
         spoken,
         drawn,
-        usage.web_search_requests or 0,
-        usage.search_units or 0,
-        usage.pages or 0,
-        seconds,
-        1,
+        searches,
+        units,
+        pages,
+        max(seconds, minimum_audio_s) if seconds else 0,
     )
 
 
@@ -283,7 +289,7 @@ def price(
         return _UNKNOWN_MODEL
     held, remark = row.rates(at_s, service_tier)
     if held.is_free:
-        return Cost("free", remark, row, (0,) * len(UNITS), 0)
+        return Cost("free", remark, row, (), 0)
     if usage is None:
         return _NO_USAGE
     counts = count(usage, row.minimum_audio_s)
@@ -292,16 +298,17 @@ def price(
     level = held.level(usage.input_tokens or 0)
     amounts = tuple(map(mul, counts, level))
     for unit in held.lacks:
+        if unit >= len(counts):
+            break
         if counts[unit]:
             if unit < _EXTRAS or not any(amounts):
                 return Cost("unavailable", f"no price for {UNITS[unit]}", row)
             remark = f"without {counts[unit]} × {UNITS[unit]}, which has no price"
     if held.splits_output and counts[_OUTPUT] and usage.image_output_tokens is None:
         return Cost("unavailable", "images in the output have a price of their own and were not told apart", row)
-    if counts[_AUDIO_HOUR]:
+    if len(counts) > _AUDIO_HOUR:
         # A price per hour is divided into seconds only at the end.
-        hours = (amounts[_AUDIO_HOUR] + _SECONDS_PER_HOUR // 2) // _SECONDS_PER_HOUR
-        amounts = (*amounts[:_AUDIO_HOUR], hours, *amounts[_AUDIO_HOUR + 1 :])
+        amounts = (*amounts[:-1], (amounts[-1] + _SECONDS_PER_HOUR // 2) // _SECONDS_PER_HOUR)
     return Cost("priced", remark, row, amounts, sum(amounts))
 
 

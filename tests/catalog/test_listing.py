@@ -102,8 +102,8 @@ def test_a_bill_adds_up() -> None:
     bill = explain(TABLE, "openai", "gpt-4o-2024-08-06", SOME, at_s=NOW)
     assert [(line.unit, line.count, line.price, line.per) for line in bill.lines] == [
         ("input", 800, Decimal("2.5"), 1_000_000),
-        ("cache_read", 200, Decimal("1.25"), 1_000_000),
         ("output", 400, Decimal(10), 1_000_000),
+        ("cache_read", 200, Decimal("1.25"), 1_000_000),
         ("reasoning", 100, Decimal(10), 1_000_000),
     ]
     assert bill.usd == sum(line.usd for line in bill.lines) == Decimal("0.00725")
@@ -123,8 +123,8 @@ BILLS = {
         f"""\
 gpt-4o-2024-08-06 (priced as gpt-4o) at openai, 2026-11-20 12:00 UTC, flex tier
   input             800 × $2.5 per 1,000,000            $0.002
-  cache read        200 × $1.25 per 1,000,000           $0.00025
   output            400 × $10 per 1,000,000             $0.004
+  cache read        200 × $1.25 per 1,000,000           $0.00025
   reasoning         100 × $10 per 1,000,000             $0.001
   total                                                 $0.00725
   this service tier has no price; the standard one was taken
