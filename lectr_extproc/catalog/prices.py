@@ -89,6 +89,8 @@ class Sheet:
     times: frozenset[time] = frozenset()
     tiers: frozenset[str] = frozenset()
     splits_output: bool = False
+    theirs: int = 0
+    "Which of genai-prices' models this is, whatever it is called: a provider may have two of one name."
 
 
 _BEGINNING = date(1970, 1, 1)
@@ -120,6 +122,7 @@ class _Finder:
         self._by_id = {provider.id: provider for provider in providers}
         self._overrides = overrides
         self._version = name
+        self._rows: dict[tuple[str, int, tuple[int, ...]], Row] = {}
 
     def __call__(self, provider: str, model: str) -> Row | None:
         names = _names(provider, model)
@@ -130,7 +133,13 @@ class _Finder:
         if sheet is None and not any(o.prices for o in own):
             return None
         shared = [o for o in overrides if o.model is None]
-        return compiled(provider, sheet or Sheet(names[-1], "settings", _unpriced), own, shared, self._version)
+        if sheet is None or not sheet.theirs:
+            return compiled(provider, sheet or Sheet(names[-1], "settings", _unpriced), own, shared, self._version)
+        # Their models are not many; the spellings of one are.
+        key = (provider, sheet.theirs, tuple(map(id, own)))
+        if key not in self._rows:
+            self._rows[key] = compiled(provider, sheet, own, shared, self._version)
+        return self._rows[key]
 
     def _sheet(self, provider: str, model: str) -> Sheet | None:
         if (row := PRICES.get((provider, model))) is not None:
@@ -187,6 +196,7 @@ def sheet_of(provider: types.Provider, model: types.ModelInfo) -> Sheet:
             for moment in (c.start_time, c.end_time)
         ),
         tiers=frozenset(word for v in variants for key, word in v.when.items() if key in _TIER_KEYS),
+        theirs=id(model),
         splits_output=any(getattr(held, key) is not None for held in everything for key in _SPLIT_OUTPUT),
     )
 
@@ -255,7 +265,7 @@ def compiled(
 
     def held(at_s: int, day: date, tier: str | None) -> Rates:
         at = datetime.fromtimestamp(at_s, UTC)
-        steps = sheet.prices(at, tier)
+        steps = sheet.prices(at, None if tier in ratios else tier)
         if tier in ratios:
             steps = [
                 (start, {u: p if u in PER else p * ratios[tier] for u, p in prices.items()}) for start, prices in steps

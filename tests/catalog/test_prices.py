@@ -364,6 +364,7 @@ TIERS = {
     "Gemini's flex, which genai-prices lacks": ("gemini", "gemini-2.5-flash", "FLEX", "0.5"),
     "Gemini's priority, which genai-prices lacks": ("gemini", "gemini-2.5-pro", "priority", "1.8"),
     "Azure by ratio, and not by OpenAI's prices": ("azure", "gpt-5.4", "priority", "2"),
+    "Azure, for a model that it has from OpenAI": ("azure", "gpt-6-sol", "priority", "2"),
     "Azure where the ratio is another": ("azure", "gpt-4.1-2025-04-14", "priority", "1.75"),
     "Bedrock": ("bedrock", "zai.glm-5", "batch", "0.5"),
     "Groq's flex at the standard price": ("groq", "llama-3.3-70b-versatile", "flex", "1"),
@@ -438,6 +439,11 @@ SPELLINGS: dict[str, tuple[str, str, str | None]] = {
 def test_a_model_is_found_by_its_name_and_never_by_a_likeness(provider: str, model: str, expected: str | None) -> None:
     row = TABLE.row(provider, model)
     assert (row and row.model) == expected
+
+
+def test_however_a_model_is_spelt_its_row_is_made_once() -> None:
+    rows = {id(TABLE.row("openai", f"gpt-4o@{version}")) for version in range(1000)}
+    assert rows == {id(TABLE.row("openai", "gpt-4o"))}
 
 
 def test_regions_of_bedrock_have_prices_of_their_own() -> None:

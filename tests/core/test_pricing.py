@@ -82,6 +82,15 @@ CASES: dict[str, tuple[Row, Usage, int, int, int, int, int]] = {
         20 * 12 + 10 * 20,
         5,
     ),
+    "a lasting cache without a price of its own": (
+        row(always(input=10, cache_write=12)),
+        Usage(input_tokens=30, cache_write_tokens=30, cache_write_1h_tokens=10),
+        0,
+        0,
+        0,
+        360,
+        0,
+    ),
     "reasoning, inside the output": (
         FULL,
         Usage(input_tokens=0, output_tokens=10, reasoning_tokens=4),
