@@ -13,6 +13,9 @@ def _path(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.ASCII)
 
 
+_OPENAI = r"(?:(?:/openai|/v1beta/openai)?(?:/v1)?|/(?:api|compatibility|inference)/v1|/beta)"
+"What stands before OpenAI's paths: `/v1`, or the prefix of whose compatible layer it is."
+
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/chat/completions"),
@@ -23,6 +26,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/embeddings"),
         dialect="openai.embeddings",
         native_to="azure",
+    ),
+    Endpoint(
+        pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/completions"),
+        dialect="openai.completions",
+        native_to="azure",
+    ),
+    Endpoint(
+        pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/images/.*"), dialect="openai.images", native_to="azure"
+    ),
+    Endpoint(
+        pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/audio/.*"), dialect="openai.audio", native_to="azure"
     ),
     Endpoint(pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/.*"), dialect="other", native_to="azure"),
     Endpoint(
@@ -46,6 +60,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         native_to="bedrock",
     ),
     Endpoint(
+        pattern=_path(r"/model/(?P<model>[^/]+)/count-tokens"), dialect="bedrock.count_tokens", native_to="bedrock"
+    ),
+    Endpoint(pattern=_path(r"/v[12]/chat"), dialect="cohere.chat", native_to="cohere"),
+    Endpoint(pattern=_path(r"/v[12]/embed"), dialect="cohere.embed", native_to="cohere"),
+    Endpoint(pattern=_path(r"/v2/rerank"), dialect="cohere.rerank", native_to="cohere"),
+    Endpoint(
         pattern=_path(r"/api/(?:chat|generate|embed|embeddings|tags|show|ps|version)"),
         dialect="ollama",
         native_to="ollama",
@@ -57,11 +77,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         home="anthropic",
         shape="anthropic",
     ),
+    # The Anthropic layers of Azure and Bedrock.
+    Endpoint(pattern=_path(r"/anthropic/v1/messages"), dialect="anthropic.messages", shape="anthropic"),
+    Endpoint(
+        pattern=_path(r"/anthropic/v1/messages/count_tokens"), dialect="anthropic.count_tokens", shape="anthropic"
+    ),
     Endpoint(pattern=_path(r"/v1/messages/.*"), dialect="other", home="anthropic", shape="anthropic"),
-    Endpoint(pattern=_path(r"(?:/openai|/v1beta/openai)?(?:/v1)?/chat/completions"), dialect="openai.chat"),
-    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/completions"), dialect="openai.completions"),
-    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/responses"), dialect="openai.responses"),
-    Endpoint(pattern=_path(r"(?:/openai|/v1beta/openai)?(?:/v1)?/embeddings"), dialect="openai.embeddings"),
+    Endpoint(pattern=_path(_OPENAI + r"/chat/completions"), dialect="openai.chat"),
+    Endpoint(pattern=_path(r"/models/chat/completions"), dialect="openai.chat"),
+    Endpoint(pattern=_path(_OPENAI + r"/completions"), dialect="openai.completions"),
+    Endpoint(pattern=_path(_OPENAI + r"/responses"), dialect="openai.responses"),
+    Endpoint(pattern=_path(_OPENAI + r"/responses/input_tokens"), dialect="openai.input_tokens"),
+    Endpoint(pattern=_path(_OPENAI + r"/embeddings"), dialect="openai.embeddings"),
+    # Jina, vLLM and others have it too, in Cohere's shape.
+    Endpoint(pattern=_path(r"/v1/rerank"), dialect="cohere.rerank"),
+    Endpoint(pattern=_path(r"/v1/fim/completions"), dialect="openai.chat"),
+    Endpoint(pattern=_path(r"/v1/ocr"), dialect="mistral.ocr"),
     Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/images/.*"), dialect="openai.images"),
     Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/audio/.*"), dialect="openai.audio"),
     Endpoint(pattern=_path(r"(?:/openai|/v1beta/openai)?(?:/v1)?/models(?:/.*)?"), dialect="models"),

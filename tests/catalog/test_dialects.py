@@ -21,6 +21,17 @@ DIALECTS = {
     "/chat/completions": "openai.chat",
     "/openai/v1/chat/completions": "openai.chat",
     "/v1beta/openai/chat/completions": "openai.chat",
+    "/api/v1/chat/completions": "openai.chat",
+    "/inference/v1/chat/completions": "openai.chat",
+    "/compatibility/v1/chat/completions": "openai.chat",
+    "/models/chat/completions": "openai.chat",
+    "/v1/fim/completions": "openai.chat",
+    "/beta/completions": "openai.completions",
+    "/v1/responses/input_tokens": "openai.input_tokens",
+    "/anthropic/v1/messages": "anthropic.messages",
+    "/anthropic/v1/messages/count_tokens": "anthropic.count_tokens",
+    "/v1/rerank": "cohere.rerank",
+    "/v1/ocr": "mistral.ocr",
     "/v1/completions": "openai.completions",
     "/v1/responses": "openai.responses",
     "/v1/embeddings": "openai.embeddings",
@@ -51,7 +62,10 @@ def test_a_path_of_an_api_several_providers_have_names_no_provider(path: str, di
 NATIVE = {
     "/openai/deployments/gpt4/chat/completions": ("azure", "openai.chat", "gpt4"),
     "/openai/deployments/emb/embeddings": ("azure", "openai.embeddings", "emb"),
-    "/openai/deployments/tts/audio/speech": ("azure", "other", "tts"),
+    "/openai/deployments/tts/audio/speech": ("azure", "openai.audio", "tts"),
+    "/openai/deployments/old/completions": ("azure", "openai.completions", "old"),
+    "/openai/deployments/dalle/images/generations": ("azure", "openai.images", "dalle"),
+    "/openai/deployments/x/extensions/chat/completions": ("azure", "other", "x"),
     "/v1beta/models/gemini-2.5-pro:generateContent": ("gemini", "gemini.generate", "gemini-2.5-pro"),
     "/v1/models/gemini-2.5-pro:streamGenerateContent": ("gemini", "gemini.generate", "gemini-2.5-pro"),
     "/v1alpha/tunedModels/mine:countTokens": ("gemini", "gemini.generate", "mine"),
@@ -62,6 +76,11 @@ NATIVE = {
         "bedrock.converse",
         "anthropic.claude-3-haiku-20240307-v1%3A0",
     ),
+    "/model/x/count-tokens": ("bedrock", "bedrock.count_tokens", "x"),
+    "/v1/chat": ("cohere", "cohere.chat", None),
+    "/v2/chat": ("cohere", "cohere.chat", None),
+    "/v2/embed": ("cohere", "cohere.embed", None),
+    "/v2/rerank": ("cohere", "cohere.rerank", None),
     "/model/x/converse-stream": ("bedrock", "bedrock.converse", "x"),
     "/model/x/invoke": ("bedrock", "bedrock.invoke", "x"),
     "/model/x/invoke-with-response-stream": ("bedrock", "bedrock.invoke", "x"),
@@ -89,7 +108,12 @@ def test_anthropics_paths_are_answered_in_its_shape_and_are_its_own_when_nothing
 
 
 def test_everyone_else_is_answered_in_openais_shape() -> None:
-    assert {row.shape for row in ENDPOINTS if row.home is None} == {"openai"}
+    assert {row.shape for row in ENDPOINTS if "messages" not in row.pattern.pattern} == {"openai"}
+
+
+@pytest.mark.parametrize("path", ["/anthropic/v1/messages", "/anthropic/v1/messages/count_tokens"])
+def test_anthropics_layer_at_another_vendor_is_answered_in_its_shape_and_is_not_its_own(path: str) -> None:
+    assert (endpoint(path).home, endpoint(path).shape) == (None, "anthropic")
 
 
 def test_every_provider_named_by_a_path_is_one_there_is() -> None:
