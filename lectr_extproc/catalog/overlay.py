@@ -200,3 +200,7 @@ MINIMUM_AUDIO_S: Mapping[tuple[str, str], int] = {
     ("groq", "whisper-large-v3-turbo"): 10,
 }
 "A shorter recording is billed as this many seconds (https://groq.com/pricing, 2026-11-20)."
+
+REGIONS: Mapping[str, Mapping[str, int]] = {"anthropic": {"us": 110}}
+"""What tokens cost, in per cent, where an answer says it was computed (`inference_geo`): no price list has it.
+From https://platform.claude.com/docs/en/about-claude/pricing, 2026-11-20."""

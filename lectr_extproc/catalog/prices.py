@@ -17,7 +17,7 @@ from types import MappingProxyType
 from genai_prices import types
 from genai_prices.data import providers as _bundled
 
-from lectr_extproc.catalog.overlay import ANY, MINIMUM_AUDIO_S, PRICES, TIERS, OverlayPrice
+from lectr_extproc.catalog.overlay import ANY, MINIMUM_AUDIO_S, PRICES, REGIONS, TIERS, OverlayPrice
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.detect import prefixes
 from lectr_extproc.core.pricing import FALLBACK, PICO, Hours, Periods, PriceTable, Rates, Row, rates, undated
@@ -282,6 +282,7 @@ def compiled(
         standard=periods(None),
         tiers=MappingProxyType({tier: periods(tier) for tier in sorted(sheet.tiers | ratios.keys())}),
         minimum_audio_s=MINIMUM_AUDIO_S.get((provider, sheet.model), 0),
+        regions=REGIONS.get(provider, MappingProxyType({})),
     )
 
 

@@ -6,9 +6,10 @@ clock.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import zip_longest
 from operator import mul
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -60,7 +61,9 @@ FALLBACK = {
 }
 "Whose price a unit takes that has none; in an order in which each is settled before it is asked for."
 
-_ORDINARY = frozenset({"auto", "default", "standard", "on_demand", "on-demand", "unspecified"})
+_ORDINARY = frozenset(
+    {"auto", "default", "standard", "on_demand", "service_tier_unspecified", "traffic_type_unspecified"}
+)
 "What providers call the service tier that everybody gets."
 
 UNKNOWN_TIER = "this service tier has no price; the standard one was taken"
@@ -111,12 +114,14 @@ class Row:
     tiers: Mapping[str, Periods] = field(default_factory=lambda: MappingProxyType({}))
     "By the lower-case word that the answer uses for its service tier, speed or processing."
     minimum_audio_s: int = 0
+    regions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    "What tokens cost there, in per cent of the price, by the answer's lower-case word for the region."
 
     def rates(self, at_s: int, service_tier: str | None = None) -> tuple[Rates, str | None]:
         """The prices at a time, and a remark where they are not quite the ones asked for."""
         if not service_tier:
             return _at(self.standard, at_s), None
-        word = service_tier.lower()
+        word = service_tier.lower().removeprefix("on_demand_")  # Vertex says ON_DEMAND_FLEX
         if (periods := self.tiers.get(word)) is not None:
             return _at(periods, at_s), None
         return _at(self.standard, at_s), None if word in _ORDINARY else UNKNOWN_TIER
@@ -280,7 +285,13 @@ _NOTHING = Usage()
 
 
 def price(
-    usage: Usage | None, row: Row | None, at_s: int, service_tier: str | None = None, reported: Decimal | None = None
+    usage: Usage | None,
+    row: Row | None,
+    at_s: int,
+    service_tier: str | None = None,
+    *,
+    region: str | None = None,
+    reported: Decimal | None = None,
 ) -> Cost:
     """Price one call that started at `at_s`. What the provider itself says it charged (`reported`, USD) wins."""
     if reported is not None:
@@ -306,10 +317,29 @@ def price(
             remark = f"without {counts[unit]} × {UNITS[unit]}, which has no price"
     if held.splits_output and counts[_OUTPUT] and usage.image_output_tokens is None:
         return Cost("unavailable", "images in the output have a price of their own and were not told apart", row)
+    if region and (percent := row.regions.get(region.lower())):
+        amounts = tuple(
+            (amount * percent + 50) // 100 if i < _EXTRAS and UNITS[i] != "request" else amount
+            for i, amount in enumerate(amounts)
+        )
     if len(counts) > _AUDIO_HOUR:
         # A price per hour is divided into seconds only at the end.
         amounts = (*amounts[:-1], (amounts[-1] + _SECONDS_PER_HOUR // 2) // _SECONDS_PER_HOUR)
     return Cost("priced", remark, row, amounts, sum(amounts))
+
+
+def together(cost: Cost, helpers: Iterable[Cost]) -> Cost:
+    """The cost of an answer that other models worked on too. A charge that the provider reported has them in it."""
+    total, amounts, reason = cost.total, cost.amounts, cost.reason
+    if total is None or amounts is None:
+        return cost
+    for helper in helpers:
+        if helper.total is None or helper.amounts is None:
+            reason = "without another model's part in the answer, which has no price"
+        else:
+            total += helper.total
+            amounts = tuple(a + b for a, b in zip_longest(amounts, helper.amounts, fillvalue=0))
+    return cost._replace(total=total, amounts=amounts, reason=reason)
 
 
 _DATE_SUFFIX = re.compile(r"(?:-\d{8}|-\d{4}-\d{2}-\d{2}|@[\d-]+)$", re.ASCII)

@@ -389,6 +389,15 @@ def test_a_service_tier_does_not_change_what_a_search_costs() -> None:
     assert costs["flex"].input != costs[""].input
 
 
+def test_claude_computed_in_the_us_alone_costs_a_tenth_more() -> None:
+    usage, row = (
+        Usage(input_tokens=10**6, output_tokens=0, web_search_requests=1),
+        known("anthropic", "claude-opus-4-7"),
+    )
+    assert price(usage, row, TODAY, region="us").usd == Decimal("5.51")
+    assert price(usage, row, TODAY, region="global").usd == Decimal("5.01")
+
+
 def test_a_short_recording_is_billed_as_ten_seconds_by_groq() -> None:
     row = known("groq", "whisper-large-v3")
     costs = [price(Usage(audio_seconds=seconds), row, TODAY).usd for seconds in (1, 10, 3600)]

@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -16,6 +17,7 @@ from lectr_extproc.core.pricing import (
     count,
     price,
     rates,
+    together,
     undated,
     usd,
 )
@@ -237,6 +239,8 @@ TIERED = row(always(input=10), tiers={"flex": always(input=5), "batch": always(i
         ("on_demand", 10, None),
         ("flex", 5, None),
         ("FLEX", 5, None),
+        ("ON_DEMAND", 10, None),
+        ("ON_DEMAND_FLEX", 5, None),
         ("batch", 4, None),
         ("galactic", 10, UNKNOWN_TIER),
     ],
@@ -316,6 +320,38 @@ def test_a_picture_is_never_priced_as_text() -> None:
 def test_audio_by_the_hour_is_divided_into_seconds_only_at_the_end(seconds: int, total: int) -> None:
     by_hour = row(always(audio_hour=4000), minimum_audio_s=3)
     assert price(Usage(audio_seconds=seconds), by_hour, 0).total == total
+
+
+def test_a_region_changes_what_tokens_cost_and_nothing_else() -> None:
+    abroad = replace(FULL, regions={"us": 110})
+    usage = Usage(input_tokens=7, output_tokens=1, web_search_requests=1)
+    at_home, there = (price(usage, abroad, 0, region=region) for region in ("elsewhere", "US"))
+    assert (at_home.input, at_home.output, at_home.extras) == (70, 100, 7005)
+    assert (there.input, there.output, there.extras) == (77, 110, 7005)
+    assert there.total == 77 + 110 + 7005
+
+
+def test_other_models_that_worked_on_an_answer_cost_too() -> None:
+    usage = Usage(input_tokens=1, output_tokens=1)
+    searched = price(replace(usage, web_search_requests=1), FULL, 0)
+    plain = price(usage, PLAIN, 0)
+    both = together(plain, [searched, plain])
+    assert both.total == 2 * 110 + 110 + 7005
+    assert (both.input, both.output, both.extras) == (30, 300, 7005)
+    assert together(plain, []) == plain
+
+
+def test_another_models_part_that_has_no_price_is_told() -> None:
+    plain = price(Usage(input_tokens=1), PLAIN, 0)
+    both = together(plain, [price(Usage(input_tokens=1), None, 0)])
+    assert (both.status, both.total) == ("priced", 10)
+    assert both.reason == "without another model's part in the answer, which has no price"
+
+
+def test_what_was_reported_and_what_is_unknown_stay_as_they_are() -> None:
+    plain = price(Usage(input_tokens=1), PLAIN, 0)
+    for cost in (price(None, None, 0, reported=Decimal(1)), price(Usage(input_tokens=1), None, 0)):
+        assert together(cost, [plain]) is cost
 
 
 def test_money_is_exact() -> None:
