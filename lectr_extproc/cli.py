@@ -60,10 +60,8 @@ def _run(chosen: argparse.Namespace) -> None:
     file = _file(chosen)
     binary = find_envoy(chosen.envoy_binary)
     with run.run_directory() as directory:
-        defaults = run.run_defaults(directory)
-        settings = _read(file, defaults) if file else None
-        logs.set_up(settings.log_level if settings else "info")
-        uvloop.run(run.run(settings, file, partial(load, source=str(file), defaults=defaults), binary, directory))
+        logs.set_up(_read(file).log_level)
+        uvloop.run(run.run(file.read_text() if file else "{}", file, binary, directory))
 
 
 def _check(chosen: argparse.Namespace) -> int:
@@ -238,11 +236,11 @@ def _file(chosen: argparse.Namespace, *, required: bool = False) -> Path | None:
     return None
 
 
-def _read(file: Path | None, defaults: Mapping[str, Any] | None = None) -> Settings:
+def _read(file: Path | None) -> Settings:
     if file is None:
         return load("{}", "the default settings")
     try:
-        return load(file.read_text(), str(file), defaults)
+        return load(file.read_text(), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(file), [f"cannot be read: {error}"]) from None
 
@@ -278,7 +276,7 @@ def _parser() -> argparse.ArgumentParser:
     made = command(
         "run",
         _run,
-        "Without settings: a practice provider answers for every provider whose key is not in the environment.",
+        "Without an org in its settings, a practice provider answers where a provider's key is not in the environment.",
     )
     config(made)
     binary(made)

@@ -8,6 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,15 @@ from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.envoy import NATIVE_FROM, EnvoyError, EnvoyProcess, version_of, write_files
 from lectr_extproc.edge.practice import practice_app
-from lectr_extproc.edge.reload import Load
 from lectr_extproc.gateway import render_include_bootstrap, render_includes
 from lectr_extproc.keys import digest, new_key
-from lectr_extproc.settings import Settings, compile_settings
+from lectr_extproc.settings import Settings, load
 
 PRACTICE_ORG = "practice"
 
 
 def practice_settings(environment: Mapping[str, str], port: int, key: str) -> dict[str, Any]:
-    """Settings without a file: one org, and the practice provider where a provider's key is not in the environment."""
+    """Where settings have no org: one, and the practice provider where a provider's key is not in the environment."""
     base = f"http://127.0.0.1:{port}"
     org: dict[str, Any] = {"name": PRACTICE_ORG, "keys": [{"sha256": digest(key), "label": "this run"}]}
     org["azure"] = {"endpoint": environment.get("AZURE_OPENAI_ENDPOINT") or f"{base}/azure"}
@@ -41,21 +41,24 @@ def run_defaults(directory: Path) -> dict[str, Any]:
     }
 
 
-async def run(settings: Settings | None, file: Path | None, load: Load, binary: Path, directory: Path) -> None:
-    """Start everything, say how to use it, and stop it all on Ctrl-C. Without settings, practise."""
+async def run(text: str, file: Path | None, binary: Path, directory: Path) -> None:
+    """Start everything, say how to use it, and stop it all on Ctrl-C. Settings without an org practise."""
     stop = stop_signal()
     async with contextlib.AsyncExitStack() as stack:
         key = None
-        if settings is None:
+        source, defaults = str(file or "lectr.yaml"), run_defaults(directory)
+        settings = load(text, source, defaults)
+        if not settings.orgs:
             port = await stack.enter_async_context(http_server(practice_app(), "127.0.0.1:0"))
             key = new_key()
-            settings = compile_settings({**practice_settings(os.environ, port, key), **run_defaults(directory)})
+            defaults = {**practice_settings(os.environ, port, key), **defaults}
+            settings = load(text, source, defaults)
         _must_be_free(settings.gateway.listen, "envoy.listen")
         _must_be_free(settings.gateway.admin, "envoy.admin")
         if settings.gateway.profile == "native" and version_of(binary) < NATIVE_FROM:
             raise EnvoyError("the native profile needs Envoy 1.40; set envoy.profile to portable")
 
-        await stack.enter_async_context(service(settings, file, load))
+        await stack.enter_async_context(service(settings, file, partial(load, source=source, defaults=defaults)))
         envoy = EnvoyProcess(binary, _write_envoy_files(settings, directory), settings.gateway.admin)
         stack.push_async_callback(envoy.stop)
         await envoy.start()

@@ -2,7 +2,6 @@ import asyncio
 import socket
 import stat
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -109,19 +108,18 @@ def free() -> int:
         return port
 
 
-def start(settings: Settings, directory: Path, version: str = "1.40.0") -> None:
+def start(settings: str, directory: Path, version: str = "1.40.0") -> None:
     """Run with an Envoy that only tells its version, and ends."""
     binary = directory / "envoy"
     binary.write_text(
         f"#!/bin/sh\n[ \"$1\" = --version ] && echo 'envoy version: 0/{version}/Clean' && exit 0\nexit 3\n"
     )
     binary.chmod(0o700)
-    asyncio.run(run(settings, None, partial(load), binary, directory))
+    asyncio.run(run(settings, None, binary, directory))
 
 
-def given(directory: Path, envoy: str) -> Settings:
-    text = f"envoy: {envoy}\nadmin: {{listen: '127.0.0.1:{free()}'}}"
-    return load(text, defaults=run_defaults(directory))
+def given(envoy: str) -> str:
+    return f"envoy: {envoy}\nadmin: {{listen: '127.0.0.1:{free()}'}}"
 
 
 @pytest.mark.parametrize("name", ["listen", "admin"])
@@ -129,16 +127,16 @@ def test_a_port_that_is_taken_names_the_setting(name: str, taken: int, tmp_path:
     ports = {"listen": free(), "admin": free(), name: taken}
     envoy = f"{{listen: '127.0.0.1:{ports['listen']}', admin: '127.0.0.1:{ports['admin']}'}}"
     with pytest.raises(EnvoyError, match=f"cannot listen on 127.0.0.1:{taken} .*: set envoy.{name} to another port"):
-        start(given(tmp_path, envoy), tmp_path)
+        start(given(envoy), tmp_path)
 
 
 def test_an_old_envoy_is_told_to_use_the_portable_profile(tmp_path: Path) -> None:
     envoy = f"{{listen: '127.0.0.1:{free()}', admin: '127.0.0.1:{free()}'}}"
     with pytest.raises(EnvoyError, match=r"the native profile needs Envoy 1\.40; set envoy\.profile to portable"):
-        start(given(tmp_path, envoy), tmp_path, "1.36.4")
+        start(given(envoy), tmp_path, "1.36.4")
 
 
 def test_an_envoy_that_does_not_come_up_ends_the_run(tmp_path: Path) -> None:
     envoy = f"{{profile: portable, listen: '127.0.0.1:{free()}', admin: '127.0.0.1:{free()}'}}"
     with run_directory() as directory, pytest.raises(EnvoyError, match="Envoy ended with code 3 before it served"):
-        start(given(directory, envoy), directory, "1.36.4")
+        start(given(envoy), directory, "1.36.4")

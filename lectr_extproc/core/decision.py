@@ -88,6 +88,8 @@ def decide(facts: Facts, snapshot: Snapshot) -> Decision:
     org = authenticate(facts, snapshot)
     if isinstance(org, Refusal):
         return Refuse(refusal=org, shape=endpoint.shape)
+    if not org.enabled:
+        return Refuse(refusal=REFUSALS["org_disabled"], shape=endpoint.shape, org=org)
     if (facts.content_length or 0) > snapshot.limits.max_body_bytes:
         return Refuse(refusal=REFUSALS["request_too_large"], shape=endpoint.shape, org=org)
     if facts.model is None and facts.body_may_be_read and _body_may_name_a_model(facts, endpoint, snapshot):
@@ -111,8 +113,7 @@ def authenticate(facts: Facts, snapshot: Snapshot) -> Org | Refusal:
     stored = digest if digest in snapshot.orgs_by_key else ""
     if not hmac.compare_digest(stored, digest):
         return REFUSALS["invalid_lectr_key"]
-    org = snapshot.orgs_by_key[stored]
-    return org if org.enabled else REFUSALS["org_disabled"]
+    return snapshot.orgs_by_key[stored]
 
 
 def find_endpoint(path: str, snapshot: Snapshot) -> Endpoint:

@@ -64,7 +64,7 @@ def _ext_proc(options: GatewayOptions) -> str:
           timeout: 0s  # message_timeout below bounds the wait; a long streamed answer must not be cut
           retry_policy:  # a lectr that restarts: the default back-off of 25 ms and more would eat the message timeout
             num_retries: 3
-            retry_on: connect-failure,refused-stream,unavailable,reset
+            retry_on: connect-failure,refused-stream,unavailable,reset,cancelled
             retry_back_off: {base_interval: 0.005s, max_interval: 0.05s}
         message_timeout: $message_timeout  # the default of 200 ms turns one pause into a failed call
         # Safe only because a call without lectr's metadata meets the 503 route: a lectr that is down lets nothing

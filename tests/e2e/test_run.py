@@ -21,20 +21,6 @@ from tests.e2e.scene import HUSH, PROMPT, Providers, secret, settings_for
 KEY_NAMES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY", "GEMINI_API_KEY", "AZURE_OPENAI_API_KEY")
 SERVING = "Ctrl-C stops it."
 
-ON_PORTS_OF_ITS_OWN = """
-# `lectr run`, but for the default ports, which something else on this machine may have.
-import sys
-from lectr_extproc import cli, run
-client, envoy_admin, admin = sys.argv[1:4]
-defaults = run.run_defaults
-run.run_defaults = lambda directory: {
-    **defaults(directory),
-    "envoy": {**defaults(directory)["envoy"], "listen": client, "admin": envoy_admin, "profile": sys.argv[4]},
-    "admin": {"listen": admin},
-}
-sys.exit(cli.main(["run", *sys.argv[5:]]))
-"""
-
 
 class Practice:
     """A running `lectr run` without settings."""
@@ -43,11 +29,12 @@ class Practice:
         self.address = f"127.0.0.1:{free_port()}"
         self.directory = directory
         self.processes = Processes(directory)
-        program = directory / "lectr_run.py"
-        program.write_text(ON_PORTS_OF_ITS_OWN)
-        others = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+        envoy_admin, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        settings = directory / "ports.yaml"  # has no org, and so leaves the practising to `lectr run`
+        envoy = {"listen": self.address, "admin": envoy_admin, "profile": build.profile}
+        settings.write_text(yaml.safe_dump({"envoy": envoy, "admin": {"listen": admin}}))
         self.process = self.processes.start(
-            [sys.executable, str(program), self.address, *others, build.profile, "--envoy-binary", str(build.binary)],
+            [*LECTR, "run", "--config", str(settings), "--envoy-binary", str(build.binary)],
             **dict.fromkeys((*KEY_NAMES, "AZURE_OPENAI_ENDPOINT", "LECTR_CONFIG"), "") | environment,
         )
 
