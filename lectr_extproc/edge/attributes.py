@@ -1,0 +1,204 @@
+"""What a span says about a call: every attribute by its name, and how it is read from the record.
+
+Names follow the GenAI semantic conventions v1.41, which Python's own package lacks; what they do not have is under
+`lectr.`. A name that is not in SPAN cannot leave the process, and docs/telemetry.md explains each one.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from lectr_extproc.core.pricing import PICO, Cost
+from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.usage import Usage
+from lectr_extproc.edge.logs import _KEY as KEY
+
+Value = str | bool | int | float | tuple[str, ...]
+Reading = Callable[[CallRecord, Usage, Cost], Value | None]
+
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+RESPONSE_MODEL = "gen_ai.response.model"
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 (no password)
+ERROR_TYPE = "error.type"
+SERVER_ADDRESS = "server.address"
+FEATURE = "lectr.feature"
+TASK = "lectr.task"
+PRICING_STATUS = "lectr.pricing_status"
+
+OPERATIONS: Mapping[str, str] = {
+    "openai.chat": "chat",
+    "openai.responses": "chat",
+    "openai.completions": "text_completion",
+    "openai.embeddings": "embeddings",
+    "openai.images": "generate_content",
+    "openai.audio": "generate_content",
+    "anthropic.messages": "chat",
+    "bedrock.converse": "chat",
+    "bedrock.invoke": "chat",
+    "cohere.chat": "chat",
+    "cohere.embed": "embeddings",
+    "cohere.rerank": "rerank",
+    "mistral.ocr": "generate_content",
+}
+"What a dialect does. `rerank` is a word of ours: the conventions have none."
+
+OPERATIONS_BY_METHOD: Mapping[str, Mapping[str, str]] = {
+    "gemini.generate": {
+        "generateContent": "generate_content",
+        "streamGenerateContent": "generate_content",
+        "embedContent": "embeddings",
+        "batchEmbedContents": "embeddings",
+        "predict": "generate_content",
+        "predictLongRunning": "generate_content",
+    },
+    "ollama": {"chat": "chat", "generate": "text_completion", "embed": "embeddings", "embeddings": "embeddings"},
+}
+"Dialects whose path ends in the word that says what is done; every other word is no work of a model."
+
+PROVIDER_NAMES: Mapping[str, str] = {
+    "azure": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "xai": "x_ai",
+}
+"Where the conventions spell a provider otherwise than we do."
+
+VALUE_LIMIT = 256
+NO_USAGE = Usage()
+NO_COST = Cost("unavailable")
+
+_MODEL_IN_PATH = re.compile(r"/(deployments|models|tunedModels|model)/[^/:]+")
+_LAST_WORD = re.compile(r"\w*$")
+
+
+def operation(record: CallRecord) -> str | None:
+    """What the model was asked to do; None for a call that asked none: a list of models, a count of tokens."""
+    dialect = record.dialect or ""
+    methods = OPERATIONS_BY_METHOD.get(dialect)
+    if methods is None:
+        return OPERATIONS.get(dialect)
+    last = _LAST_WORD.search(record.path)
+    return methods.get(last[0]) if last else None
+
+
+def provider_name(record: CallRecord) -> str | None:
+    """As the conventions spell it."""
+    return PROVIDER_NAMES.get(record.provider or "", record.provider)
+
+
+def error_type(record: CallRecord) -> str | None:
+    """One word for a failure, from a small set, never a message: our code, the status, else what happened."""
+    if record.error_category is None:
+        return None
+    if record.error_category == "client_disconnect":
+        return "cancelled"
+    if record.error_code:
+        return record.error_code
+    return str(record.status) if (record.status or 0) >= 400 else record.error_category
+
+
+@lru_cache(4096)
+def clean(text: str) -> str:
+    """A text as it may leave: cut, and without a key that a client put where a name belongs."""
+    return KEY.sub(r"\1…", text)[:VALUE_LIMIT]
+
+
+@lru_cache(1024)
+def path_template(path: str) -> str:
+    """A path without what differs from call to call."""
+    return clean(_MODEL_IN_PATH.sub(r"/\1/{model}", path))
+
+
+@lru_cache(256)
+def address(host: str) -> tuple[str, int | None]:
+    """A provider's host and, where it was told, its port."""
+    name, _, port = host.rpartition(":")
+    if name and port.isdigit() and (":" not in name or name.endswith("]")):
+        return name.strip("[]"), int(port)
+    return host.strip("[]"), None
+
+
+def _usd(pico: int | None) -> float | None:
+    return None if pico is None else pico / PICO
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+SPAN: Mapping[str, Reading] = {
+    OPERATION: lambda r, _u, _c: operation(r),
+    PROVIDER: lambda r, _u, _c: provider_name(r),
+    REQUEST_MODEL: lambda r, _u, _c: r.model_sent,
+    RESPONSE_MODEL: lambda r, _u, _c: r.model_answered,
+    "gen_ai.response.id": lambda r, _u, _c: r.response_id,
+    "gen_ai.response.finish_reasons": lambda r, _u, _c: r.finish_reasons or None,
+    "gen_ai.request.stream": lambda r, _u, _c: r.streaming or None,
+    "gen_ai.response.time_to_first_chunk": lambda r, _u, _c: _seconds(r.first_byte_ms) if r.streaming else None,
+    "gen_ai.usage.input_tokens": lambda _r, u, _c: u.input_tokens,
+    "gen_ai.usage.output_tokens": lambda _r, u, _c: u.output_tokens,
+    "gen_ai.usage.cache_read.input_tokens": lambda _r, u, _c: u.cache_read_tokens,
+    "gen_ai.usage.cache_creation.input_tokens": lambda _r, u, _c: u.cache_write_tokens,
+    "gen_ai.usage.reasoning.output_tokens": lambda _r, u, _c: u.reasoning_tokens,
+    # Langfuse takes every other number under gen_ai.usage for a unit of usage: the breakdown stands elsewhere.
+    "gen_ai.usage.cost": lambda _r, _u, c: _usd(c.total),
+    SERVER_ADDRESS: lambda r, _u, _c: address(r.host)[0] if r.host else None,
+    "server.port": lambda r, _u, _c: address(r.host)[1] if r.host else None,
+    ERROR_TYPE: lambda r, _u, _c: error_type(r),
+    "http.response.status_code": lambda r, _u, _c: r.status or None,
+    "url.path": lambda r, _u, _c: path_template(r.path),
+    "lectr.org": lambda r, _u, _c: r.org,
+    FEATURE: lambda r, _u, _c: r.feature,
+    TASK: lambda r, _u, _c: r.task,
+    "lectr.call_id": lambda r, _u, _c: r.call_id,
+    "lectr.request_id": lambda r, _u, _c: r.request_id,
+    "lectr.provider": lambda r, _u, _c: r.provider,
+    "lectr.provider_source": lambda r, _u, _c: r.provider_source,
+    "lectr.provider_unknown": lambda r, _u, _c: r.provider_unknown,
+    "lectr.provider_detected": lambda r, _u, _c: r.provider_detected,
+    "lectr.model_requested": lambda r, _u, _c: r.model_requested if r.model_requested != r.model_sent else None,
+    "lectr.dialect": lambda r, _u, _c: r.dialect,
+    "lectr.streaming": lambda r, _u, _c: r.streaming,
+    "lectr.observed": lambda r, _u, _c: r.observed,
+    "lectr.token_source": lambda r, _u, _c: r.token_source,
+    "lectr.service_tier": lambda r, _u, _c: r.service_tier,
+    "lectr.attempts": lambda r, _u, _c: r.attempts,
+    "lectr.ttft_ms": lambda r, _u, _c: r.first_byte_ms,
+    "lectr.provider_ttft_ms": lambda r, _u, _c: r.provider_first_byte_ms,
+    "lectr.gateway_ms": lambda r, _u, _c: r.gateway_ms,
+    "lectr.request_bytes": lambda r, _u, _c: r.request_bytes,
+    "lectr.response_bytes": lambda r, _u, _c: r.response_bytes,
+    "lectr.error.category": lambda r, _u, _c: r.error_category,
+    "lectr.error.source": lambda r, _u, _c: r.error_source,
+    "lectr.notes": lambda r, _u, _c: r.notes or None,
+    PRICING_STATUS: lambda r, _u, c: c.status if r.cost else None,
+    "lectr.pricing_reason": lambda r, _u, c: c.reason if r.cost else None,
+    "lectr.price.version": lambda _r, _u, c: c.row.version if c.row else None,
+    "lectr.cost.source": lambda _r, _u, c: c.source,
+    "lectr.cost.currency": lambda _r, _u, c: None if c.total is None else "USD",
+    "lectr.cost.input_usd": lambda _r, _u, c: _usd(c.input),
+    "lectr.cost.output_usd": lambda _r, _u, c: _usd(c.output),
+    "lectr.cost.cache_read_usd": lambda _r, _u, c: _usd(c.cache_read),
+    "lectr.cost.cache_write_usd": lambda _r, _u, c: _usd(c.cache_write),
+    "lectr.cost.extras_usd": lambda _r, _u, c: _usd(c.extras),
+}
+"What leaves. The parts of a cost are there only where the arithmetic is ours."
+
+
+def of_span(record: CallRecord, limit: int = VALUE_LIMIT) -> dict[str, Value]:
+    """The attributes of the span of one call; a text longer than the limit is cut."""
+    usage, cost = record.usage or NO_USAGE, record.cost or NO_COST
+    attributes: dict[str, Value] = {}
+    for name, read in SPAN.items():
+        value = read(record, usage, cost)
+        if value is None:
+            continue
+        if type(value) is str:
+            value = clean(value)[:limit]
+        elif type(value) is tuple:
+            value = tuple(clean(text)[:limit] for text in value)
+        attributes[name] = value
+    return attributes
