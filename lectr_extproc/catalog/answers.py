@@ -126,6 +126,16 @@ def _cohere(usage: JsonObject) -> JsonObject:
     return {**usage, "billed_units": {"input_tokens": 0, "output_tokens": 0, **billed}}
 
 
+def _bedrock_headers(headers: JsonObject) -> JsonObject:
+    """Embeddings have no output, and no header for it; every other answer has both."""
+    return {"x-amzn-bedrock-output-token-count": 0, **headers}
+
+
+def _bedrock_vendors(document: JsonObject) -> JsonObject:
+    """Titan's embeddings count their input only."""
+    return {"totalOutputTextTokenCount": 0, **document} if "embedding" in document else document
+
+
 def _ollama(document: JsonObject) -> JsonObject:
     """It leaves out a count of zero. (A prompt's count is also left out by older servers that had it cached.)"""
     is_over = document.get("done") is True or "embeddings" in document
@@ -326,6 +336,7 @@ _BEDROCK_HEADERS = UsageShape(
         reading("x-amzn-bedrock-cache-read-input-token-count", "cache_read_tokens"),
         reading("x-amzn-bedrock-cache-write-input-token-count", "cache_write_tokens"),
     ),
+    means=_bedrock_headers,
     source="https://docs.aws.amazon.com/bedrock/latest/userguide/inference-invoke.html",
     checked=_CHECKED,
 )
@@ -337,6 +348,7 @@ _BEDROCK_VENDORS = UsageShape(
         reading("results[].tokenCount", "output_tokens", "totalOutputTextTokenCount", "generation_token_count"),
     ),
     accumulates=True,
+    means=_bedrock_vendors,
     source="https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html",
     checked=_CHECKED,
 )

@@ -15,6 +15,8 @@ def _path(pattern: str) -> re.Pattern[str]:
 
 _OPENAI = r"(?:(?:/openai|/v1beta/openai)?(?:/v1)?|/(?:api|compatibility|inference)/v1|/beta)"
 "What stands before OpenAI's paths: `/v1`, or the prefix of whose compatible layer it is."
+_ANTHROPIC = r"/(?:anthropic|api|inference)/v1"
+"What stands before Anthropic's paths at other vendors."
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
@@ -62,7 +64,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         pattern=_path(r"/model/(?P<model>[^/]+)/count-tokens"), dialect="bedrock.count_tokens", native_to="bedrock"
     ),
-    Endpoint(pattern=_path(r"/v[12]/chat"), dialect="cohere.chat", native_to="cohere"),
+    Endpoint(pattern=_path(r"/v[12]/chat|/v1/generate"), dialect="cohere.chat", native_to="cohere"),
     Endpoint(pattern=_path(r"/v[12]/embed"), dialect="cohere.embed", native_to="cohere"),
     Endpoint(pattern=_path(r"/v2/rerank"), dialect="cohere.rerank", native_to="cohere"),
     Endpoint(
@@ -77,16 +79,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         home="anthropic",
         shape="anthropic",
     ),
-    # The Anthropic layers of Azure and Bedrock.
-    Endpoint(pattern=_path(r"/anthropic/v1/messages"), dialect="anthropic.messages", shape="anthropic"),
+    # The Anthropic layers of Azure and Bedrock, OpenRouter and Fireworks.
+    Endpoint(pattern=_path(_ANTHROPIC + r"/messages"), dialect="anthropic.messages", shape="anthropic"),
     Endpoint(
-        pattern=_path(r"/anthropic/v1/messages/count_tokens"), dialect="anthropic.count_tokens", shape="anthropic"
+        pattern=_path(_ANTHROPIC + r"/messages/count_tokens"), dialect="anthropic.count_tokens", shape="anthropic"
     ),
     Endpoint(pattern=_path(r"/v1/messages/.*"), dialect="other", home="anthropic", shape="anthropic"),
     Endpoint(pattern=_path(_OPENAI + r"/chat/completions"), dialect="openai.chat"),
     Endpoint(pattern=_path(r"/models/chat/completions"), dialect="openai.chat"),
     Endpoint(pattern=_path(_OPENAI + r"/completions"), dialect="openai.completions"),
-    Endpoint(pattern=_path(_OPENAI + r"/responses"), dialect="openai.responses"),
+    Endpoint(pattern=_path(_OPENAI + r"/responses(?:/compact)?"), dialect="openai.responses"),
     Endpoint(pattern=_path(_OPENAI + r"/responses/input_tokens"), dialect="openai.input_tokens"),
     Endpoint(pattern=_path(_OPENAI + r"/embeddings"), dialect="openai.embeddings"),
     # Jina, vLLM and others have it too, in Cohere's shape.
