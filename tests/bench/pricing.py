@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 
 from lectr_extproc.catalog.prices import price_table
@@ -17,8 +18,9 @@ FULL = Usage(
     cache_write_tokens=1000,
     cache_write_1h_tokens=500,
     reasoning_tokens=100,
-    web_search_requests=2,
 )
+
+SEARCHED = replace(FULL, web_search_requests=2)
 
 
 def measure() -> Iterator[tuple[str, str]]:
@@ -30,7 +32,8 @@ def measure() -> Iterator[tuple[str, str]]:
 
     for name, work in {
         "price: a usual call (promised: 3 µs)": call("openai", "gpt-4o-2024-08-06", USUAL, "default"),
-        "price: cache, threshold and searches": call("anthropic", "claude-sonnet-4-5-20250929", FULL, "standard"),
+        "price: a cache, above the threshold": call("anthropic", "claude-sonnet-4-5-20250929", FULL, "standard"),
+        "price: the same with web searches": call("anthropic", "claude-sonnet-4-5-20250929", SEARCHED, "standard"),
         "price: prices by the hour of the day": call("deepseek", "deepseek-v4-pro", USUAL),
         "price: a model without one": call("openai", "unknown", USUAL),
         "price: a name never seen before": lambda: price(USUAL, table.row("openai", f"unknown-{next(numbers)}"), now),
