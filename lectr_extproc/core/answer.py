@@ -8,7 +8,7 @@ import json
 import re
 from binascii import a2b_base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal
@@ -181,6 +181,8 @@ class AnswerReader:
             self._unreadable = "unknown_encoding"
         self._start = b""
         self._framing: _Framing | None = None
+        self._known: Answer | None = None
+        "The last answer given, until a document changes it."
         self._heed(headers or {})
 
     def feed(self, chunk: bytes) -> None:
@@ -201,7 +203,14 @@ class AnswerReader:
             self._note_loss(self._framing)
 
     def answer(self) -> Answer:
-        """What is known so far."""
+        """What is known so far. Asked after each chunk, it costs little: only documents that were parsed change it."""
+        if self._known is None:
+            self._known = self._answer()
+        if (self._known.output_bytes, self._known.unreadable) != (self._output_bytes, self._unreadable):
+            self._known = replace(self._known, output_bytes=self._output_bytes, unreadable=self._unreadable)
+        return self._known
+
+    def _answer(self) -> Answer:
         tier = "fast" if self._said.get("speed") == "fast" else self._said.get("tier")
         return Answer(
             usage=self._usage.usage(),
@@ -212,10 +221,8 @@ class AnswerReader:
             region=self._said.get("region"),
             error=self._error,
             is_complete=self._is_complete,
-            output_bytes=self._output_bytes,
             reported_cost=self._cost(self._usage.raw) if self._cost else None,
             helpers=self._usage.helpers(),
-            unreadable=self._unreadable,
         )
 
     def _heed(self, headers: Mapping[str, str]) -> None:
@@ -260,7 +267,7 @@ class AnswerReader:
     def event(self, data: bytes, name: str = "") -> None:
         """One document of several: parsed only if it can tell something."""
         if data.strip() == b"[DONE]":
-            self._is_complete = True
+            self._is_complete, self._known = True, None
             return
         self._events += 1
         matters = self._events <= FIRST or name == "error"
@@ -280,6 +287,7 @@ class AnswerReader:
 
     def document(self, document: dict[str, Any]) -> None:
         """Everything one document says."""
+        self._known = None
         self._usage.take(document)
         for word, paths in self._row.said:
             for path in paths:

@@ -52,6 +52,17 @@ def test_a_stream_tells_what_it_has_said_before_it_ends() -> None:
     assert said == expected
 
 
+def test_asking_after_each_chunk_changes_nothing_of_what_is_said_in_the_end() -> None:
+    stream = b'data: {"model": "m", "text": "a"}\n\n' * 6 + b'data: {"usage": {"in": 3}}\n\ndata: [DONE]\n\n'
+    for chunks in cuts(stream):
+        reader = AnswerReader(ROW, "custom")
+        for chunk in chunks:
+            reader.feed(chunk)
+            asked = reader.answer()
+        assert asked == read(stream)
+        assert asked.output_bytes == 6
+
+
 def test_an_event_that_tells_nothing_is_not_parsed_and_its_text_is_measured() -> None:
     first = b'data: {"n": 1}\n\n' * 4
     assert read(first + b'data: {"model": "late", "text": "a\\"b"}\n\n') == Answer(output_bytes=4)
