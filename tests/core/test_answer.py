@@ -120,6 +120,7 @@ FRAMINGS: dict[str, tuple[str, bytes]] = {
     "lines": ("application/x-ndjson", b'{"n": 1}\n{"usage": {"in": 3, "out": 4}}\n'),
     "lines under another name": ("application/json", b'{"n": 1}\n{"usage": {"in": 3, "out": 4}}\n'),
     "events": ("text/event-stream; charset=utf-8", b'data: {"usage": {"in": 3, "out": 4}}\n\n'),
+    "events without their last blank line": ("", b'data: {"n": 1}\n\ndata: {"usage": {"in": 3, "out": 4}}'),
     "events that begin with a comment": ("", b': hello\n\ndata: {"usage": {"in": 3, "out": 4}}\n\n'),
     "events with a byte order mark": ("", b'\xef\xbb\xbfdata: {"usage": {"in": 3, "out": 4}}\n\n'),
     "events after white space": ("text/event-stream", b'\n\n \ndata: {"usage": {"in": 3, "out": 4}}\n\n'),
