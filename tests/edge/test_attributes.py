@@ -9,7 +9,7 @@ from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.core.pricing import Cost
 from lectr_extproc.core.usage import Usage
 from lectr_extproc.edge import attributes as names
-from lectr_extproc.edge import telemetry
+from lectr_extproc.edge.metrics import METRICS
 from tests.edge.finished import call
 
 DOCS = Path(__file__).parents[2] / "docs/telemetry.md"
@@ -220,4 +220,4 @@ def test_a_long_text_is_cut() -> None:
 def test_the_page_about_telemetry_names_every_attribute_and_no_other() -> None:
     attributes, metrics = re.findall(r"<!-- names -->\n(.*?)<!-- end -->", DOCS.read_text(), re.DOTALL)
     assert re.findall(r"^\| `([\w.]+)`", attributes, re.MULTILINE) == list(names.SPAN)
-    assert re.findall(r"^\| `([\w.]+)`", metrics, re.MULTILINE) == list(telemetry.METRICS)
+    assert re.findall(r"^\| `([\w.]+)`", metrics, re.MULTILINE) == list(METRICS)

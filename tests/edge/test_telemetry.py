@@ -7,17 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from lectr_extproc.core.pricing import Cost
 from lectr_extproc.core.record import CallRecord
-from lectr_extproc.core.usage import Usage
 from lectr_extproc.edge import attributes as names
-from lectr_extproc.edge import telemetry
+from lectr_extproc.edge.metrics import EVENTS
 from lectr_extproc.edge.telemetry import LlmSpans, Telemetry
 from tests.edge.finished import STARTED_NS, call, models_list, turned_away
 
@@ -141,77 +139,6 @@ def test_texts_are_cut_where_the_environment_says(environment: pytest.MonkeyPatc
     assert attributes["gen_ai.response.finish_reasons"] == ("conten",)
 
 
-# --- Metrics ----------------------------------------------------------------------------------------------------------
-
-Points = dict[frozenset[tuple[str, Any]], Any]
-
-
-class Metered:
-    """Telemetry with metrics alone, and what they say."""
-
-    def __init__(self, **settings: Any) -> None:
-        self._reader = InMemoryMetricReader()
-        self.subject = Telemetry(None, self._reader, **settings)
-
-    def record(self, *records: CallRecord) -> "Metered":
-        self.subject.record(records)
-        return self
-
-    def points(self) -> dict[str, Sequence[NumberDataPoint | HistogramDataPoint]]:
-        data = self._reader.get_metrics_data()
-        assert data is not None
-        metrics = data.resource_metrics[0].scope_metrics[0].metrics
-        return {metric.name: metric.data.data_points for metric in metrics}  # type: ignore[misc]
-
-    def labels(self, name: str, label: str) -> set[Any]:
-        return {(point.attributes or {}).get(label) for point in self.points()[name]}
-
-
-COMMON = {
-    "gen_ai.operation.name": "chat",
-    "gen_ai.provider.name": "openai",
-    "gen_ai.request.model": "gpt-4o",
-    "gen_ai.response.model": "gpt-4o-2024-08-06",
-}
-
-
-def test_calls_that_are_alike_are_counted_together_and_exactly() -> None:
-    points = Metered().record(call(), call(), call(cost=None)).points()
-    asked = {tuple(sorted((p.attributes or {}).items())): p.value for p in points["lectr.llm.requests"]}  # type: ignore[union-attr]
-    labels = COMMON | {"lectr.feature": "search", "lectr.task": "summarisation"}
-    assert asked == {
-        tuple(sorted({**labels, "lectr.pricing_status": "priced"}.items())): 2,
-        tuple(sorted(labels.items())): 1,
-    }
-    (cost,) = points["lectr.llm.cost"]
-    assert (cost.value, dict(cost.attributes or {})) == (0.0095, COMMON | {"lectr.feature": "search"})  # type: ignore[union-attr]
-    tokens = {(p.attributes or {})["gen_ai.token.type"]: p.value for p in points["lectr.llm.tokens"]}  # type: ignore[union-attr]
-    assert tokens == {"input": 3600, "output": 900, "cache_read": 3000, "cache_write": 300, "reasoning": 600}
-
-
-def test_each_call_is_in_the_histograms() -> None:
-    points = Metered().record(call(), call(streaming=False)).points()
-    (duration,) = points["gen_ai.client.operation.duration"]
-    assert isinstance(duration, HistogramDataPoint)
-    assert (duration.count, duration.sum) == (2, 5.00025)
-    assert dict(duration.attributes or {}) == COMMON | {"server.address": "api.openai.com"}
-    assert duration.explicit_bounds[0] == 0.01
-    assert duration.explicit_bounds[-1] == 327.68
-    (first,) = points["gen_ai.client.operation.time_to_first_chunk"]
-    assert (first.count, first.sum) == (1, 0.4205)  # type: ignore[union-attr]
-    usage = {(p.attributes or {})["gen_ai.token.type"]: p for p in points["gen_ai.client.token.usage"]}
-    assert {kind: point.sum for kind, point in usage.items()} == {"input": 2400, "output": 600}  # type: ignore[union-attr]
-    assert usage["input"].explicit_bounds[-1] == 67108864  # type: ignore[union-attr]
-
-
-def test_every_metric_has_its_promised_name_unit_and_description() -> None:
-    metered = Metered().record(call())
-    data = metered._reader.get_metrics_data()
-    assert data is not None
-    metrics = data.resource_metrics[0].scope_metrics[0].metrics
-    assert {m.name: (m.unit, m.description) for m in metrics} == telemetry.METRICS
-
-
 def test_metrics_are_recorded_whatever_is_sampled(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("OTEL_TRACES_SAMPLER", "always_off")
     reader = InMemoryMetricReader()
@@ -222,69 +149,6 @@ def test_metrics_are_recorded_whatever_is_sampled(environment: pytest.MonkeyPatc
     assert data is not None
     assert "lectr.llm.cost" in {m.name for m in data.resource_metrics[0].scope_metrics[0].metrics}
     subject.shutdown()
-
-
-def test_a_call_that_asks_no_model_is_counted_and_not_timed() -> None:
-    points = Metered().record(models_list()).points()
-    (asked,) = points["lectr.llm.requests"]
-    assert asked.attributes == {
-        "gen_ai.provider.name": "openai",
-        "lectr.feature": "search",
-        "lectr.task": "summarisation",
-    }
-    assert not {"gen_ai.client.operation.duration", "lectr.llm.cost", "lectr.llm.tokens"} & points.keys()
-
-
-def test_whoever_has_no_key_adds_no_value_to_any_label() -> None:
-    points = Metered().record(*(turned_away(feature=f"f{n}", model_sent=f"m{n}") for n in range(200))).points()
-    (asked,) = points["lectr.llm.requests"]
-    assert (asked.value, asked.attributes) == (200, {"lectr.feature": "untagged", "error.type": "invalid_lectr_key"})  # type: ignore[union-attr]
-
-
-def test_only_so_many_features_are_told_apart() -> None:
-    metered = Metered().record(call(feature=None), *(call(feature=f"f{n}") for n in range(150)))
-    assert metered.labels("lectr.llm.requests", "lectr.feature") == {
-        "untagged",
-        "__other__",
-        *(f"f{n}" for n in range(100)),
-    }
-    assert sum(int(p.value) for p in metered.points()["lectr.llm.requests"]) == 151  # type: ignore[union-attr, misc]
-
-
-def test_a_model_is_named_once_it_answered_or_when_the_price_table_knows_it() -> None:
-    failed = {"error_category": "not_found", "error_source": "provider", "status": 404, "model_answered": None}
-    metered = Metered(is_known=lambda provider, model: (provider, model) == ("openai", "gpt-5"))
-    metered.record(*(call(model_sent=name, **failed) for name in ("gpt-5", "junk-1", "junk-2", "ours")))
-    assert metered.labels("lectr.llm.requests", "gen_ai.request.model") == {"gpt-5", "other"}
-    metered.record(call(model_sent="ours"), call(model_sent="ours", **failed))
-    assert sorted(
-        ((p.attributes or {}).get("error.type", ""), p.value)  # type: ignore[union-attr]
-        for p in metered.points()["lectr.llm.requests"]
-        if (p.attributes or {})["gen_ai.request.model"] == "ours"
-    ) == [("", 1), ("404", 1)]
-
-
-def test_only_so_many_models_are_told_apart() -> None:
-    metered = Metered().record(*(call(model_sent=f"m{n}", model_answered=None) for n in range(600)))
-    assert len(metered.labels("lectr.llm.requests", "gen_ai.request.model")) == telemetry.MODEL_LIMIT + 1
-
-
-def test_a_task_that_is_none_of_the_known_ones_is_other() -> None:
-    metered = Metered().record(call(task="juggling", task_known=None), call(task=None, task_known=None))
-    assert metered.labels("lectr.llm.requests", "lectr.task") == {"other", None}
-
-
-def test_a_label_holds_no_key_that_a_client_put_there() -> None:
-    secret = "sk-proj-0123456789abcdef0123"
-    points = Metered().record(call(feature=secret, model_sent=secret, model_answered=secret)).points()
-    assert "0123456789" not in repr([p.attributes for found in points.values() for p in found])
-
-
-def test_an_unknown_cost_adds_nothing() -> None:
-    unpriced = call(cost=Cost("unavailable", "no price for this model"), usage=Usage(input_tokens=5))
-    points = Metered().record(unpriced).points()
-    assert "lectr.llm.cost" not in points
-    assert {(p.attributes or {})["gen_ai.token.type"] for p in points["lectr.llm.tokens"]} == {"input"}
 
 
 # --- What is lost is counted ------------------------------------------------------------------------------------------
@@ -384,7 +248,7 @@ def test_what_became_of_spans_is_a_metric_too() -> None:
     seen = {
         (m.name, (p.attributes or {}).get("reason")): p.value  # type: ignore[union-attr]
         for m in data.resource_metrics[0].scope_metrics[0].metrics
-        if m.name in telemetry.EVENTS
+        if m.name in EVENTS
         for p in m.data.data_points
     }
     assert seen == {

@@ -8,7 +8,7 @@ import pytest
 
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.edge import attributes as names
-from lectr_extproc.edge import telemetry
+from lectr_extproc.edge.metrics import BUCKETS
 from lectr_extproc.edge.telemetry import Telemetry
 from tests.edge.finished import STARTED_NS, call
 from tests.receiver import Receiver, receiver
@@ -86,7 +86,7 @@ def test_metrics_arrive_with_what_calls_cost_and_used(protocol: str, back_end: R
         labels["gen_ai.token.type"]: int(point["as_int"]) for labels, point in back_end.points("lectr.llm.tokens")
     }
     assert tokens == {"input": 2400, "output": 600, "cache_read": 2000, "cache_write": 200, "reasoning": 400}
-    for name, buckets in telemetry.BUCKETS.items():
+    for name, buckets in BUCKETS.items():
         assert back_end.points(name)[0][1]["explicit_bounds"] == buckets
 
 

@@ -1,0 +1,191 @@
+"""Every finished call in counters and histograms, before any span is sampled or lost: money is added up here.
+
+Batches are added up first, for a measurement costs the SDK 7 µs. Labels that clients choose are bounded.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import NamedTuple
+
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.resources import Resource
+
+from lectr_extproc.core.pricing import PICO
+from lectr_extproc.core.record import CallRecord
+from lectr_extproc.edge import attributes as names
+
+SCOPE_NAME = "lectr_extproc"
+SCOPE_VERSION = version("lectr-extproc")
+
+Counts = Mapping[str, int]
+"What became of spans, as telemetry counts it."
+IsKnown = Callable[[str, str], bool]
+"(provider, model) -> is this name in the price table?"
+
+FEATURE_LIMIT, MODEL_LIMIT, ERROR_LIMIT = 100, 500, 100
+"How many values of a label are told apart: clients choose them, and each is a series in somebody's back end."
+
+METRICS: Mapping[str, tuple[str, str]] = {
+    "lectr.llm.requests": ("{request}", "Finished calls, refused ones too."),
+    "lectr.llm.cost": ("{USD}", "What calls cost, where the price is known."),
+    "lectr.llm.tokens": ("{token}", "Tokens used; cached and reasoning ones are in input and output, too."),
+    "gen_ai.client.token.usage": ("{token}", "Tokens used per call."),
+    "gen_ai.client.operation.duration": ("s", "From the start of a call to its end."),
+    "gen_ai.client.operation.time_to_first_chunk": ("s", "From the start of a streamed call to its first byte."),
+    "lectr.events.received": ("{event}", "Spans that were to be sent."),
+    "lectr.events.exported": ("{event}", "Spans that the back end took."),
+    "lectr.events.dropped": ("{event}", "Spans that were lost."),
+}
+"Each with its unit and what it counts. Braces keep a unit out of Prometheus' names."
+
+_SECONDS = [round(0.01 * 2**power, 2) for power in range(16)]
+BUCKETS: Mapping[str, Sequence[float]] = {
+    "gen_ai.client.token.usage": [4**power for power in range(14)],
+    "gen_ai.client.operation.duration": _SECONDS,
+    "gen_ai.client.operation.time_to_first_chunk": _SECONDS,
+}
+"As the conventions have them, and two more for answers that take minutes."
+
+EVENTS: Mapping[str, Mapping[str, str | None]] = {
+    "lectr.events.received": {"received": None},
+    "lectr.events.exported": {"exported": None},
+    "lectr.events.dropped": {"dropped": "queue_full", "failed": "export_failed", "span_errors": "error"},
+}
+"Each with our own counts in it, and the reason a count is shown under."
+
+TOKEN_TYPES = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cache_read": "cache_read_tokens",
+    "cache_write": "cache_write_tokens",
+    "reasoning": "reasoning_tokens",
+}
+
+
+class _Key(NamedTuple):
+    """Calls that are alike in everything a metric tells apart."""
+
+    operation: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    answered: str | None = None
+    server: str | None = None
+    feature: str = "untagged"
+    task: str | None = None
+    error: str | None = None
+    pricing: str | None = None
+
+
+class Metrics:
+    """Records to counters and histograms, before any sampling: money comes from here."""
+
+    def __init__(self, reader: MetricReader, resource: Resource, counts: Counts, is_known: IsKnown) -> None:
+        self.provider = MeterProvider([reader], resource, shutdown_on_exit=False)
+        self.shutdown = self.provider.shutdown
+        self._is_known = is_known
+        self._feature = _Capped(FEATURE_LIMIT, "__other__")
+        self._model = _Capped(MODEL_LIMIT, "other")
+        self._error = _Capped(ERROR_LIMIT, "_OTHER")
+        meter = self.provider.get_meter(SCOPE_NAME, SCOPE_VERSION)
+        self._requests, self._cost, self._tokens = (
+            meter.create_counter(name, *METRICS[name])
+            for name in ("lectr.llm.requests", "lectr.llm.cost", "lectr.llm.tokens")
+        )
+        self._token_usage, self._duration, self._first_chunk = (
+            meter.create_histogram(name, *METRICS[name], explicit_bucket_boundaries_advisory=buckets)
+            for name, buckets in BUCKETS.items()
+        )
+        for name, parts in EVENTS.items():
+            meter.create_observable_counter(name, [_observe(counts, parts)], *METRICS[name])
+
+    def record(self, records: Sequence[CallRecord]) -> None:
+        """Count a batch."""
+        alike: defaultdict[_Key, list[CallRecord]] = defaultdict(list)
+        for record in records:
+            alike[self._key(record)].append(record)
+        for key, members in alike.items():
+            self._add(key, members)
+
+    def _key(self, record: CallRecord) -> _Key:
+        error = names.error_type(record)
+        error = error and self._error(error)
+        if record.org is None:  # whoever has no key adds no value to any label
+            return _Key(error=error)
+        operation, provider = names.operation(record), names.provider_name(record)
+        sent, answered = record.model_sent, record.model_answered
+        is_real = error is None or (sent is not None and self._is_known(record.provider or "", sent))
+        return _Key(
+            operation,
+            provider,
+            sent and self._model(sent, admit=is_real),
+            answered and self._model(answered, admit=is_real),
+            record.host and names.address(record.host)[0],
+            self._feature(record.feature) if record.feature else "untagged",
+            record.task_known or (record.task and "other"),
+            error,
+            record.cost.status if record.cost else None,
+        )
+
+    def _add(self, key: _Key, members: Sequence[CallRecord]) -> None:
+        """The counters once for all of them; each call of its own is in the histograms alone."""
+        common = _present(
+            {
+                names.OPERATION: key.operation,
+                names.PROVIDER: key.provider,
+                names.REQUEST_MODEL: key.model,
+                names.RESPONSE_MODEL: key.answered,
+            }
+        )
+        featured = {**common, names.FEATURE: key.feature}
+        outcome = {names.TASK: key.task, names.ERROR_TYPE: key.error, names.PRICING_STATUS: key.pricing}
+        self._requests.add(len(members), {**featured, **_present(outcome)})
+        if pico := sum(r.cost.total or 0 for r in members if r.cost):
+            self._cost.add(pico / PICO, featured)
+        used = [r.usage for r in members if r.usage]
+        for kind, field in TOKEN_TYPES.items() if used else ():
+            known = [count for usage in used if (count := getattr(usage, field)) is not None]
+            if total := sum(known):
+                self._tokens.add(total, {**featured, names.TOKEN_TYPE: kind})
+            if kind in {"input", "output"} and key.operation:
+                typed = {**common, names.TOKEN_TYPE: kind}
+                for count in known:
+                    self._token_usage.record(count, typed)
+        if key.operation is None:
+            return
+        timed = {**common, **_present({names.SERVER_ADDRESS: key.server, names.ERROR_TYPE: key.error})}
+        for record in members:
+            if record.duration_ms is not None:
+                self._duration.record(record.duration_ms / 1000, timed)
+            if record.streaming and record.first_byte_ms is not None:
+                self._first_chunk.record(record.first_byte_ms / 1000, common)
+
+
+class _Capped:
+    """The first values of a label that were admitted; every other one is the same."""
+
+    def __init__(self, limit: int, other: str) -> None:
+        self._limit = limit
+        self._other = other
+        self._kept: set[str] = set()
+
+    def __call__(self, text: str, *, admit: bool = True) -> str:
+        text = names.clean(text)
+        if text in self._kept:
+            return text
+        if not admit or len(self._kept) >= self._limit:
+            return self._other
+        self._kept.add(text)
+        return text
+
+
+def _present(labels: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if value is not None}
+
+
+def _observe(counts: Counts, parts: Mapping[str, str | None]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [
+        Observation(counts[part], {"reason": reason} if reason else None) for part, reason in parts.items()
+    ]
