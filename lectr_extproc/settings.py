@@ -20,12 +20,14 @@ from pydantic import (
     model_validator,
 )
 
+from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.models import MODELS
-from lectr_extproc.catalog.prices import Override
+from lectr_extproc.catalog.prices import Override, price_table
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.pricing import UNITS
-from lectr_extproc.core.tables import Limits, Org, Provider, Site, Snapshot
+from lectr_extproc.core.snapshot import Observation, Snapshot
+from lectr_extproc.core.tables import Limits, Org, Provider, Site
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 
@@ -128,11 +130,16 @@ class OrgSection(_Section):
 
 
 class ProviderSection(_Section):
-    """Another address for a provider: a region, a private gateway, a test server."""
+    """What is different here for a provider: its address (a region, a private gateway), who reads its answers."""
 
     id: Annotated[str, AfterValidator(_provider)] = Field(description=f"One of {', '.join(PROVIDERS)}.")
-    base_url: Url = Field(
-        description="Its path, if it has one, replaces the provider's path prefix. Plain http is accepted."
+    base_url: Url | None = Field(
+        default=None,
+        description="Its path, if it has one, replaces the provider's path prefix. Plain http is accepted.",
+    )
+    observe: Literal["auto", "native", "stream"] = Field(
+        default="auto",
+        description="Who reads token usage: Envoy (native), lectr (stream), or Envoy where that costs nothing (auto).",
     )
 
 
@@ -244,8 +251,21 @@ class LimitsSection(_Section):
     )
 
 
+class TelemetrySection(_Section):
+    """What is told about calls. Where to is told by the standard OTEL_* environment variables."""
+
+    usage_chunk: Literal["strip", "keep", "never"] = Field(
+        default="strip",
+        description="Streams that report usage only when asked are asked; what the client did not ask for is taken out "
+        "again (strip), left in (keep), or never asked for, and then estimated (never).",
+    )
+    trust_traceparent: bool = Field(
+        default=True, description="A client's traceparent becomes the parent of the call's span."
+    )
+
+
 class LogSection(_Section):
-    """What lectr writes to standard output."""
+    """What lectr writes to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What matters less than this is not written."
@@ -263,6 +283,7 @@ class SettingsFile(_Section):
     grpc: GrpcSection = GrpcSection()
     admin: AdminSection = AdminSection()
     limits: LimitsSection = LimitsSection()
+    telemetry: TelemetrySection = TelemetrySection()
     log: LogSection = LogSection()
 
 
@@ -321,17 +342,7 @@ def compile_settings(raw: Mapping[str, Any]) -> Settings:
     envoy = file.envoy
     return Settings(
         snapshot=_snapshot(file),
-        prices=tuple(
-            Override(
-                provider=section.provider,
-                model=section.model,
-                prices=section.prices(),
-                discount=section.discount,
-                since=section.from_,
-                reason=section.reason,
-            )
-            for section in file.prices
-        ),
+        prices=_overrides(file),
         gateway=GatewayOptions(
             profile=envoy.profile,
             listen=envoy.listen,
@@ -381,10 +392,33 @@ def _snapshot(file: SettingsFile) -> Snapshot:
         sites=sites,
         models=MODELS,
         endpoints=ENDPOINTS,
+        observation=Observation(
+            answers=ANSWERS,
+            reported_costs=REPORTED_COSTS,
+            envoy_reads_usage=file.envoy.profile == "native",
+            wanted={section.id: section.observe for section in file.providers},
+            usage_chunk=file.telemetry.usage_chunk,
+        ),
+        prices=price_table(_overrides(file)),
+        trust_traceparent=file.telemetry.trust_traceparent,
         limits=Limits(
             max_body_bytes=file.limits.request_body_bytes,
             inspect_body_bytes=min(file.limits.inspect_body_bytes, file.limits.request_body_bytes),
         ),
+    )
+
+
+def _overrides(file: SettingsFile) -> tuple[Override, ...]:
+    return tuple(
+        Override(
+            provider=section.provider,
+            model=section.model,
+            prices=section.prices(),
+            discount=section.discount,
+            since=section.from_,
+            reason=section.reason,
+        )
+        for section in file.prices
     )
 
 

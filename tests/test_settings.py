@@ -213,7 +213,7 @@ MISTAKES = {
         "providers:\n- id: opnai\n  base_url: https://x",
         "line 2: providers[0].id: 'opnai' is not a provider; known are openai, anthropic,",
     ),
-    "a provider without an address": ("providers: [{id: openai}]", "line 1: providers[0].base_url: Field required"),
+    "a provider without an id": ("providers: [{observe: native}]", "line 1: providers[0].id: Field required"),
     "a provider twice": (
         "providers:\n- {id: groq, base_url: https://x}\n- {id: groq, base_url: https://y}",
         "line 3: providers[1].id: 'groq' has an address above already",

@@ -10,7 +10,6 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from lectr_extproc.core.answer import AnswerReader, AnswerRow, Bounds, Word
-from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.usage import CostReading, JsonObject, Path, UsageShape, count, number, reading
 
 _CHECKED = date(2026, 11, 21)
@@ -528,20 +527,3 @@ def _openrouter_usd(usage: JsonObject) -> Decimal | None:
 
 
 REPORTED_COSTS: Mapping[str, CostReading] = MappingProxyType({"xai": _xai_ticks, "openrouter": _openrouter_usd})
-
-
-# Who is asked for usage on a stream
-
-ASKING: Mapping[str, Asking] = MappingProxyType(
-    {
-        **dict.fromkeys(("openai", "anthropic", "gemini", "xai", "ollama", "custom", "cerebras"), Asking.YES),
-        "azure": Asking.AZURE,
-    }
-)
-"""Everyone else is left alone: Mistral refuses the option, Groq, DeepSeek and OpenRouter report without it, and of the
-others nobody has seen that they accept it."""
-
-
-def asking(provider: str) -> Asking:
-    """Whether this provider may be asked."""
-    return ASKING.get(provider, Asking.NEVER)

@@ -124,6 +124,13 @@ class _Finder:
         self._version = name
         self._rows: dict[tuple[str, int, tuple[int, ...]], Row] = {}
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Finder) and (
+            (self._providers, self._overrides) == (other._providers, other._overrides)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __call__(self, provider: str, model: str) -> Row | None:
         names = _names(provider, model)
         sheet = next(filter(None, (self._sheet(provider, name) for name in names)), None)

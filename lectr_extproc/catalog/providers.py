@@ -1,5 +1,8 @@
 """PROVIDERS: one row per vendor endpoint. A new provider is a row here, its model names in models.py, and its fixtures.
 
+Who is asked for usage on a stream (`asking`): Mistral refuses the option, Groq, DeepSeek and OpenRouter report without
+it, and of the others that are not asked nobody has seen that they accept it.
+
 A row without a base URL is known by its models and its header, and is reached once settings give it an address.
 """
 
@@ -8,6 +11,7 @@ from datetime import date
 from types import MappingProxyType
 
 from lectr_extproc.core.credential import Form
+from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.rewrite import azure_path, replace_prefix
 from lectr_extproc.core.tables import Provider
 
@@ -21,6 +25,7 @@ _ROWS = (
         key_form=Form.BEARER,
         path=replace_prefix,
         key_shapes=("sk-", "sk-proj-"),
+        asking=Asking.YES,
         key_env="OPENAI_API_KEY",
         source="https://platform.openai.com/docs/api-reference/authentication",
         checked=_CHECKED,
@@ -36,6 +41,7 @@ _ROWS = (
         adds=(("anthropic-version", "2023-06-01"),),
         # Anthropic answers a request that looks like a browser's with a CORS refusal.
         refuses=("origin", "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "sec-fetch-user"),
+        asking=Asking.YES,
         key_env="ANTHROPIC_API_KEY",
         source="https://docs.anthropic.com/en/api/overview",
         checked=_CHECKED,
@@ -61,6 +67,7 @@ _ROWS = (
         model_prefixes=("models",),
         key_shapes=("AIza",),
         stays_bearer=("ya29.",),
+        asking=Asking.YES,
         key_env="GEMINI_API_KEY",
         source="https://ai.google.dev/gemini-api/docs/openai",
         checked=_CHECKED,
@@ -73,6 +80,7 @@ _ROWS = (
         path=azure_path,
         stays_bearer=("eyJ",),
         sited_per_org="azure_config_missing",
+        asking=Asking.AZURE,
         key_env="AZURE_OPENAI_API_KEY",
         source="https://learn.microsoft.com/azure/ai-foundry/openai/reference",
         checked=_CHECKED,
@@ -87,6 +95,8 @@ _ROWS = (
             synonyms=synonyms,
             model_prefixes=prefixes,
             key_shapes=shapes,
+            asking=Asking.YES if id_ in {"xai", "ollama", "custom", "cerebras"} else Asking.NEVER,
+            native=frozenset({"openai.chat"}) if id_ in {"ollama", "custom", "cerebras"} else frozenset(),
             source=source,
             checked=_CHECKED,
         )

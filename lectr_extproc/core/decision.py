@@ -9,16 +9,18 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeGuard, assert_never
-from urllib.parse import unquote
+from typing import Final, Literal, TypeGuard, assert_never
+from urllib.parse import parse_qsl, unquote
 
 from lectr_extproc.core import credential as credentials
 from lectr_extproc.core import words
 from lectr_extproc.core.detect import Detected, detect, own_name
 from lectr_extproc.core.facts import Facts, label
+from lectr_extproc.core.inject import asks_for_usage, inject_include_usage
 from lectr_extproc.core.refusal import REFUSALS, Refusal
 from lectr_extproc.core.rewrite import rename_model, verbatim
-from lectr_extproc.core.tables import Endpoint, Org, Provider, Site, Snapshot
+from lectr_extproc.core.snapshot import Snapshot
+from lectr_extproc.core.tables import Endpoint, Org, Provider, Site
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX
 from lectr_extproc.core.words import ProviderSource, Shape
 
@@ -46,6 +48,13 @@ class Choice:
     "Codes for what the operator should know about this call."
 
 
+Observe = Literal["native", "stream", "none"]
+"Who reads the answer: Envoy, lectr, or nobody because it holds nothing to read."
+
+ENVOY_READS = frozenset({"openai.chat", "openai.responses", "anthropic.messages", "gemini.generate"})
+"The dialects of Envoy's ai_protocol_manager (1.40)."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """Send it: where to, under which headers, with which body."""
@@ -58,6 +67,9 @@ class Route:
     sets: Mapping[str, str]
     removes: tuple[str, ...]
     model_is_renamed: bool
+    observe: Observe
+    asks_for_usage: bool
+    "The provider is asked for a usage chunk that the client did not ask for."
     body: bytes | None = None
     "Only when the provider must get another body than the client sent."
 
@@ -95,10 +107,12 @@ def decide(facts: Facts, snapshot: Snapshot) -> Decision:
     if facts.model is None and facts.body_may_be_read and _body_may_name_a_model(facts, endpoint, snapshot):
         return ASK_FOR_BODY
     route = choose_route(facts, endpoint, org, snapshot)
-    if isinstance(route, Route) and route.model_is_renamed and route.choice.model_sent is not None:
+    if isinstance(route, Route) and (route.model_is_renamed or route.asks_for_usage):
         if facts.body is None:
-            return ASK_FOR_BODY
-        return dataclasses.replace(route, body=rename_model(facts.body, route.choice.model_sent))
+            # Asked for a body that turns out larger than its limit, Envoy answers nothing at all (1.36, 1.40).
+            unchanged = dataclasses.replace(route, model_is_renamed=False, asks_for_usage=False)
+            return ASK_FOR_BODY if facts.is_read_by_envoy else unchanged
+        return dataclasses.replace(route, body=_rewritten(facts.body, route))
     return route
 
 
@@ -140,6 +154,8 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
     sets = {name: value for name, value in provider.adds if name not in facts.header_names}
     if sent is not None:
         sets[sent[0]] = sent[1]
+    asks = _asks_for_usage(facts, endpoint, provider, path, snapshot)
+    observe = _observe(facts, endpoint, provider, snapshot, asks=asks)
     return Route(
         choice=choice,
         org=org,
@@ -147,8 +163,10 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
         authority=site.upstream.authority,
         path=path,
         sets=sets,
-        removes=_removed(facts, provider, kept=sent[0] if sent else None),
+        removes=_removed(facts, provider, kept=sent[0] if sent else None, plain=asks or observe == "native"),
         model_is_renamed=choice.model_sent != choice.model_requested and _model_is_in_body(facts, path),
+        observe=observe,
+        asks_for_usage=asks,
     )
 
 
@@ -250,8 +268,39 @@ def _model_is_in_body(facts: Facts, path: str) -> bool:
     return facts.has_body and not facts.is_upgrade and "/openai/deployments/" not in path
 
 
-def _removed(facts: Facts, provider: Provider, *, kept: str | None) -> tuple[str, ...]:
-    """Everything of ours, of proxies, and every credential but the one that was written."""
+def _asks_for_usage(facts: Facts, endpoint: Endpoint, provider: Provider, path: str, snapshot: Snapshot) -> bool:
+    """Whether the stream's usage must be asked for. Decided before the body is seen, and again with it."""
+    if not facts.streaming or not facts.has_body or snapshot.observation.usage_chunk == "never":
+        return False
+    version = dict(parse_qsl(path.partition("?")[2])).get("api-version")
+    return asks_for_usage(provider.asking, endpoint.dialect, path=path, api_version=version, fields=facts.options)
+
+
+def _observe(facts: Facts, endpoint: Endpoint, provider: Provider, snapshot: Snapshot, *, asks: bool) -> Observe:
+    """Envoy reads where its reading is complete, or the operator says so; a chunk to take out needs lectr."""
+    observation = snapshot.observation
+    if facts.is_upgrade or endpoint.dialect not in observation.answers:
+        return "none"
+    wanted = observation.wanted.get(provider.id, "auto")
+    is_complete = endpoint.dialect in provider.native or (wanted == "native" and endpoint.dialect in ENVOY_READS)
+    if asks or wanted == "stream" or not is_complete or not observation.envoy_reads_usage:
+        return "stream"
+    return "native"
+
+
+def _rewritten(body: bytes, route: Route) -> bytes:
+    if route.asks_for_usage:
+        body = inject_include_usage(body)
+    if route.model_is_renamed and route.choice.model_sent is not None:
+        body = rename_model(body, route.choice.model_sent)
+    return body
+
+
+def _removed(facts: Facts, provider: Provider, *, kept: str | None, plain: bool) -> tuple[str, ...]:
+    """Everything of ours, of proxies, and every credential but the one that was written.
+
+    Envoy does not read a compressed answer, and out of one no chunk can be taken: such calls ask for a plain one.
+    """
     names = facts.header_names
     gone = (
         {name for name in names if name.startswith(_OURS)}
@@ -259,6 +308,8 @@ def _removed(facts: Facts, provider: Provider, *, kept: str | None) -> tuple[str
         | names.intersection(provider.refuses)
     )
     # Envoy finds no route for a request without x-forwarded-proto, so that one is left to the route to remove.
+    if plain and "accept-encoding" in names:
+        gone.add("accept-encoding")
     return tuple(sorted(gone - {kept, "x-forwarded-proto"}))
 
 
@@ -269,11 +320,15 @@ def _removed(facts: Facts, provider: Provider, *, kept: str | None) -> tuple[str
 #   org provider source unknown detected dialect shape requested sent feature task notes
 #   path             the client's path without its query
 #   stream   "1"     the client asked for a stream
+#   host             the provider's address
+#   observe          who reads the answer
+#   asked    "1"     the provider was asked for a usage chunk that the client did not ask for
+#   parent           the traceparent of the span this call belongs under
 #   refused          the code of our own answer
 # Readers tolerate missing and unknown keys: one version of lectr may read what another wrote.
 
 
-def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str) -> dict[str, str]:
+def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str, parent: str | None = None) -> dict[str, str]:
     """What Envoy is asked to remember about this call."""
     choice = decision.choice
     fields = {
@@ -283,6 +338,7 @@ def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str) -> dict[st
         "feature": facts.feature,
         "task": facts.task,
         "stream": "1" if facts.streaming else None,
+        "parent": parent,
         "org": decision.org.name if decision.org else None,
     }
     if choice is not None:
@@ -298,7 +354,12 @@ def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str) -> dict[st
         }
     match decision:
         case Route():
-            fields["routed"] = "1"
+            fields |= {
+                "routed": "1",
+                "host": decision.authority,
+                "observe": decision.observe,
+                "asked": "1" if decision.asks_for_usage else None,
+            }
         case Refuse():
             fields["refused"] = decision.refusal.code
         case _:

@@ -37,6 +37,12 @@ class Facts:
     model: str | None
     "As the client requested it."
     streaming: bool
+    options: Mapping[str, object]
+    "What of the body bears on asking for usage: `stream`, `stream_options`, `data_sources`."
+    traceparent: str | None = None
+    "The client's, as it came."
+    is_read_by_envoy: bool = False
+    "Envoy holds the whole body already: it is JSON, and within the limit."
     body: bytes | None = field(default=None, repr=False)
     "Only once it was asked for."
 
@@ -72,6 +78,12 @@ def read_facts(
         is_upgrade=is_upgrade,
         model=(model if isinstance(model, str) and model else None) or (query_model if is_upgrade else None),
         streaming=request_metadata.get("stream") is True,
+        options={
+            "stream": request_metadata.get("stream"),
+            "stream_options": {"include_usage": request_metadata.get("include_usage")},
+        },
+        traceparent=label(one.get("traceparent")),
+        is_read_by_envoy=bool(request_metadata),
     )
 
 
@@ -88,6 +100,7 @@ def with_body(facts: Facts, body: bytes) -> Facts:
         body=body,
         model=model if isinstance(model, str) and model else facts.model,
         streaming=fields.get("stream") is True or facts.streaming,
+        options={name: fields[name] for name in ("stream", "stream_options", "data_sources") if name in fields},
     )
 
 

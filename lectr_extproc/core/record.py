@@ -8,9 +8,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lectr_extproc.core.answer import Answer
+from lectr_extproc.core.estimate import TokenSource, settle
 from lectr_extproc.core.facts import known_task
+from lectr_extproc.core.native import NativeUsage, native_answer
+from lectr_extproc.core.pricing import Cost, price, together
+from lectr_extproc.core.provider_error import ProviderError
+from lectr_extproc.core.snapshot import Snapshot
+from lectr_extproc.core.usage import Usage
+from lectr_extproc.core.watch import answer_from_metadata
 
 ErrorSource = Literal["client", "gateway", "provider"]
+GENERATES = frozenset(
+    {
+        "openai.chat",
+        "openai.completions",
+        "openai.responses",
+        "anthropic.messages",
+        "gemini.generate",
+        "cohere.chat",
+        "bedrock.converse",
+        "bedrock.invoke",
+        "ollama",
+    }
+)
+"The dialects whose answers are generated text: there, usage that is missing can be estimated."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +64,10 @@ class LogEntry:
     response_bytes: int | None = None
     decision: Mapping[str, object] = field(default_factory=dict)
     request: Mapping[str, object] = field(default_factory=dict)
-    model_answered: str | None = None
+    answer: Mapping[str, object] = field(default_factory=dict)
+    "What lectr read of the answer (core/watch.py)."
+    native: NativeUsage | None = None
+    "What Envoy read of it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +98,7 @@ class CallRecord:
     error_category: str | None
     error_source: ErrorSource | None
     error_code: str | None
-    "Our own code, where the answer was ours."
+    "Our own code, where the answer was ours; the provider's, where it said one."
     feature: str | None
     task: str | None
     task_known: str | None
@@ -82,6 +107,19 @@ class CallRecord:
     response_bytes: int | None
     request_id: str | None
     notes: tuple[str, ...]
+    host: str | None = None
+    "The provider's address, with its port where that is not the usual one."
+    observed: str | None = None
+    "Who read the answer: `native` (Envoy), `stream` (lectr), or nobody."
+    usage: Usage | None = None
+    token_source: TokenSource = "none"  # noqa: S105 - tokens of text
+    service_tier: str | None = None
+    "The provider's word for it, from the answer."
+    response_id: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    cost: Cost | None = None
+    traceparent: str | None = None
+    "The span this call belongs under, as W3C trace context writes it."
 
     @property
     def outcome(self) -> str:
@@ -136,11 +174,14 @@ CATEGORY_OF_STATUS: Mapping[int, str] = {
 """What a status says happened. Any other from 400 is `invalid_request`, from 500 `server_error`."""
 
 
-def record_from(entry: LogEntry) -> CallRecord:
+def record_from(entry: LogEntry, snapshot: Snapshot) -> CallRecord:
     """Build the record of one call from its one entry."""
     said = entry.decision
-    category, source, code = _failure(entry)
+    provider = _text(said.get("provider"))
+    answer = _answer(entry, provider, snapshot)
+    category, source, code = _failure(entry, answer.error)
     task = _text(said.get("task"))
+    usage, token_source = _usage(entry, answer)
     return CallRecord(
         call_id=_text(said.get("call_id")) or _made_up_id(entry),
         started_ns=entry.start_ns,
@@ -149,13 +190,13 @@ def record_from(entry: LogEntry) -> CallRecord:
         gateway_ms=_ms(_between(entry.request_received_ns, entry.upstream_start_ns)),
         provider_first_byte_ms=_ms(_between(entry.upstream_start_ns, entry.upstream_first_byte_ns)),
         org=_text(said.get("org")),
-        provider=_text(said.get("provider")),
+        provider=provider,
         provider_source=_text(said.get("source")),
         provider_unknown="unknown" in said,
         provider_detected=_text(said.get("detected")),
         model_requested=_text(said.get("requested")),
         model_sent=_text(said.get("sent")),
-        model_answered=entry.model_answered,
+        model_answered=answer.model_answered,
         dialect=_text(said.get("dialect")),
         method=entry.method,
         path=_text(said.get("path")) or entry.path,
@@ -172,10 +213,52 @@ def record_from(entry: LogEntry) -> CallRecord:
         response_bytes=entry.response_bytes,
         request_id=entry.request_id or None,
         notes=tuple(filter(None, (_text(said.get("notes")) or "").split(","))),
+        host=_text(said.get("host")),
+        observed=_text(said.get("observe")),
+        usage=usage,
+        token_source=token_source,
+        service_tier=answer.service_tier,
+        response_id=answer.response_id,
+        finish_reasons=answer.finish_reasons,
+        cost=_cost(entry, answer, usage, provider, snapshot),
+        traceparent=_text(said.get("parent")),
     )
 
 
-def _failure(entry: LogEntry) -> tuple[str | None, ErrorSource | None, str | None]:
+def _answer(entry: LogEntry, provider: str | None, snapshot: Snapshot) -> Answer:
+    """What the answer said, by whoever read it; lectr's own reading has more in it than Envoy's."""
+    if entry.answer:
+        return answer_from_metadata(entry.answer)
+    if entry.native is not None:
+        return native_answer(entry.native, provider, snapshot.observation.answers)
+    return Answer()
+
+
+def _usage(entry: LogEntry, answer: Answer) -> tuple[Usage | None, TokenSource]:
+    """The provider's own counts; where it gave none although it answered, an estimate from what passed."""
+    is_answered = 200 <= (entry.status or 0) < 300 and "routed" in entry.decision
+    if not is_answered or _text(entry.decision.get("dialect")) not in GENERATES:
+        return answer.usage, "none" if answer.usage is None else "provider"
+    # An answer that lectr did not read itself tells its size only by its bytes on the wire.
+    output_bytes = answer.output_bytes if entry.answer else entry.response_bytes
+    return settle(answer.usage, prompt_bytes=entry.request_bytes, output_bytes=output_bytes)
+
+
+def _cost(
+    entry: LogEntry, answer: Answer, usage: Usage | None, provider: str | None, snapshot: Snapshot
+) -> Cost | None:
+    """What the call cost at the time it began; a call that reached no provider cost nothing and says nothing."""
+    if "routed" not in entry.decision or _text(entry.decision.get("dialect")) not in snapshot.observation.answers:
+        return None
+    prices, at_s = snapshot.prices, entry.start_ns // 1_000_000_000
+    said = entry.decision
+    row = prices.row(provider, answer.model_answered, _text(said.get("sent")), _text(said.get("requested")))
+    cost = price(usage, row, at_s, answer.service_tier, region=answer.region, reported=answer.reported_cost)
+    helpers = (price(h.usage, prices.row(provider, h.model), at_s, answer.service_tier) for h in answer.helpers)
+    return together(cost, helpers)
+
+
+def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, ErrorSource | None, str | None]:
     """What went wrong, who answered so, and our own code where the answer was ours."""
     status = entry.status or 0
     is_routed = "routed" in entry.decision
@@ -198,8 +281,11 @@ def _failure(entry: LogEntry) -> tuple[str | None, ErrorSource | None, str | Non
         if entry.details == "via_upstream" or 200 <= status < 300:
             return "stream_interrupted", "provider", None
         return "unreachable", "provider", "provider_unreachable"
+    reported = said.code or said.type if said else None
     if status >= 400:
-        return _category(status), "provider" if entry.details == "via_upstream" else "gateway", None
+        return _category(status), "provider" if entry.details == "via_upstream" else "gateway", reported
+    if said is not None:
+        return "stream_error", "provider", reported
     return None, None, None
 
 

@@ -1,6 +1,6 @@
 """The three tables, as types: a dialect is an API shape, a provider an address that speaks dialects, a model a name.
 
-The rows are in `catalog/`; decisions read them through a Snapshot, which is immutable and swapped whole.
+The rows are in `catalog/`; decisions read them through a Snapshot.
 """
 
 import re
@@ -10,6 +10,7 @@ from datetime import date
 
 from lectr_extproc.core.credential import Form
 from lectr_extproc.core.facts import Facts
+from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.core.words import Shape
 
@@ -71,6 +72,10 @@ class Provider:
     "Headers it requires, written only where the client has none."
     refuses: tuple[str, ...] = ()
     "Client headers it would answer with an error."
+    asking: Asking = Asking.NEVER
+    "Whether it may be asked for usage on a stream whose client did not."
+    native: frozenset[str] = frozenset()
+    "Dialects in which nothing that Envoy's own reading leaves out changes this provider's price."
     sited_per_org: str | None = None
     "Each org has an address of its own; this is the error code when an org has none."
     key_env: str | None = None
@@ -126,30 +131,3 @@ class Limits:
     max_body_bytes: int = 32 * 1024 * 1024
     inspect_body_bytes: int = 1024 * 1024
     "How large a body may be that is read only to find its model, because its content type hid it from Envoy."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """Settings and catalogue as one immutable value."""
-
-    orgs_by_key: Mapping[str, Org]
-    "By the lower-case hex SHA-256 of the whole key."
-    providers: Mapping[str, Provider]
-    sites: Mapping[str, Site]
-    "The providers that have an address of their own."
-    models: Models
-    endpoints: tuple[Endpoint, ...]
-    limits: Limits = Limits()
-    default_provider: str = "openai"
-    key_shapes: tuple[tuple[str, str], ...] = field(init=False)
-    "How keys begin and whose they are, the longest first: `sk-ant-` is asked before `sk-`."
-
-    def __post_init__(self) -> None:
-        shapes = [(shape, row.id) for row in self.providers.values() for shape in row.key_shapes]
-        object.__setattr__(self, "key_shapes", tuple(sorted(shapes, key=lambda pair: -len(pair[0]))))
-
-    @property
-    def upstreams(self) -> tuple[Upstream, ...]:
-        """Every address a call can be sent to, each once, in a stable order."""
-        sites = [*self.sites.values(), *(s for org in self.orgs_by_key.values() for s in org.sites.values())]
-        return tuple({site.upstream.cluster: site.upstream for site in sites}.values())

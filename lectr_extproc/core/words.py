@@ -15,6 +15,9 @@ REQUEST_NAMESPACE = "lectr.request"
 NAMESPACE = "lectr"
 "Where the decision travels."
 
+USAGE_NAMESPACE = "lectr.usage"
+"Where what an answer said travels."
+
 KEY_PREFIX = "lc_key_"
 LABEL_LIMIT = 100
 "Longest feature or task kept on the record."

@@ -65,7 +65,8 @@ class AccessLog:
     def _take(self, message: bytes) -> None:
         try:
             records = [
-                record_from(entry) for entry in wire.entries_from(als.StreamAccessLogsMessage.FromString(message))
+                record_from(entry, self._live.snapshot)
+                for entry in wire.entries_from(als.StreamAccessLogsMessage.FromString(message))
             ]
             self._sink(records)
             self._live.counts["calls_recorded"] += len(records)

@@ -10,8 +10,9 @@ from typing import Any
 
 import grpc
 
-from lectr_extproc.core.decision import AskForBody, decide, to_metadata
+from lectr_extproc.core.decision import AskForBody, Decision, Route, decide, to_metadata
 from lectr_extproc.core.facts import Facts, read_facts, with_body
+from lectr_extproc.core.watch import Watch, watch_answer
 from lectr_extproc.edge import wire
 from lectr_extproc.edge.live import Live
 from lectr_extproc.pb import ext_proc_pb2 as ext
@@ -28,26 +29,41 @@ class ExtProc:
     async def process(
         self, messages: AsyncIterator[ext.ProcessingRequest], context: Any
     ) -> AsyncIterator[ext.ProcessingResponse]:
-        """Answer every message exactly once, and end the stream with the decision."""
+        """Answer every message exactly once, and end the stream with the last one that matters."""
         snapshot, counts = self._live.snapshot, self._live.counts
         facts: Facts | None = None
+        decision: Decision | None = None
+        watch: Watch | None = None
         try:
             async for message in messages:
-                match message.WhichOneof("request"):
-                    case "request_headers":
-                        facts = read_facts(
-                            wire.headers_from(message.request_headers),
-                            wire.request_metadata_from(message),
-                            end_of_stream=message.request_headers.end_of_stream,
-                        )
-                        to_body = False
-                    case "request_body" if facts is not None:
-                        facts = with_body(facts, message.request_body.body)
-                        to_body = True
-                    case _:
-                        if (reply := wire.empty_reply(message)) is not None:
-                            yield reply
-                        continue
+                kind = message.WhichOneof("request")
+                if kind == "response_body" and watch is not None:
+                    body = message.response_body
+                    yield wire.pass_chunk(*watch.feed(body.body, is_last=body.end_of_stream))
+                    if body.end_of_stream:
+                        return
+                    continue
+                if kind == "response_headers" and isinstance(decision, Route):
+                    answer = message.response_headers
+                    headers = wire.headers_from(answer)
+                    watch = None if answer.end_of_stream else watch_answer(decision, headers, snapshot)
+                    if watch is None:
+                        return  # a stream that ends leaves the answer as it is
+                    counts["usage_chunks_left_in"] += watch.leaves_chunk_in
+                    yield wire.watch_body()
+                    continue
+                if kind == "request_headers":
+                    facts = read_facts(
+                        wire.headers_from(message.request_headers),
+                        wire.request_metadata_from(message),
+                        end_of_stream=message.request_headers.end_of_stream,
+                    )
+                elif kind == "request_body" and facts is not None:
+                    facts = with_body(facts, message.request_body.body)
+                else:
+                    if (reply := wire.empty_reply(message)) is not None:
+                        yield reply
+                    continue
                 decision = decide(facts, snapshot)
                 if isinstance(decision, AskForBody):
                     counts["bodies_asked_for"] += 1
@@ -55,13 +71,20 @@ class ExtProc:
                     continue
                 counts["decisions"] += 1
                 # Drawn here and not from the request: the client can choose x-request-id.
-                metadata = to_metadata(decision, facts, call_id=secrets.token_hex(16))
-                yield wire.reply_from(decision, metadata, to_body=to_body)
-                return
-        except Exception:  # the outermost place of the stream: Envoy's failure policy gives the client a clean 503
-            counts["decisions_failed"] += 1
-            log.exception("a decision failed")
-            await context.abort(grpc.StatusCode.INTERNAL, "decision failed")
+                metadata = to_metadata(decision, facts, secrets.token_hex(16), self._parent(facts, context))
+                yield wire.reply_from(decision, metadata, to_body=kind == "request_body")
+                if not isinstance(decision, Route) or decision.observe != "stream":
+                    return
+        except Exception:  # the outermost place of the stream: Envoy's failure policy decides what the client gets
+            what = "decision" if decision is None else "reading"
+            counts[f"{what}s_failed"] += 1
+            log.exception("a %s failed", what)
+            await context.abort(grpc.StatusCode.INTERNAL, f"{what} failed")
+
+    def _parent(self, facts: Facts, context: Any) -> str | None:
+        """Envoy's own span when it traces, else the client's, where it is trusted."""
+        sent = wire.traceparent_from(context.invocation_metadata())
+        return sent or (facts.traceparent if self._live.snapshot.trust_traceparent else None)
 
 
 def handlers(servicer: ExtProc) -> grpc.GenericRpcHandler:

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from lectr_extproc.core.tables import Snapshot
+from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.settings import Settings
 
 

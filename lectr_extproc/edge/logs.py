@@ -67,4 +67,10 @@ def log_calls(records: Sequence[CallRecord]) -> None:
 def as_fields(record: CallRecord) -> dict[str, Any]:
     """A record as the fields of a line: what is absent is left out, what is zero is not."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}
+    if record.usage is not None:
+        counts = {field.name: getattr(record.usage, field.name) for field in fields(record.usage)}
+        values["usage"] = {name: count for name, count in counts.items() if count is not None}
+    if record.cost is not None:
+        values["cost"] = None if record.cost.usd is None else f"{record.cost.usd:f}"
+        values["pricing_status"] = record.cost.status
     return {name: value for name, value in values.items() if value is not None and value is not False and value != ()}

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from lectr_extproc.core import words
 from lectr_extproc.core.decision import Refuse, Route
+from lectr_extproc.core.native import NativeUsage
 from lectr_extproc.core.record import LogEntry
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import core_pb2 as core
@@ -40,24 +41,31 @@ def request_metadata_from(message: ext.ProcessingRequest) -> dict[str, Any]:
     return _plain(message.metadata_context.filter_metadata.get(words.REQUEST_NAMESPACE))
 
 
+def traceparent_from(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
+    """The span of Envoy's own that this gRPC call belongs to, when Envoy traces."""
+    values = (value for name, value in metadata or () if name == "traceparent")
+    value = next(values, None)
+    return value if isinstance(value, str) else None
+
+
 # --- replies ----------------------------------------------------------------------------------------------------------
 
 
 def ask_for_body() -> ext.ProcessingResponse:
-    """Mode override and nothing else: if lectr dies now, the call goes nowhere with nothing of ours on it."""
-    mode = ext.ProcessingMode(
-        request_header_mode=ext.ProcessingMode.SEND,
-        request_body_mode=ext.ProcessingMode.BUFFERED,
-        request_trailer_mode=ext.ProcessingMode.SKIP,
-        response_header_mode=ext.ProcessingMode.SKIP,
-        response_body_mode=ext.ProcessingMode.NONE,
-        response_trailer_mode=ext.ProcessingMode.SKIP,
-    )
+    """Mode override and nothing else: if lectr dies now, the call goes nowhere with nothing of ours on it.
+
+    Only a reply to headers may override modes, so the response headers are asked for here in case they are wanted.
+    """
+    mode = _mode(request_body_mode=ext.ProcessingMode.BUFFERED, response_header_mode=ext.ProcessingMode.SEND)
     return ext.ProcessingResponse(request_headers=ext.HeadersResponse(), mode_override=mode)
 
 
 def reply_from(decision: Route | Refuse, metadata: Mapping[str, str], *, to_body: bool) -> ext.ProcessingResponse:
-    """The reply that carries a decision, to the headers message or to the body message."""
+    """The reply that carries a decision, to the headers message or to the body message.
+
+    A call whose answer is to be read asks for the response's headers and no more: asked for now, its body would turn a
+    fixed-length answer into a chunked one.
+    """
     match decision:
         case Route():
             common = _routing(decision)
@@ -68,8 +76,45 @@ def reply_from(decision: Route | Refuse, metadata: Mapping[str, str], *, to_body
             )
         case Refuse():
             reply = ext.ProcessingResponse(immediate_response=_refusal(decision))
+    if isinstance(decision, Route) and decision.observe == "stream" and not to_body:
+        reply.mode_override.CopyFrom(_mode(response_header_mode=ext.ProcessingMode.SEND))
     reply.dynamic_metadata.update({words.NAMESPACE: dict(metadata)})
     return reply
+
+
+def watch_body() -> ext.ProcessingResponse:
+    """The reply to response headers that lets the body pass by, chunk by chunk."""
+    mode = _mode(response_header_mode=ext.ProcessingMode.SEND, response_body_mode=ext.ProcessingMode.STREAMED)
+    return ext.ProcessingResponse(response_headers=ext.HeadersResponse(), mode_override=mode)
+
+
+def pass_chunk(replacement: bytes | None, news: Mapping[str, str | int]) -> ext.ProcessingResponse:
+    """The reply to a chunk: as it came, or what is left of it; with what it told."""
+    reply = ext.ProcessingResponse(response_body=ext.BodyResponse())
+    if replacement is not None:
+        mutation = reply.response_body.response.body_mutation
+        if replacement:
+            mutation.body = replacement
+        else:
+            mutation.clear_body = True
+    if news:
+        reply.dynamic_metadata.update({words.USAGE_NAMESPACE: dict(news)})
+    return reply
+
+
+def _mode(
+    request_body_mode: ext.ProcessingMode.BodySendMode = ext.ProcessingMode.NONE,
+    response_header_mode: ext.ProcessingMode.HeaderSendMode = ext.ProcessingMode.SKIP,
+    response_body_mode: ext.ProcessingMode.BodySendMode = ext.ProcessingMode.NONE,
+) -> ext.ProcessingMode:
+    return ext.ProcessingMode(
+        request_header_mode=ext.ProcessingMode.SEND,
+        request_body_mode=request_body_mode,
+        request_trailer_mode=ext.ProcessingMode.SKIP,
+        response_header_mode=response_header_mode,
+        response_body_mode=response_body_mode,
+        response_trailer_mode=ext.ProcessingMode.SKIP,
+    )
 
 
 def empty_reply(message: ext.ProcessingRequest) -> ext.ProcessingResponse | None:
@@ -161,21 +206,37 @@ def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
         response_bytes=response.response_body_bytes,
         decision=_plain(metadata.get(words.NAMESPACE)),
         request=_plain(metadata.get(words.REQUEST_NAMESPACE)),
-        model_answered=_model_answered(common.metadata),
+        answer=_plain(metadata.get(words.USAGE_NAMESPACE)),
+        native=_native(common.metadata),
     )
 
 
 _METHODS = {number: name for name, number in core.RequestMethod.items() if number != core.METHOD_UNSPECIFIED}
 
 
-def _model_answered(metadata: core.Metadata) -> str | None:
+def _native(metadata: core.Metadata) -> NativeUsage | None:
+    """Envoy's own reading of the answer."""
     typed = metadata.typed_filter_metadata.get(USAGE_NAMESPACE)
     if typed is None or not typed.type_url.endswith(USAGE_TYPE):
         return None
     try:
-        return token_usage_pb2.TokenUsage.FromString(typed.value).model or None
+        read = token_usage_pb2.TokenUsage.FromString(typed.value)
     except DecodeError:
         return None
+    return NativeUsage(
+        is_chat=read.llm_protocol == token_usage_pb2.OPENAI_CHAT_COMPLETIONS,
+        model=read.model or None,
+        input_tokens=_count(read, "input_tokens"),
+        output_tokens=_count(read, "output_tokens"),
+        cached_tokens=_count(read.input_token_details, "cached_tokens"),
+        cache_creation_tokens=_count(read.input_token_details, "cache_creation_tokens"),
+        reasoning_tokens=_count(read.output_token_details, "reasoning_tokens"),
+        total_tokens=_count(read, "provider_total_tokens"),
+    )
+
+
+def _count(message: Any, field: str) -> int | None:
+    return getattr(message, field).value if message.HasField(field) else None
 
 
 def _ns(common: als.AccessLogCommon, field: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lectr_extproc.core.words import NAMESPACE, REQUEST_NAMESPACE
+from lectr_extproc.core.words import NAMESPACE, REQUEST_NAMESPACE, USAGE_NAMESPACE
 from lectr_extproc.gateway.options import GatewayOptions
 from lectr_extproc.gateway.text import fill, seconds
 
@@ -80,13 +80,14 @@ def _ext_proc(options: GatewayOptions) -> str:
           disallow_expression: {regex: "^(x-envoy-.*|:method|:scheme)$$"}
         metadata_options:
           forwarding_namespaces: {untyped: [$request_namespace, $namespace]}
-          receiving_namespaces: {untyped: [$namespace]}  # others are dropped in silence
+          receiving_namespaces: {untyped: [$namespace, $usage]}  # others are dropped in silence
         """,
         type=TYPES[EXT_PROC],
         grpc_service=grpc_service(),
         message_timeout=seconds(options.message_timeout_s),
         request_namespace=REQUEST_NAMESPACE,
         namespace=NAMESPACE,
+        usage=USAGE_NAMESPACE,
     )
 
 

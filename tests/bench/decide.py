@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from lectr_extproc.core.decision import Route, decide, to_metadata
 from lectr_extproc.core.facts import read_facts
-from lectr_extproc.core.record import LogEntry, record_from
+from lectr_extproc.core.record import LogEntry
 from lectr_extproc.keys import digest
 from lectr_extproc.settings import compile_settings
 from tests.bench.timing import microseconds
+from tests.core.given import recorded
 
 KEY = "lc_key_benchmarkbenchmarkbenchmark"
 
@@ -44,4 +45,4 @@ def measure() -> Iterator[tuple[str, str]]:
     )
     yield "decide: a pinned model (promised: 15 µs)", f"{microseconds(lambda: decide(facts, snapshot)):6.1f} µs"
     yield "to_metadata", f"{microseconds(lambda: to_metadata(route, facts, '0' * 32)):6.1f} µs"
-    yield "record_from: one log entry to one record", f"{microseconds(lambda: record_from(entry)):6.1f} µs"
+    yield "record_from: one log entry to one record", f"{microseconds(lambda: recorded(entry)):6.1f} µs"

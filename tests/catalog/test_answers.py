@@ -16,11 +16,10 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lectr_extproc.catalog.answers import ANSWERS, ASKING, REPORTED_COSTS, asking, reader
+from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS, reader
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.answer import Answer
-from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.usage import Usage
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -277,11 +276,4 @@ def test_whatever_the_bytes_they_are_read_without_a_fault(dialect: str, content_
 
 def test_providers_of_the_tables_exist() -> None:
     corrected = {id_ for row in ANSWERS.values() for shape in row.shapes for id_ in shape.means_at}
-    assert corrected | REPORTED_COSTS.keys() | ASKING.keys() <= PROVIDERS.keys()
-
-
-def test_who_refuses_the_option_or_needs_none_is_never_asked() -> None:
-    assert {asking(provider) for provider in ("mistral", "groq", "deepseek", "openrouter", "unheard-of")} == {
-        Asking.NEVER
-    }
-    assert (asking("openai"), asking("azure")) == (Asking.YES, Asking.AZURE)
+    assert corrected | REPORTED_COSTS.keys() <= PROVIDERS.keys()

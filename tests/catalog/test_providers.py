@@ -5,6 +5,7 @@ import pytest
 
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import Form
+from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.tables import Provider
 from lectr_extproc.core.upstream import Upstream
@@ -77,3 +78,9 @@ def test_nobody_can_add_a_provider_at_run_time() -> None:
     rows: Any = PROVIDERS
     with pytest.raises(TypeError):
         rows["new"] = PROVIDERS["openai"]
+
+
+def test_only_those_that_know_the_option_are_asked_for_usage() -> None:
+    asked = {row.id: row.asking for row in PROVIDERS.values() if row.asking is not Asking.NEVER}
+    assert asked.pop("azure") is Asking.AZURE
+    assert asked == dict.fromkeys(("openai", "anthropic", "gemini", "xai", "ollama", "custom", "cerebras"), Asking.YES)

@@ -3,12 +3,16 @@
 import hashlib
 from collections.abc import Mapping
 
+from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.models import MODELS
+from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.decision import Decision, Route, decide
 from lectr_extproc.core.facts import Facts, read_facts
-from lectr_extproc.core.tables import Limits, Org, Site, Snapshot
+from lectr_extproc.core.record import CallRecord, LogEntry, record_from
+from lectr_extproc.core.snapshot import Observation, Snapshot
+from lectr_extproc.core.tables import Limits, Org, Site
 from lectr_extproc.core.upstream import Upstream
 
 KEY = "lc_key_0123456789abcdefghij"
@@ -34,7 +38,14 @@ def snapshot(
         models=MODELS,
         endpoints=ENDPOINTS,
         limits=limits or Limits(),
+        observation=Observation(answers=ANSWERS, reported_costs=REPORTED_COSTS, envoy_reads_usage=True),
+        prices=price_table(),
     )
+
+
+def recorded(entry: LogEntry) -> CallRecord:
+    """The record of one entry, with the catalogue's own prices."""
+    return record_from(entry, _CATALOGUE)
 
 
 def digest(key: str) -> str:
@@ -65,3 +76,6 @@ def routed(facts: Facts, tables: Snapshot | None = None) -> Route:
     decision: Decision = decide(facts, tables or snapshot())
     assert isinstance(decision, Route), decision
     return decision
+
+
+_CATALOGUE = snapshot()

@@ -14,10 +14,11 @@ from lectr_extproc.core.decision import (
     to_metadata,
 )
 from lectr_extproc.core.facts import Facts, with_body
-from lectr_extproc.core.record import LogEntry, record_from
-from lectr_extproc.core.tables import Limits, Snapshot
+from lectr_extproc.core.record import LogEntry
+from lectr_extproc.core.snapshot import Snapshot
+from lectr_extproc.core.tables import Limits
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX
-from tests.core.given import CLIENT_KEY, DISABLED_KEY, KEY, azure_site, request, routed, snapshot
+from tests.core.given import CLIENT_KEY, DISABLED_KEY, KEY, azure_site, recorded, request, routed, snapshot
 
 EVERYWHERE = snapshot(
     azure_site(),
@@ -610,6 +611,8 @@ def test_a_route_writes_what_its_record_needs() -> None:
         "feature": "Search1",
         "task": "Summarization",
         "stream": "1",
+        "host": "api.openai.com",
+        "observe": "stream",
         "notes": "provider_header_invalid,credential_of_another_provider",
     }
 
@@ -629,6 +632,8 @@ def test_what_is_absent_has_no_key() -> None:
         "requested": "grok-3",
         "sent": "grok-3",
         "path": "/v1/chat/completions",
+        "host": "api.openai.com",
+        "observe": "stream",
     }
 
 
@@ -655,10 +660,10 @@ def test_the_decision_comes_back_as_the_record() -> None:
         ("x-lectr-provider", "nobody"),
         ("x-lectr-feature", "search"),
         ("x-lectr-task", "Summarization"),
-        metadata={"stream": True},
+        metadata={"stream": True, "include_usage": True},
     )
     route = routed(facts)
-    record = record_from(LogEntry(start_ns=1, decision=to_metadata(route, facts, "c1")))
+    record = recorded(LogEntry(start_ns=1, decision=to_metadata(route, facts, "c1")))
     choice = route.choice
     assert (record.call_id, record.org, record.path) == ("c1", route.org.name, facts.path)
     assert (record.provider, record.provider_source) == (choice.provider, choice.source)
@@ -671,7 +676,7 @@ def test_the_decision_comes_back_as_the_record() -> None:
 
 def test_a_refusal_comes_back_as_the_record() -> None:
     facts = request("gpt-4o", key=DISABLED_KEY)
-    record = record_from(LogEntry(start_ns=1, status=401, decision=to_metadata(refused(facts), facts, "c1")))
+    record = recorded(LogEntry(start_ns=1, status=401, decision=to_metadata(refused(facts), facts, "c1")))
     assert (record.call_id, record.error_source, record.error_code) == ("c1", "gateway", "org_disabled")
     assert (record.outcome, record.provider, record.path) == ("authentication", None, facts.path)
 

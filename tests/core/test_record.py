@@ -1,12 +1,15 @@
 import dataclasses
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lectr_extproc.core.record import CODE_OF_ROUTE, LogEntry, record_from
+from lectr_extproc.core.record import CODE_OF_ROUTE, LogEntry
 from lectr_extproc.core.refusal import REFUSALS
+from lectr_extproc.core.usage import Usage
+from tests.core.given import recorded
 
 START = 1_790_000_000_000_000_000
 DECIDED = {"call_id": "c1", "routed": "1", "org": "acme", "provider": "openai", "source": "exact", "path": "/v1/x"}
@@ -209,7 +212,7 @@ OUTCOMES: dict[str, tuple[LogEntry, str, str | None, str | None]] = {
 def test_every_end_of_a_call_leaves_a_true_record(
     log_entry: LogEntry, outcome: str, source: str | None, code: str | None
 ) -> None:
-    record = record_from(log_entry)
+    record = recorded(log_entry)
     assert (record.outcome, record.error_source, record.error_code) == (outcome, source, code)
     assert record.error_category == (None if outcome == "ok" else outcome)
     assert record.status == log_entry.status
@@ -222,7 +225,7 @@ def test_every_code_on_a_record_is_an_answer_we_give() -> None:
 
 
 def test_a_full_entry_becomes_a_full_record() -> None:
-    record = record_from(
+    record = recorded(
         entry(
             200,
             duration_ns=900_000_000,
@@ -241,7 +244,17 @@ def test_a_full_entry_becomes_a_full_record() -> None:
             connection="10.0.0.9:4711",
             request_bytes=120,
             response_bytes=3000,
-            model_answered="gpt-4o-2024-08-06",
+            answer={
+                "input_tokens": 1000,
+                "output_tokens": 100,
+                "cache_read_tokens": 0,
+                "model": "gpt-4o-2024-08-06",
+                "id": "chatcmpl-1",
+                "finish": "stop,length",
+                "tier": "default",
+                "complete": "1",
+                "out": 400,
+            },
             decision={
                 **DECIDED,
                 "unknown": "1",
@@ -253,11 +266,18 @@ def test_a_full_entry_becomes_a_full_record() -> None:
                 "feature": "search",
                 "task": "Summarization",
                 "stream": "1",
+                "host": "api.openai.com",
+                "observe": "stream",
+                "parent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
                 "notes": "provider_header_invalid,credential_of_another_provider",
             },
         )
     )
-    assert dataclasses.asdict(record) == {
+    assert record.cost is not None
+    assert (record.cost.status, record.cost.usd) == ("priced", Decimal("0.0035"))
+    assert {
+        field.name: getattr(record, field.name) for field in dataclasses.fields(record) if field.name != "cost"
+    } == {
         "call_id": "c1",
         "started_ns": START,
         "duration_ms": 900.0,
@@ -288,11 +308,19 @@ def test_a_full_entry_becomes_a_full_record() -> None:
         "response_bytes": 3000,
         "request_id": "r1",
         "notes": ("provider_header_invalid", "credential_of_another_provider"),
+        "host": "api.openai.com",
+        "observed": "stream",
+        "usage": Usage(input_tokens=1000, output_tokens=100, cache_read_tokens=0),
+        "token_source": "provider",
+        "service_tier": "default",
+        "response_id": "chatcmpl-1",
+        "finish_reasons": ("stop", "length"),
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     }
 
 
 def test_what_an_entry_lacks_stays_absent() -> None:
-    record = dataclasses.asdict(record_from(LogEntry(start_ns=START)))
+    record = dataclasses.asdict(recorded(LogEntry(start_ns=START)))
     assert record.pop("call_id")
     present = {name: value for name, value in record.items() if value is not None}
     assert present == {
@@ -302,6 +330,8 @@ def test_what_an_entry_lacks_stays_absent() -> None:
         "path": "",
         "streaming": False,
         "notes": (),
+        "finish_reasons": (),
+        "token_source": "none",
     }
 
 
@@ -323,7 +353,7 @@ CLOCKS: dict[str, tuple[dict[str, int | None], float | None, float | None]] = {
 def test_a_span_of_time_needs_both_its_ends(
     clocks: dict[str, Any], gateway_ms: float | None, provider_ms: float | None
 ) -> None:
-    record = record_from(entry(**clocks))
+    record = recorded(entry(**clocks))
     assert (record.gateway_ms, record.provider_first_byte_ms) == (gateway_ms, provider_ms)
 
 
@@ -331,8 +361,8 @@ UNDECIDED = LogEntry(start_ns=START, status=413, connection="10.0.0.9:4711", req
 
 
 def test_a_made_up_call_id_is_the_same_every_time() -> None:
-    assert record_from(UNDECIDED).call_id == record_from(dataclasses.replace(UNDECIDED)).call_id
-    assert len(record_from(UNDECIDED).call_id) == 32
+    assert recorded(UNDECIDED).call_id == recorded(dataclasses.replace(UNDECIDED)).call_id
+    assert len(recorded(UNDECIDED).call_id) == 32
 
 
 OTHERS: dict[str, dict[str, Any]] = {
@@ -344,12 +374,12 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
 def test_made_up_call_ids_differ(change: dict[str, Any]) -> None:
-    assert record_from(dataclasses.replace(UNDECIDED, **change)).call_id != record_from(UNDECIDED).call_id
+    assert recorded(dataclasses.replace(UNDECIDED, **change)).call_id != recorded(UNDECIDED).call_id
 
 
 def test_a_client_cannot_choose_its_call_id() -> None:
-    assert record_from(UNDECIDED).call_id != "r1"
-    assert record_from(entry(request_id="c2")).call_id == "c1"
+    assert recorded(UNDECIDED).call_id != "r1"
+    assert recorded(entry(request_id="c2")).call_id == "c1"
 
 
 ODD: dict[str, dict[str, object]] = {
@@ -362,7 +392,7 @@ ODD: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("decision", ODD.values(), ids=ODD)
 def test_metadata_of_another_version_is_read_as_far_as_it_goes(decision: dict[str, object]) -> None:
-    record = record_from(entry(decision=decision))
+    record = recorded(entry(decision=decision))
     assert record.call_id == "c1"
     assert record.provider == (decision["provider"] if isinstance(decision["provider"], str) else None)
     assert record.notes == (("a", "b") if decision.get("notes") == ",a,,b," else ())
@@ -383,7 +413,7 @@ VALUES = st.none() | st.booleans() | st.floats() | st.text(max_size=9) | st.just
 def test_whatever_the_entry_there_is_a_record(
     status: int | None, flags: frozenset[str], details: str, decision: dict[str, object]
 ) -> None:
-    record = record_from(entry(status, *flags, details=details, decision=decision))
+    record = recorded(entry(status, *flags, details=details, decision=decision))
     assert record.call_id
     assert (record.error_category is None) == (record.error_source is None)
     assert record.outcome != "ok" or (record.status or 0) < 400

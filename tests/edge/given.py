@@ -32,7 +32,8 @@ def settings(listen: str = "127.0.0.1:0", **sections: Any) -> Settings:
 
 
 def live(directory: Path, **sections: Any) -> Live:
-    """On a Unix socket in the test's folder."""
+    """On a Unix socket in the test's folder; Envoy reads the answers, unless the test says otherwise."""
+    sections.setdefault("providers", [{"id": "openai", "observe": "native"}])
     return Live(settings(f"unix:{directory}/lectr.sock", **sections))
 
 

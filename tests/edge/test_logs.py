@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.record import LogEntry, record_from
+from lectr_extproc.core.record import LogEntry
 from lectr_extproc.edge.logs import JsonLines, as_fields, log_calls, set_up
+from tests.core.given import recorded
 from tests.edge.given import KEY
 
 SHAPES = [shape for row in PROVIDERS.values() for shape in (*row.key_shapes, *row.stays_bearer)]
@@ -149,13 +150,13 @@ def entry(**values: Any) -> LogEntry:
 
 def test_each_finished_call_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     set_up("info")
-    log_calls([record_from(entry(decision={"call_id": id_})) for id_ in ("a", "b")])
+    log_calls([recorded(entry(decision={"call_id": id_})) for id_ in ("a", "b")])
     read = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(line["event"], line["call_id"]) for line in read] == [("call", "a"), ("call", "b")]
 
 
 def test_what_is_absent_is_left_out_and_what_is_zero_is_kept() -> None:
-    fields = as_fields(record_from(entry(duration_ns=0, attempts=0, request_bytes=0)))
+    fields = as_fields(recorded(entry(duration_ns=0, attempts=0, request_bytes=0)))
     assert (fields["duration_ms"], fields["attempts"], fields["request_bytes"]) == (0.0, 0, 0)
     assert (
         not {"org", "status", "notes", "streaming", "provider_unknown", "error_code", "first_byte_ms"} & fields.keys()
@@ -164,5 +165,5 @@ def test_what_is_absent_is_left_out_and_what_is_zero_is_kept() -> None:
 
 def test_what_is_true_or_listed_is_kept() -> None:
     decision = {"stream": "1", "unknown": "1", "notes": "a,b", "org": "acme"}
-    fields = as_fields(record_from(entry(decision=decision)))
+    fields = as_fields(recorded(entry(decision=decision)))
     assert (fields["streaming"], fields["provider_unknown"], fields["notes"]) == (True, True, ("a", "b"))

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from lectr_extproc.core.decision import Refuse, Route, decide, to_metadata
 from lectr_extproc.core.facts import Facts, read_facts
-from lectr_extproc.core.record import LogEntry, record_from
+from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.edge import wire
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import core_pb2 as core
 from lectr_extproc.pb import ext_proc_pb2 as ext
 from lectr_extproc.pb import token_usage_pb2
+from tests.core.given import recorded
 from tests.edge import given as here
 
 SNAPSHOT = here.settings().snapshot
@@ -108,7 +109,7 @@ def test_asking_for_the_body_says_nothing_else() -> None:
     assert not reply.request_headers.HasField("response")
     mode, sent = reply.mode_override, ext.ProcessingMode
     assert (mode.request_body_mode, mode.request_header_mode) == (sent.BUFFERED, sent.SEND)
-    assert (mode.response_header_mode, mode.response_body_mode) == (sent.SKIP, sent.NONE)
+    assert (mode.response_header_mode, mode.response_body_mode) == (sent.SEND, sent.NONE), "only headers may override"
     assert (mode.request_trailer_mode, mode.response_trailer_mode) == (sent.SKIP, sent.SKIP)
 
 
@@ -195,14 +196,14 @@ def test_a_decision_comes_back_in_the_entry_as_it_was_written() -> None:
     made.common_properties.metadata.filter_metadata["lectr"].CopyFrom(reply.dynamic_metadata["lectr"])  # type: ignore[arg-type]
     (entry,) = wire.entries_from(here.batch(made))
     assert entry.decision == metadata
-    record = record_from(entry)
+    record = recorded(entry)
     assert (record.call_id, record.org, record.provider, record.feature) == ("call-1", "acme", "anthropic", "search")
 
 
 def test_an_entry_with_everything_missing_is_an_entry() -> None:
     entry = entry_of()
     assert entry == LogEntry(start_ns=0, attempts=0, connection=":0", request_bytes=0, response_bytes=0)
-    assert record_from(entry).duration_ms is None
+    assert recorded(entry).duration_ms is None
 
 
 def test_an_entry_says_what_envoy_measured() -> None:
@@ -318,7 +319,7 @@ def test_the_answered_model_is_read_from_envoys_token_usage(
     typed = made.common_properties.metadata.typed_filter_metadata[namespace]
     typed.type_url, typed.value = url, value
     (entry,) = wire.entries_from(here.batch(made))
-    assert (entry.model_answered, entry.decision["call_id"]) == (model, "kept")
+    assert (entry.native.model if entry.native else None, entry.decision["call_id"]) == (model, "kept")
 
 
 @settings(max_examples=200)
@@ -328,4 +329,4 @@ def test_whatever_envoy_writes_becomes_records_or_is_no_message(content: bytes) 
         made = als.HTTPAccessLogEntry.FromString(content)
     except DecodeError:
         return
-    assert all(record_from(entry).call_id for entry in wire.entries_from(here.batch(made)))
+    assert all(recorded(entry).call_id for entry in wire.entries_from(here.batch(made)))

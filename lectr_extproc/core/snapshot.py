@@ -1,0 +1,61 @@
+"""Settings and catalogue as one immutable value: what a decision and a record are made with. Swapped whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lectr_extproc.core.answer import AnswerRow
+from lectr_extproc.core.pricing import PriceTable
+from lectr_extproc.core.tables import Endpoint, Limits, Models, Org, Provider, Site
+from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.core.usage import CostReading
+
+ObserveSetting = Literal["auto", "native", "stream"]
+UsageChunk = Literal["strip", "keep", "never"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """How answers are read."""
+
+    answers: Mapping[str, AnswerRow]
+    "By dialect."
+    reported_costs: Mapping[str, CostReading]
+    "By provider, where one says what a call cost."
+    envoy_reads_usage: bool
+    "The native profile: Envoy's own reading arrives in the access log."
+    wanted: Mapping[str, ObserveSetting] = field(default_factory=dict)
+    "By provider; anything else is `auto`."
+    usage_chunk: UsageChunk = "strip"
+    "What becomes of the usage chunk of a stream that lectr asked for and the client did not."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One reading of settings and catalogue."""
+
+    orgs_by_key: Mapping[str, Org]
+    "By the lower-case hex SHA-256 of the whole key."
+    providers: Mapping[str, Provider]
+    sites: Mapping[str, Site]
+    "The providers that have an address of their own."
+    models: Models
+    endpoints: tuple[Endpoint, ...]
+    observation: Observation
+    prices: PriceTable
+    limits: Limits = field(default_factory=Limits)
+    default_provider: str = "openai"
+    trust_traceparent: bool = True
+    "Whether a client's traceparent makes its span the parent of ours."
+    key_shapes: tuple[tuple[str, str], ...] = field(init=False)
+    "How keys begin and whose they are, the longest first: `sk-ant-` is asked before `sk-`."
+
+    def __post_init__(self) -> None:
+        shapes = [(shape, row.id) for row in self.providers.values() for shape in row.key_shapes]
+        object.__setattr__(self, "key_shapes", tuple(sorted(shapes, key=lambda pair: -len(pair[0]))))
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """Every address a call can be sent to, each once, in a stable order."""
+        sites = [*self.sites.values(), *(s for org in self.orgs_by_key.values() for s in org.sites.values())]
+        return tuple({site.upstream.cluster: site.upstream for site in sites}.values())

@@ -1,0 +1,180 @@
+"""Watches one answer pass: what it says leaves as metadata as soon as it is known, so that a cut stream still tells.
+
+Both directions of that metadata (namespace `lectr.usage`) are here. Keys: the counts of Usage by their names, and
+  model id tier region error unreadable     text
+  finish                                    reasons, joined by commas
+  cost                                      what the provider says it charged, in USD, as decimal text
+  helpers                                   other models that worked on the answer, as JSON
+  complete "1"                              the dialect's own end was seen
+  out                                       bytes of generated text, to estimate from
+Readers tolerate missing and unknown keys.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import orjson
+
+from lectr_extproc.core.answer import Answer, AnswerReader
+from lectr_extproc.core.decision import Route
+from lectr_extproc.core.facts import label
+from lectr_extproc.core.provider_error import ProviderError
+from lectr_extproc.core.snapshot import Snapshot
+from lectr_extproc.core.strip import UsageStripper
+from lectr_extproc.core.usage import COUNT_LIMIT, ModelUsage, Usage
+from lectr_extproc.core.words import MODEL_LIMIT
+
+COUNTS = tuple(field.name for field in fields(Usage))
+
+HTTP_ERRORS = 400
+
+GROWS_BY = 1.25
+"Progress is told when the text has grown by a quarter: a stream that is cut is estimated from it to that precision."
+
+
+def watch_answer(route: Route, headers: Sequence[tuple[str, str]], snapshot: Snapshot) -> "Watch | None":
+    """How the body behind these response headers is to be read; None where there is nothing in it for us."""
+    one = dict(reversed(headers))
+    status = one.get(":status", "")
+    row = snapshot.observation.answers.get(route.choice.dialect)
+    if row is None or not status.isdigit():
+        return None
+    kind, encoding = one.get("content-type", ""), one.get("content-encoding", "")
+    reader = AnswerReader(
+        row,
+        route.choice.provider,
+        status=int(status),
+        content_type=kind,
+        content_encoding=encoding,
+        headers=one,
+        cost=snapshot.observation.reported_costs.get(route.choice.provider),
+    )
+    wants_strip = route.asks_for_usage and snapshot.observation.usage_chunk == "strip"
+    # Out of compressed bytes, or of an answer whose length was told, nothing can be taken.
+    is_plain_stream = (
+        kind.lower().startswith("text/event-stream")
+        and encoding.lower() in {"", "identity"}
+        and "content-length" not in one
+    )
+    return Watch(
+        reader,
+        UsageStripper() if wants_strip and is_plain_stream else None,
+        leaves_chunk_in=wants_strip and not is_plain_stream and int(status) < HTTP_ERRORS,
+    )
+
+
+class Watch:
+    """One answer: feed it the body's chunks, pass on what it returns."""
+
+    def __init__(
+        self, reader: AnswerReader, stripper: UsageStripper | None = None, *, leaves_chunk_in: bool = False
+    ) -> None:
+        self.leaves_chunk_in = leaves_chunk_in
+        "A usage chunk was asked for and cannot be taken out of this answer."
+        self._reader = reader
+        self._stripper = stripper
+        self._told: dict[str, str | int] = {}
+
+    def feed(self, chunk: bytes, *, is_last: bool) -> tuple[bytes | None, dict[str, str | int]]:
+        """The bytes to pass on, or None for the chunk as it is; and what is newly known."""
+        self._reader.feed(chunk)
+        if is_last:
+            self._reader.close()
+        passed: bytes | None = None
+        if self._stripper is not None:
+            kept = self._stripper.feed(chunk) + (self._stripper.flush() if is_last else b"")
+            passed = None if kept == chunk else kept
+        return passed, self._news(is_last=is_last)
+
+    def _news(self, *, is_last: bool) -> dict[str, str | int]:
+        known = answer_to_metadata(self._reader.answer())
+        written, told = known.get("out", 0), self._told.get("out", 0)
+        if not is_last and isinstance(written, int) and isinstance(told, int) and written < told * GROWS_BY:
+            known.pop("out", None)
+        news = {key: value for key, value in known.items() if self._told.get(key) != value}
+        self._told |= news
+        return news
+
+
+def answer_to_metadata(answer: Answer) -> dict[str, str | int]:
+    """What Envoy is asked to remember about an answer."""
+    told: dict[str, str | int | None] = {"out": answer.output_bytes or None}
+    if answer.usage is not None:
+        told |= _counts(answer.usage)
+    told |= {
+        "model": label(answer.model_answered, MODEL_LIMIT),
+        "id": label(answer.response_id, MODEL_LIMIT),
+        "finish": ",".join(answer.finish_reasons) or None,
+        "tier": answer.service_tier,
+        "region": answer.region,
+        "error": (answer.error.code or answer.error.type or "error") if answer.error else None,
+        "cost": None if answer.reported_cost is None else str(answer.reported_cost),
+        "helpers": _write_helpers(answer.helpers),
+        "complete": "1" if answer.is_complete else None,
+        "unreadable": answer.unreadable,
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def answer_from_metadata(told: Mapping[str, Any]) -> Answer:
+    """The same answer, as far as it was told. Total: what is missing or odd is absent."""
+    finish, error = _text(told, "finish"), _text(told, "error")
+    return Answer(
+        usage=_read_counts(told),
+        model_answered=_text(told, "model"),
+        response_id=_text(told, "id"),
+        finish_reasons=tuple(finish.split(",")) if finish else (),
+        service_tier=_text(told, "tier"),
+        region=_text(told, "region"),
+        error=ProviderError(code=error) if error else None,
+        is_complete="complete" in told,
+        output_bytes=_count(told.get("out")) or 0,
+        reported_cost=_money(_text(told, "cost")),
+        helpers=_read_helpers(_text(told, "helpers")),
+        unreadable=told.get("unreadable"),
+    )
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    return {name: value for name in COUNTS if (value := getattr(usage, name)) is not None}
+
+
+def _read_counts(told: Mapping[str, Any]) -> Usage | None:
+    counts = {name: value for name in COUNTS if (value := _count(told.get(name))) is not None}
+    return Usage(**counts) if counts else None
+
+
+def _write_helpers(helpers: tuple[ModelUsage, ...]) -> str | None:
+    if not helpers:
+        return None
+    return orjson.dumps([{"model": helper.model, **_counts(helper.usage)} for helper in helpers]).decode()
+
+
+def _read_helpers(text: str | None) -> tuple[ModelUsage, ...]:
+    try:
+        members = orjson.loads(text or "[]")
+    except orjson.JSONDecodeError:
+        return ()
+    if not isinstance(members, list):
+        return ()
+    told = [(member.get("model"), _read_counts(member)) for member in members if isinstance(member, dict)]
+    return tuple(ModelUsage(model, usage) for model, usage in told if isinstance(model, str) and usage is not None)
+
+
+def _money(text: str | None) -> Decimal | None:
+    try:
+        amount = Decimal(text) if text else None
+    except InvalidOperation:
+        return None
+    return amount if amount is not None and amount.is_finite() else None
+
+
+def _text(told: Mapping[str, Any], key: str) -> str | None:
+    value = told.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < COUNT_LIMIT else None
