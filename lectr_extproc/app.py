@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from lectr_extproc.edge.access_log import Sink
+from lectr_extproc.core.record import CallRecord
 from lectr_extproc.edge.admin import admin_app, http_server
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import log_calls
 from lectr_extproc.edge.reload import Load, watch
 from lectr_extproc.edge.server import GrpcServer
+from lectr_extproc.edge.telemetry import Telemetry
 from lectr_extproc.settings import Settings
 
 
@@ -19,10 +20,20 @@ from lectr_extproc.settings import Settings
 async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIterator[Live]:
     """lectr itself, for as long as the block lasts."""
     live = Live(settings)
-    sink: Sink = log_calls if settings.log_calls else lambda _: None
+    telemetry = Telemetry.start(
+        llm_spans=settings.llm_spans,
+        is_known=lambda provider, model: live.snapshot.prices.row(provider, model) is not None,
+    )
+    live.telemetry = telemetry.health
+
+    def sink(records: Sequence[CallRecord]) -> None:
+        telemetry.record(records)
+        if live.settings.log_calls:
+            log_calls(records)
+
     grpc_server = GrpcServer(live, sink)
-    await grpc_server.start()
     try:
+        await grpc_server.start()
         async with http_server(admin_app(live), settings.admin_listen):
             watching = asyncio.create_task(watch(live, file, load)) if file else None
             try:
@@ -32,6 +43,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
                     watching.cancel()
     finally:
         await grpc_server.stop()
+        await asyncio.to_thread(telemetry.shutdown)
 
 
 def stop_signal() -> asyncio.Event:

@@ -262,6 +262,9 @@ class TelemetrySection(_Section):
     trust_traceparent: bool = Field(
         default=True, description="A client's traceparent becomes the parent of the call's span."
     )
+    llm_spans: Literal["always", "follow_parent", "off"] = Field(
+        default="always", description="Whether a caller that samples its trace out takes the call's span with it."
+    )
 
 
 class LogSection(_Section):
@@ -311,6 +314,7 @@ class Settings:
     grpc_tls: ServerTls | None
     admin_listen: str
     envoy_directory: str | None
+    llm_spans: Literal["always", "follow_parent", "off"]
     log_level: str
     log_calls: bool
 
@@ -360,6 +364,7 @@ def compile_settings(raw: Mapping[str, Any]) -> Settings:
         grpc_tls=ServerTls(**file.grpc.tls.model_dump()) if file.grpc.tls else None,
         admin_listen=file.admin.listen,
         envoy_directory=envoy.directory,
+        llm_spans=file.telemetry.llm_spans,
         log_level=file.log.level,
         log_calls=file.log.calls,
     )

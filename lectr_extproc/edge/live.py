@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,8 @@ class Live:
     settings_problem: str | None = None
     "Why the newest file is not in force, when it is not."
     counts: Counter[str] = field(default_factory=Counter)
+    telemetry: Callable[[], dict[str, Any]] = dict
+    "What telemetry says of itself."
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -30,5 +33,6 @@ class Live:
             "settings_problem": self.settings_problem,
             "orgs": len(self.settings.orgs),
             "clusters": [upstream.cluster for upstream in self.snapshot.upstreams],
+            "telemetry": self.telemetry(),
             "counts": dict(sorted(self.counts.items())),
         }

@@ -94,8 +94,8 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "envoy.profile": (old.gateway.profile, new.gateway.profile),
         "envoy.directory": (old.envoy_directory, new.envoy_directory),
         "limits.request_body_bytes": (old.gateway.max_body_bytes, new.gateway.max_body_bytes),
+        "telemetry.llm_spans": (old.llm_spans, new.llm_spans),
         "log.level": (old.log_level, new.log_level),
-        "log.calls": (old.log_calls, new.log_calls),
     }
     return [name for name, (before, after) in pairs.items() if before != after]
 

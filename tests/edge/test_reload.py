@@ -318,7 +318,7 @@ RESTARTS: dict[str, dict[str, Any]] = {
     "envoy.directory": {"envoy": {"directory": "/x"}},
     "limits.request_body_bytes": {"limits": {"request_body_bytes": 2048}},
     "log.level": {"log": {"level": "debug"}},
-    "log.calls": {"log": {"calls": False}},
+    "telemetry.llm_spans": {"telemetry": {"llm_spans": "off"}},
 }
 
 
