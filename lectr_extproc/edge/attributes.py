@@ -90,7 +90,7 @@ def provider_name(record: CallRecord) -> str | None:
 
 
 def error_type(record: CallRecord) -> str | None:
-    """One word for a failure, from a small set, never a message: our code, the status, else what happened."""
+    """One word for a failure, from a small set, never a message: a code, the status, else what happened."""
     if record.error_category is None:
         return None
     if record.error_category == "client_disconnect":
