@@ -1,5 +1,6 @@
 """A client that sees bytes: HTTP/1.1 over one socket, nothing folded, decoded or reordered."""
 
+import contextlib
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -57,7 +58,9 @@ class Connection:
         self.send_bytes("\r\n".join(lines).encode("latin-1") + body)
 
     def send_bytes(self, data: bytes) -> None:
-        self._socket.sendall(data)
+        # Who is turned away before all was sent meets a closed connection, and finds the answer on it.
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            self._socket.sendall(data)
 
     def read_head(self) -> Head:
         status_line = self._line()

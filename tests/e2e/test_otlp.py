@@ -130,9 +130,13 @@ def test_a_failure_is_a_span_and_a_bad_key_is_only_a_count(
     assert [s["attributes"]["lectr.request_id"] for s in back_end.spans()] == [call_id]
     assert span["status"] == {"code": "STATUS_CODE_ERROR"}
     said = {name: span["attributes"].get(name) for name in ("error.type", "lectr.error.category", "lectr.error.source")}
-    assert said == {"error.type": "429", "lectr.error.category": "rate_limit", "lectr.error.source": "provider"}
+    assert said == {
+        "error.type": "rate_limit_exceeded",
+        "lectr.error.category": "rate_limit",
+        "lectr.error.source": "provider",
+    }
     errors = {labels.get("error.type") for labels, _ in back_end.points("lectr.llm.requests")}
-    assert {"429", "invalid_lectr_key"} <= errors
+    assert {"rate_limit_exceeded", "invalid_lectr_key"} <= errors
 
 
 def test_no_key_and_no_prompt_is_in_any_byte_that_leaves(observed: Gateway, back_end: Receiver) -> None:
