@@ -14,6 +14,7 @@ from operator import mul
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from lectr_extproc.core.answer import Answer
 from lectr_extproc.core.usage import Usage
 from lectr_extproc.core.words import MODEL_LIMIT
 
@@ -395,3 +396,20 @@ class PriceTable:
 
     def __len__(self) -> int:
         return len(self._found)
+
+
+def price_answer(
+    answer: Answer,
+    usage: Usage | None,
+    prices: PriceTable,
+    at_s: int,
+    *,
+    provider: str | None,
+    sent: str | None,
+    requested: str | None,
+) -> Cost:
+    """Price one answer by the model that answered, else the one sent; `usage` is its own, or what was made of it."""
+    row = prices.row(provider, answer.model_answered, sent, requested)
+    cost = price(usage, row, at_s, answer.service_tier, region=answer.region, reported=answer.reported_cost)
+    helpers = (price(h.usage, prices.row(provider, h.model), at_s, answer.service_tier) for h in answer.helpers)
+    return together(cost, helpers)

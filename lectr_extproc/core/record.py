@@ -12,7 +12,7 @@ from lectr_extproc.core.answer import Answer
 from lectr_extproc.core.estimate import TokenSource, settle
 from lectr_extproc.core.facts import known_task
 from lectr_extproc.core.native import NativeUsage, native_answer
-from lectr_extproc.core.pricing import Cost, price, together
+from lectr_extproc.core.pricing import Cost, price_answer
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.usage import Usage
@@ -250,12 +250,15 @@ def _cost(
     """What the call cost at the time it began; a call that reached no provider cost nothing and says nothing."""
     if "routed" not in entry.decision or _text(entry.decision.get("dialect")) not in snapshot.observation.answers:
         return None
-    prices, at_s = snapshot.prices, entry.start_ns // 1_000_000_000
-    said = entry.decision
-    row = prices.row(provider, answer.model_answered, _text(said.get("sent")), _text(said.get("requested")))
-    cost = price(usage, row, at_s, answer.service_tier, region=answer.region, reported=answer.reported_cost)
-    helpers = (price(h.usage, prices.row(provider, h.model), at_s, answer.service_tier) for h in answer.helpers)
-    return together(cost, helpers)
+    return price_answer(
+        answer,
+        usage,
+        snapshot.prices,
+        entry.start_ns // 1_000_000_000,
+        provider=provider,
+        sent=_text(entry.decision.get("sent")),
+        requested=_text(entry.decision.get("requested")),
+    )
 
 
 def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, ErrorSource | None, str | None]:

@@ -7,19 +7,21 @@ Both directions of that metadata (namespace `lectr.usage`) are here. Keys: the c
   helpers                                   other models that worked on the answer, as JSON
   complete "1"                              the dialect's own end was seen
   out                                       bytes of generated text, to estimate from
+  total_tokens cost_micro_usd               sums for Envoy's rate limits and access logs; lectr itself reads neither
 Readers tolerate missing and unknown keys.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
-from lectr_extproc.core.answer import Answer, AnswerReader
+from lectr_extproc.core.answer import Answer, AnswerReader, Unreadable
 from lectr_extproc.core.decision import Route
 from lectr_extproc.core.facts import label
+from lectr_extproc.core.pricing import PICO, Cost, price_answer
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.strip import UsageStripper
@@ -28,14 +30,24 @@ from lectr_extproc.core.words import MODEL_LIMIT
 
 COUNTS = tuple(field.name for field in fields(Usage))
 
+_UNREADABLE = (None, *get_args(Unreadable))
+
 HTTP_ERRORS = 400
+
+MICRO = 10**6
+"Micro-USD in one USD: a rate limit counts whole hits."
 
 GROWS_BY = 1.25
 "Progress is told when the text has grown by a quarter: a stream that is cut is estimated from it to that precision."
 
 
-def watch_answer(route: Route, headers: Sequence[tuple[str, str]], snapshot: Snapshot) -> "Watch | None":
-    """How the body behind these response headers is to be read; None where there is nothing in it for us."""
+def watch_answer(
+    route: Route, headers: Sequence[tuple[str, str]], snapshot: Snapshot, began_s: int | None = None
+) -> "Watch | None":
+    """How the body behind these response headers is to be read; None where there is nothing in it for us.
+
+    `began_s` is when the call began, which settles its prices: without it no cost is told.
+    """
     one = dict(reversed(headers))
     status = one.get(":status", "")
     row = snapshot.observation.answers.get(route.choice.dialect)
@@ -52,6 +64,21 @@ def watch_answer(route: Route, headers: Sequence[tuple[str, str]], snapshot: Sna
         cost=snapshot.observation.reported_costs.get(route.choice.provider),
     )
     wants_strip = route.asks_for_usage and snapshot.observation.usage_chunk == "strip"
+    choice = route.choice
+
+    def cost_of(answer: Answer) -> Cost | None:
+        if began_s is None:
+            return None
+        return price_answer(
+            answer,
+            answer.usage,
+            snapshot.prices,
+            began_s,
+            provider=choice.provider,
+            sent=label(choice.model_sent, MODEL_LIMIT),
+            requested=label(choice.model_requested, MODEL_LIMIT),
+        )
+
     # Out of compressed bytes, or of an answer whose length was told, nothing can be taken.
     is_plain_stream = (
         kind.lower().startswith("text/event-stream")
@@ -62,6 +89,7 @@ def watch_answer(route: Route, headers: Sequence[tuple[str, str]], snapshot: Sna
         reader,
         UsageStripper() if wants_strip and is_plain_stream else None,
         leaves_chunk_in=wants_strip and not is_plain_stream and int(status) < HTTP_ERRORS,
+        cost_of=cost_of,
     )
 
 
@@ -69,12 +97,18 @@ class Watch:
     """One answer: feed it the body's chunks, pass on what it returns."""
 
     def __init__(
-        self, reader: AnswerReader, stripper: UsageStripper | None = None, *, leaves_chunk_in: bool = False
+        self,
+        reader: AnswerReader,
+        stripper: UsageStripper | None = None,
+        *,
+        leaves_chunk_in: bool = False,
+        cost_of: Callable[[Answer], Cost | None] = lambda _: None,
     ) -> None:
         self.leaves_chunk_in = leaves_chunk_in
         "A usage chunk was asked for and cannot be taken out of this answer."
         self._reader = reader
         self._stripper = stripper
+        self._cost_of = cost_of
         self._told: dict[str, str | int] = {}
 
     def feed(self, chunk: bytes, *, is_last: bool) -> tuple[bytes | None, dict[str, str | int]]:
@@ -93,6 +127,14 @@ class Watch:
         written, told = known.get("out", 0), self._told.get("out", 0)
         if not is_last and isinstance(written, int) and isinstance(told, int) and written < told * GROWS_BY:
             known.pop("out", None)
+        news = self._not_told(known)
+        if news.keys() - {"out"}:
+            # Of what Envoy was told and not of the answer: so they cannot differ from the record, which is made of it.
+            answer = answer_from_metadata(self._told)
+            news |= self._not_told(_sums(answer.usage, self._cost_of(answer)))
+        return news
+
+    def _not_told(self, known: Mapping[str, str | int]) -> dict[str, str | int]:
         news = {key: value for key, value in known.items() if self._told.get(key) != value}
         self._told |= news
         return news
@@ -104,11 +146,11 @@ def answer_to_metadata(answer: Answer) -> dict[str, str | int]:
     if answer.usage is not None:
         told |= _counts(answer.usage)
     told |= {
-        "model": label(answer.model_answered, MODEL_LIMIT),
+        "model": label(answer.model_answered, MODEL_LIMIT),  # half a surrogate pair would make the reply unwritable
         "id": label(answer.response_id, MODEL_LIMIT),
-        "finish": ",".join(answer.finish_reasons) or None,
-        "tier": answer.service_tier,
-        "region": answer.region,
+        "finish": ",".join(filter(None, (label(reason, MODEL_LIMIT) for reason in answer.finish_reasons))) or None,
+        "tier": label(answer.service_tier, MODEL_LIMIT),
+        "region": label(answer.region, MODEL_LIMIT),
         "error": (answer.error.code or answer.error.type or "error") if answer.error else None,
         "cost": None if answer.reported_cost is None else str(answer.reported_cost),
         "helpers": _write_helpers(answer.helpers),
@@ -133,8 +175,19 @@ def answer_from_metadata(told: Mapping[str, Any]) -> Answer:
         output_bytes=_count(told.get("out")) or 0,
         reported_cost=_money(_text(told, "cost")),
         helpers=_read_helpers(_text(told, "helpers")),
-        unreadable=told.get("unreadable"),
+        unreadable=unreadable if (unreadable := told.get("unreadable")) in _UNREADABLE else None,
     )
+
+
+def _sums(usage: Usage | None, cost: Cost | None) -> dict[str, int]:
+    """Of what the provider said, without estimates. A fraction of a micro-USD counts as a whole one."""
+    sums: dict[str, int] = {}
+    tokens = [count for count in (usage.input_tokens, usage.output_tokens) if count is not None] if usage else []
+    if tokens:
+        sums["total_tokens"] = sum(tokens)
+    if cost is not None and cost.total is not None:
+        sums["cost_micro_usd"] = -(-cost.total // (PICO // MICRO))
+    return sums
 
 
 def _counts(usage: Usage) -> dict[str, int]:
@@ -149,7 +202,8 @@ def _read_counts(told: Mapping[str, Any]) -> Usage | None:
 def _write_helpers(helpers: tuple[ModelUsage, ...]) -> str | None:
     if not helpers:
         return None
-    return orjson.dumps([{"model": helper.model, **_counts(helper.usage)} for helper in helpers]).decode()
+    told = [{"model": label(helper.model, MODEL_LIMIT) or "", **_counts(helper.usage)} for helper in helpers]
+    return orjson.dumps(told).decode()
 
 
 def _read_helpers(text: str | None) -> tuple[ModelUsage, ...]:

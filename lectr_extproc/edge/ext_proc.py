@@ -5,6 +5,7 @@ Most calls are one message and one reply, after which the gRPC stream is over an
 
 import logging
 import secrets
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -31,6 +32,7 @@ class ExtProc:
     ) -> AsyncIterator[ext.ProcessingResponse]:
         """Answer every message exactly once, and end the stream with the last one that matters."""
         snapshot, counts = self._live.snapshot, self._live.counts
+        began_s = int(time.time())
         facts: Facts | None = None
         decision: Decision | None = None
         watch: Watch | None = None
@@ -46,7 +48,7 @@ class ExtProc:
                 if kind == "response_headers" and isinstance(decision, Route):
                     answer = message.response_headers
                     headers = wire.headers_from(answer)
-                    watch = None if answer.end_of_stream else watch_answer(decision, headers, snapshot)
+                    watch = None if answer.end_of_stream else watch_answer(decision, headers, snapshot, began_s)
                     if watch is None:
                         return  # a stream that ends leaves the answer as it is
                     counts["usage_chunks_left_in"] += watch.leaves_chunk_in
