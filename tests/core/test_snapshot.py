@@ -1,0 +1,25 @@
+import dataclasses
+
+from lectr_extproc.core.snapshot import Observation
+from lectr_extproc.core.tables import Org
+from tests.core.given import azure_site, digest, snapshot
+
+
+def test_the_longest_shape_of_a_key_is_asked_first() -> None:
+    shapes = [shape for shape, _ in snapshot().key_shapes]
+    assert shapes == sorted(shapes, key=len, reverse=True)
+    assert shapes.index("sk-ant-") < shapes.index("sk-")
+    assert dict(snapshot().key_shapes)["gsk_"] == "groq"
+
+
+def test_an_address_of_several_orgs_is_one_upstream() -> None:
+    tables, site = snapshot(azure_site()), azure_site("2024-10-21")
+    orgs = {**tables.orgs_by_key, digest("second"): Org(name="second", sites={"azure": site})}
+    clusters = [upstream.cluster for upstream in dataclasses.replace(tables, orgs_by_key=orgs).upstreams]
+    assert clusters.count(site.upstream.cluster) == 1
+    assert len(clusters) == len(set(clusters)) == len(tables.sites) + 1
+
+
+def test_unless_settings_say_otherwise_the_chunk_is_taken_out_and_nobody_is_told_how_to_read() -> None:
+    defaults = Observation(answers={}, reported_costs={}, envoy_reads_usage=False)
+    assert (defaults.usage_chunk, dict(defaults.wanted)) == ("strip", {})
