@@ -10,6 +10,7 @@ from lectr_extproc.core.record import CallRecord
 from lectr_extproc.edge.admin import admin_app, http_server
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import log_calls
+from lectr_extproc.edge.prices import refresh
 from lectr_extproc.edge.reload import Load, watch
 from lectr_extproc.edge.server import GrpcServer
 from lectr_extproc.edge.telemetry import Telemetry
@@ -35,12 +36,14 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
     try:
         await grpc_server.start()
         async with http_server(admin_app(live), settings.admin_listen):
-            watching = asyncio.create_task(watch(live, file, load)) if file else None
+            tasks = [asyncio.create_task(refresh(live))]
+            if file:
+                tasks.append(asyncio.create_task(watch(live, file, load)))
             try:
                 yield live
             finally:
-                if watching:
-                    watching.cancel()
+                for task in tasks:
+                    task.cancel()
     finally:
         await grpc_server.stop()
         await asyncio.to_thread(telemetry.shutdown)

@@ -1,6 +1,7 @@
 """The `lectr` command. Each subcommand parses, calls, prints."""
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -27,6 +28,7 @@ from lectr_extproc.core.tables import Org
 from lectr_extproc.core.usage import COUNTS, Usage
 from lectr_extproc.edge import logs
 from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
+from lectr_extproc.edge.prices import UnreadablePricesError, is_url, read_prices
 from lectr_extproc.gateway import check_existing, render_all, render_bootstrap
 from lectr_extproc.keys import digest, new_key
 from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, Settings, json_schema, load
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS
-    except (EnvoyError, OSError) as error:
+    except (EnvoyError, UnreadablePricesError, OSError) as error:
         print(f"lectr: {error}", file=sys.stderr)
         return EXIT_FAILED
 
@@ -193,7 +195,14 @@ def _price(chosen: argparse.Namespace) -> None:
 
 
 def _price_table(chosen: argparse.Namespace) -> PriceTable:
-    return price_table(_read(_file(chosen)).prices)
+    settings = _read(_file(chosen))
+    source = settings.catalogue.source
+    if source is None:
+        return settings.snapshot.prices
+    if is_url(source):
+        print("lectr: catalogue.source is not fetched here; these prices came with lectr", file=sys.stderr)
+        return settings.snapshot.prices
+    return price_table(settings.prices, *asyncio.run(read_prices(source)))
 
 
 def _json(answer: object) -> str:
@@ -331,7 +340,13 @@ def _parser() -> argparse.ArgumentParser:
         )
         made.add_argument("--json", action="store_true", help="JSON; money as text, because a float would round it")
 
-    prices(command("models", _models, "Prices are in USD per million tokens, your own included."))
+    prices(
+        command(
+            "models",
+            _models,
+            "Prices are in USD per million tokens: your own, over those of catalogue.source where that is a file.",
+        )
+    )
 
     made = command("price", _price, "Nothing is sent anywhere. A model without a price costs nothing that is known.")
     made.add_argument("--model", required=True, metavar="M", help="as the provider calls it")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -69,6 +70,12 @@ def _socket(value: str) -> str:
 
 def _url(value: str) -> str:
     Upstream.parse("url", value)
+    return value
+
+
+def _source(value: str) -> str:
+    if "://" in value and not (value.startswith(("https://", "http://")) and urlsplit(value).hostname):
+        raise ValueError("write the path of a file, or a URL such as https://prices.example/data.json")
     return value
 
 
@@ -178,6 +185,19 @@ class PriceSection(_Section):
         return {unit: price for unit in UNITS if (price := getattr(self, unit, None)) is not None}
 
 
+class CatalogueSection(_Section):
+    """Newer prices without a restart. Nothing is fetched unless a source is named."""
+
+    source: Annotated[str, Field(min_length=1), AfterValidator(_source)] | None = Field(
+        default=None,
+        description="File or URL of a price list in the JSON that genai-prices publishes. Default: the prices that "
+        "came with lectr.",
+    )
+    every_s: int = Field(
+        default=3600, ge=60, description="How often it is read again; a file also as soon as it changes."
+    )
+
+
 class ServerTlsSection(_Section):
     """TLS on lectr's gRPC port; with client_ca, Envoy must show a certificate too."""
 
@@ -282,6 +302,7 @@ class SettingsFile(_Section):
     orgs: list[OrgSection] = Field(default_factory=list, description="Who may call.")
     providers: list[ProviderSection] = Field(default_factory=list, description="Other addresses for providers.")
     prices: list[PriceSection] = Field(default_factory=list, description="Prices and discounts of your own.")
+    catalogue: CatalogueSection = CatalogueSection()
     envoy: EnvoySection = EnvoySection()
     grpc: GrpcSection = GrpcSection()
     admin: AdminSection = AdminSection()
@@ -303,11 +324,20 @@ class ServerTls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """Where newer prices come from."""
+
+    source: str | None
+    every_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One reading of lectr.yaml."""
 
     snapshot: Snapshot
     prices: tuple[Override, ...]
+    catalogue: Catalogue
     gateway: GatewayOptions
     orgs: tuple[str, ...]
     grpc_listen: str
@@ -347,6 +377,7 @@ def compile_settings(raw: Mapping[str, Any]) -> Settings:
     return Settings(
         snapshot=_snapshot(file),
         prices=_overrides(file),
+        catalogue=Catalogue(**file.catalogue.model_dump()),
         gateway=GatewayOptions(
             profile=envoy.profile,
             listen=envoy.listen,

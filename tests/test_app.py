@@ -7,20 +7,25 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from lectr_extproc.app import serve, service
+from lectr_extproc.catalog.prices import price_table
+from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.live import Live
-from lectr_extproc.settings import Settings, load
+from lectr_extproc.settings import Settings, compile_settings, load
 from tests.edge.given import free_port
+from tests.edge.test_prices import LIST
 
 
 def settings(directory: Path) -> Settings:
     return load(f"grpc: {{listen: 'unix:{directory}/lectr.sock'}}\nadmin: {{listen: '127.0.0.1:{free_port()}'}}")
 
 
-async def health(given: Settings) -> int:
+async def health(given: Settings) -> httpx.Response:
     async with httpx.AsyncClient(trust_env=False) as client:
-        return (await client.get(f"http://{given.admin_listen}/healthz")).status_code
+        return await client.get(f"http://{given.admin_listen}/healthz")
 
 
 def test_the_service_listens_for_envoy_and_for_people_until_its_block_ends(tmp_path: Path) -> None:
@@ -28,7 +33,7 @@ def test_the_service_listens_for_envoy_and_for_people_until_its_block_ends(tmp_p
 
     async def live_and_let_go() -> Live:
         async with service(given, None, load) as live:
-            assert await health(given) == 200
+            assert (await health(given)).status_code == 200
             assert (tmp_path / "lectr.sock").is_socket()
         return live
 
@@ -52,6 +57,35 @@ def test_a_signal_ends_the_service(tmp_path: Path, number: signal.Signals) -> No
             await serving
 
     asyncio.run(told_to_stop())
+
+
+def test_calls_are_served_while_newer_prices_are_still_awaited(tmp_path: Path) -> None:
+    async def serve_meanwhile() -> None:
+        asked, answering = asyncio.Event(), asyncio.Event()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            asked.set()
+            await answering.wait()
+            await JSONResponse(LIST)(scope, receive, send)
+
+        async with asyncio.timeout(20), http_server(slow, "127.0.0.1:0") as port:
+            source = {"catalogue": {"source": f"http://127.0.0.1:{port}/"}}
+            listen = {
+                "grpc": {"listen": f"unix:{tmp_path}/lectr.sock"},
+                "admin": {"listen": f"127.0.0.1:{free_port()}"},
+            }
+            async with service(compile_settings({**listen, **source}), None, load) as live:
+                await asked.wait()
+                installed = (await health(live.settings)).json()["prices"]
+                assert installed == {"version": price_table().version, "problem": None}
+                answering.set()
+                while (await health(live.settings)).json()["prices"] == installed:
+                    pass
+                assert live.snapshot.prices.row("openai", "gpt-4o") is not None
+            await asyncio.sleep(0)
+            assert "refresh" not in {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
+
+    asyncio.run(serve_meanwhile())
 
 
 def test_a_port_that_is_taken_leaves_nothing_running(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from lectr_extproc.cli import _parser, main
 from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.keys import digest
 from lectr_extproc.settings import json_schema, load
+from tests.edge.test_prices import LIST
 
 KEY_DIGEST = "ab" * 32
 FILE = f"""
@@ -185,6 +186,21 @@ def test_price_and_models_know_the_prices_of_the_settings(tmp_path: Path, capsys
     assert (json.loads(text)["usd"], json.loads(text)["source"]) == ("1", "settings")
     models = json.loads(said(capsys, "models", "--config", file, "--provider", "xai", "--json"))
     assert models[0]["prices"]["input"] == "1.5"
+
+
+def test_price_reads_a_price_file_but_fetches_nothing(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(f"catalogue: {{source: {tmp_path}/prices.json}}")
+    asked = ["price", "--config", str(file), "--model", "gpt-4o", "--input", "1"]
+    assert main(asked) == 1
+    assert "FileNotFoundError" in capsys.readouterr().err
+    (tmp_path / "prices.json").write_text(json.dumps(LIST))
+    assert main(asked) == 0
+    assert "genai-prices data " in capsys.readouterr().out
+    file.write_text("catalogue: {source: 'http://192.0.2.1/prices.json'}")
+    assert main(asked) == 0
+    out, err = capsys.readouterr()
+    assert ("genai-prices data " in out, "is not fetched here" in err) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,12 @@ MISTAKES = {
         "providers:\n- {id: groq, base_url: https://x}\n- {id: groq, base_url: https://y}",
         "line 3: providers[1].id: 'groq' has an address above already",
     ),
+    "a price list that is neither file nor page": (
+        "catalogue:\n  source: ftp://x/prices.json",
+        "line 2: catalogue.source: write the path of a file, or a URL such as",
+    ),
+    "a URL of nowhere": ("catalogue: {source: 'https://'}", "line 1: catalogue.source: write the path of a file"),
+    "prices asked for too often": ("catalogue: {every_s: 1}", "line 1: catalogue.every_s: Input should be greater"),
     "two orgs of one name": ("orgs:\n- name: a\n- name: a", "line 3: orgs[1].name: another org is called 'a' too"),
     "one key for two orgs": (
         f"orgs:\n- name: a\n  keys: [{{sha256: {DIGEST}}}]\n- name: b\n  keys:\n  - sha256: {DIGEST}",
@@ -423,7 +429,7 @@ def test_the_example_with_everything_uncommented_is_settings_too() -> None:
 
 
 def test_each_section_of_the_example_can_be_uncommented_alone() -> None:
-    for section in ("providers", "prices", "envoy", "grpc", "admin", "limits", "log"):
+    for section in ("providers", "prices", "catalogue", "envoy", "grpc", "admin", "limits", "log"):
         assert load(EXAMPLE.replace(f"\n#{section}:", f"\n{section}:")).gateway == load("").gateway
 
 

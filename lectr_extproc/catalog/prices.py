@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import cache
 from importlib.metadata import version
 from types import MappingProxyType
+from typing import NamedTuple
 
 from genai_prices import types
 from genai_prices.data import providers as _bundled
@@ -91,6 +92,13 @@ class Sheet:
     splits_output: bool = False
     theirs: int = 0
     "Which of genai-prices' models this is, whatever it is called: a provider may have two of one name."
+
+
+class PriceList(NamedTuple):
+    """What genai-prices published at some time, newer than what came with this installation."""
+
+    providers: Sequence[types.Provider]
+    version: str
 
 
 _BEGINNING = date(1970, 1, 1)

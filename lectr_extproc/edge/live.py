@@ -3,9 +3,10 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lectr_extproc.catalog.prices import PriceList, price_table
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.settings import Settings
 
@@ -17,20 +18,33 @@ class Live:
     settings: Settings
     settings_problem: str | None = None
     "Why the newest file is not in force, when it is not."
+    price_list: PriceList | None = None
+    "Newer prices than those of this installation, under the prices of whatever settings are in force."
+    prices_problem: str | None = None
+    "Why the newest price list is not in force, when it is not."
     counts: Counter[str] = field(default_factory=Counter)
     telemetry: Callable[[], dict[str, Any]] = dict
     "What telemetry says of itself."
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    _priced: tuple[Settings, PriceList, Snapshot] | None = None
 
     @property
     def snapshot(self) -> Snapshot:
-        return self.settings.snapshot
+        """The settings' own, with the newer prices in it where there are some; made once for each pair of the two."""
+        settings, price_list, priced = self.settings, self.price_list, self._priced
+        if price_list is None:
+            return settings.snapshot
+        if priced is None or priced[0] is not settings or priced[1] is not price_list:
+            prices = price_table(settings.prices, *price_list)
+            self._priced = priced = (settings, price_list, replace(settings.snapshot, prices=prices))
+        return priced[2]
 
     def health(self) -> dict[str, Any]:
         """What `/healthz` answers."""
         return {
-            "status": "degraded" if self.settings_problem else "ok",
+            "status": "degraded" if self.settings_problem or self.prices_problem else "ok",
             "settings_problem": self.settings_problem,
+            "prices": {"version": self.snapshot.prices.version, "problem": self.prices_problem},
             "orgs": len(self.settings.orgs),
             "clusters": [upstream.cluster for upstream in self.snapshot.upstreams],
             "telemetry": self.telemetry(),

@@ -21,6 +21,12 @@ def test_a_settings_file_that_is_not_in_force_is_a_degradation(tmp_path: Path) -
     assert (shared.health()["status"], shared.health()["settings_problem"]) == ("degraded", "line 3: no")
 
 
+def test_prices_that_are_not_in_force_are_a_degradation(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    shared.prices_problem = "answered 404"
+    assert (shared.health()["status"], shared.health()["prices"]["problem"]) == ("degraded", "answered 404")
+
+
 def test_the_snapshot_is_that_of_the_settings_in_force(tmp_path: Path) -> None:
     shared = live(tmp_path)
     shared.settings = settings(orgs=[])
