@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -740,3 +741,157 @@ def test_whatever_arrives_is_decided_and_can_be_written_down(
             assert value.encode().decode().isprintable()
     if isinstance(decision, Route):
         assert decision.path is not None
+
+
+# --- how the answer is read -------------------------------------------------------------------------------------------
+
+
+def observing(**more: Any) -> Snapshot:
+    return dataclasses.replace(EVERYWHERE, observation=dataclasses.replace(EVERYWHERE.observation, **more))
+
+
+def at(provider: str, path: str = "/v1/chat/completions", **metadata: object) -> Facts:
+    """A call that names its provider."""
+    headers = [("x-lectr-provider", provider), ("accept-encoding", "gzip, br")]
+    return request("m-1", *headers, path=path, metadata={"stream": False, **metadata})
+
+
+CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+GENERATE = "/v1beta/models/gemini-2.5-pro:generateContent"
+OBSERVED: dict[str, tuple[Facts, str, str, str]] = {
+    # the call; by whom its answer is read if the settings say auto, native, stream
+    "complete in Envoy's words": (at("custom"), "native", "native", "stream"),
+    "another dialect of that provider": (at("custom", RESPONSES), "stream", "native", "stream"),
+    "where Envoy leaves out what has a price": (at("openai"), "stream", "native", "stream"),
+    "responses": (at("openai", RESPONSES), "stream", "native", "stream"),
+    "messages": (at("anthropic", MESSAGES), "stream", "native", "stream"),
+    "Gemini's own API": (at("gemini", GENERATE), "stream", "native", "stream"),
+    "a dialect Envoy does not know": (at("openai", "/v1/embeddings"), "stream", "stream", "stream"),
+    "an API nobody reads": (at("openai", "/v1/files"), "none", "none", "none"),
+    "a stream that is asked for usage": (
+        with_body(at("custom", stream=True), b'{"model":"m-1","stream":true}'),
+        "stream",
+        "stream",
+        "stream",
+    ),
+    "a stream whose client asked": (at("custom", stream=True, include_usage=True), "native", "native", "stream"),
+    "an upgrade": (
+        request("m-1", ("x-lectr-provider", "custom"), ("upgrade", "websocket"), method="GET", has_body=False),
+        "none",
+        "none",
+        "none",
+    ),
+}
+
+
+@pytest.mark.parametrize("wanted", ["auto", "native", "stream"])
+@pytest.mark.parametrize("name", OBSERVED)
+def test_envoy_reads_where_that_is_complete_or_wanted_and_lectr_elsewhere(name: str, wanted: str) -> None:
+    facts, *by = OBSERVED[name]
+    expected = by[("auto", "native", "stream").index(wanted)]
+    by_provider = dict.fromkeys(PROVIDERS, wanted)
+    assert routed(facts, observing(wanted=by_provider)).observe == expected
+    portable = routed(facts, observing(wanted=by_provider, envoy_reads_usage=False))
+    assert portable.observe == ("none" if expected == "none" else "stream"), "an Envoy that reads nothing"
+
+
+def test_a_wish_about_one_provider_is_about_no_other() -> None:
+    tables = observing(wanted={"anthropic": "native", "custom": "stream"})
+    assert [routed(at(name), tables).observe for name in ("anthropic", "custom", "openai")] == [
+        "native",
+        "stream",
+        "stream",
+    ]
+
+
+def test_only_answers_that_must_be_plain_are_asked_for_plain() -> None:
+    asked = with_body(at("openai", stream=True), b'{"model":"m-1","stream":true}')
+    unasked = at("openai", stream=True, include_usage=True)
+    native, read = at("custom"), at("openai")
+    removed = ["accept-encoding" in routed(facts, EVERYWHERE).removes for facts in (asked, native, unasked, read)]
+    assert removed == [True, True, False, False]
+
+
+# --- asking for usage -------------------------------------------------------------------------------------------------
+
+MAY_BE_ASKED = {"openai", "anthropic", "gemini", "azure", "xai", "ollama", "custom", "cerebras"}
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", RESPONSES, MESSAGES, "/v1/embeddings"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_stream_is_asked_for_usage_only_where_its_provider_and_its_api_know_the_option(
+    provider: str, path: str
+) -> None:
+    facts, tables = (
+        at(provider, path, stream=True),
+        dataclasses.replace(EVERYWHERE, orgs_by_key=snapshot(azure_site("v1")).orgs_by_key),
+    )
+    is_asked = provider in MAY_BE_ASKED and path in {CHAT, "/v1/completions"}
+    assert (decide(facts, tables) is ASK_FOR_BODY) is is_asked
+    body = b'{"model":"m-1","stream":true}'
+    route = routed(with_body(facts, body), tables)
+    assert route.asks_for_usage is is_asked
+    assert route.body == (b'{"stream_options":{"include_usage":true},' + body[1:] if is_asked else None)
+    assert to_metadata(route, facts, "c1").get("asked") == ("1" if is_asked else None)
+
+
+NOT_ASKED: dict[str, dict[str, object]] = {
+    "no stream": {"stream": False},
+    "a stream whose client asked": {"stream": True, "stream_options": {"include_usage": True}},
+    "options that are none": {"stream": True, "stream_options": 7},
+}
+
+
+@pytest.mark.parametrize("fields", NOT_ASKED.values(), ids=NOT_ASKED)
+def test_who_need_not_be_asked_is_not(fields: dict[str, object]) -> None:
+    facts = with_body(at("openai"), json.dumps({"model": "m-1", **fields}).encode())
+    assert (routed(facts).asks_for_usage, routed(facts).body) == (False, None)
+
+
+def test_options_of_the_client_stay_beside_ours() -> None:
+    body = {"model": "m-1", "stream": True, "stream_options": {"include_usage": False, "include_obfuscation": False}}
+    route = routed(with_body(at("openai"), json.dumps(body).encode()))
+    options = {"include_usage": True, "include_obfuscation": False}
+    assert json.loads(route.body or b"") == {**body, "stream_options": options}
+
+
+def test_a_model_is_renamed_and_usage_asked_for_in_one_body() -> None:
+    facts = request("openai/gpt-4o", metadata={"stream": True})
+    route = routed(with_body(facts, b'{"model":"openai/gpt-4o","stream":true,"seed":1234567890123}'))
+    assert route.body == (
+        b'{"stream_options":{"include_usage":true},"model":"gpt-4o","stream":true,"seed":1234567890123}'
+    )
+
+
+AZURES: dict[str, tuple[str, dict[str, object], bool]] = {
+    "before the option": ("2024-08-01-preview", {}, False),
+    "with the option": ("2024-09-01-preview", {}, True),
+    "after it": ("2024-10-21", {}, True),
+    "its v1 API": ("v1", {}, True),
+    "no version of a deployment": ("latest", {}, False),
+    "with the customer's own data": ("2024-10-21", {"data_sources": [{"type": "azure_search"}]}, False),
+}
+
+
+@pytest.mark.parametrize(("version", "more", "is_asked"), AZURES.values(), ids=AZURES)
+def test_azure_is_asked_by_the_version_of_its_api(version: str, more: dict[str, object], is_asked: bool) -> None:
+    if version == "latest":
+        path = f"/openai/deployments/gpt4/chat/completions?api-version={version}"
+        facts, tables = request("gpt4", path=path, metadata={"stream": True}), snapshot(azure_site())
+    else:
+        facts, tables = at("azure", stream=True), snapshot(azure_site(version))
+    facts = with_body(facts, json.dumps({"model": "gpt4", "stream": True, **more}).encode())
+    route = routed(facts, tables)
+    assert (route.choice.provider, route.asks_for_usage) == ("azure", is_asked)
+
+
+@pytest.mark.parametrize(("setting", "is_asked"), [("strip", True), ("keep", True), ("never", False)])
+def test_the_setting_says_whether_anyone_is_asked(setting: str, is_asked: bool) -> None:
+    facts = at("openai", stream=True)
+    assert (decide(facts, observing(usage_chunk=setting)) is ASK_FOR_BODY) is is_asked
+
+
+def test_a_body_that_envoy_did_not_hold_is_not_asked_for_to_add_an_option() -> None:
+    facts = dataclasses.replace(at("openai", stream=True), is_read_by_envoy=False)
+    route = routed(facts)
+    assert (route.asks_for_usage, route.body, route.observe) == (False, None, "stream")

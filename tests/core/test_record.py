@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lectr_extproc.core.record import CODE_OF_ROUTE, LogEntry
+from lectr_extproc.core.native import NativeUsage
+from lectr_extproc.core.record import CODE_OF_ROUTE, CallRecord, LogEntry
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.usage import Usage
 from tests.core.given import recorded
@@ -417,3 +418,159 @@ def test_whatever_the_entry_there_is_a_record(
     assert record.call_id
     assert (record.error_category is None) == (record.error_source is None)
     assert record.outcome != "ok" or (record.status or 0) < 400
+
+
+# --- tokens and cost --------------------------------------------------------------------------------------------------
+
+CHAT = {**DECIDED, "dialect": "openai.chat", "sent": "gpt-4o", "requested": "openai/gpt-4o", "observe": "stream"}
+COUNTED = {"input_tokens": 1_000_000, "output_tokens": 100_000, "model": "gpt-4o-2024-08-06"}
+NATIVE = NativeUsage(is_chat=True, model="gpt-4o-2024-08-06", input_tokens=7, output_tokens=3)
+
+
+def usd(record: CallRecord) -> Decimal | None:
+    return record.cost.usd if record.cost else None
+
+
+SOURCES: dict[str, tuple[dict[str, Any], Usage | None, str]] = {
+    "counts of the provider's": (
+        {"answer": {"input_tokens": 7, "output_tokens": 3}},
+        Usage(input_tokens=7, output_tokens=3),
+        "provider",
+    ),
+    "counts that Envoy read": ({"native": NATIVE}, Usage(input_tokens=7, output_tokens=3), "provider"),
+    "both: lectr's own tells more": (
+        {"native": NATIVE, "answer": {"input_tokens": 7, "output_tokens": 3, "reasoning_tokens": 1}},
+        Usage(input_tokens=7, output_tokens=3, reasoning_tokens=1),
+        "provider",
+    ),
+    "a stream that was cut": (
+        {"answer": {"out": 41}, "request_bytes": 400, "response_bytes": 9000},
+        Usage(input_tokens=100, output_tokens=11),
+        "estimated",
+    ),
+    "a stream cut after its input was counted": (
+        {"answer": {"input_tokens": 7, "out": 41}, "request_bytes": 400},
+        Usage(input_tokens=7, output_tokens=11),
+        "estimated",
+    ),
+    "an answer that nobody read": (
+        {"request_bytes": 400, "response_bytes": 800},
+        Usage(input_tokens=100, output_tokens=200),
+        "estimated",
+    ),
+    "a stream that nobody read": (
+        {"decision": {**CHAT, "stream": "1"}, "request_bytes": 400, "response_bytes": 800},
+        Usage(input_tokens=100),
+        "estimated",
+    ),
+    "an error without counts": ({"status": 429, "request_bytes": 400, "response_bytes": 80}, None, "none"),
+    "an error with counts": (
+        {"status": 400, "answer": {"input_tokens": 7, "output_tokens": 0}},
+        Usage(input_tokens=7, output_tokens=0),
+        "provider",
+    ),
+    "an answer that is no text": (
+        {"decision": {**CHAT, "dialect": "openai.embeddings"}, "request_bytes": 400, "response_bytes": 800},
+        None,
+        "none",
+    ),
+    "an API without tokens": ({"decision": {**DECIDED}, "request_bytes": 400}, None, "none"),
+    "a call that reached no provider": (
+        {"decision": {"call_id": "c1"}, "status": 200, "request_bytes": 400},
+        None,
+        "none",
+    ),
+}
+
+
+@pytest.mark.parametrize(("more", "usage", "source"), SOURCES.values(), ids=SOURCES)
+def test_tokens_are_the_providers_or_estimated_or_absent_and_it_says_which(
+    more: dict[str, Any], usage: Usage | None, source: str
+) -> None:
+    record = recorded(entry(**{"decision": CHAT, **more}))
+    assert (record.usage, record.token_source) == (usage, source)
+
+
+PRICED: dict[str, tuple[dict[str, object], str | None, str]] = {
+    # what the answer said; USD; pricing status
+    "list price": (COUNTED, "3.5", "priced"),
+    "half of it out of a cache": ({**COUNTED, "cache_read_tokens": 500_000}, "2.875", "priced"),
+    "the model that answered, not the one sent": ({**COUNTED, "model": "gpt-4o-mini-2024-07-18"}, "0.21", "priced"),
+    "the model sent, where none answered by name": ({**COUNTED, "model": ""}, "3.5", "priced"),
+    "the model sent, where nobody knows the one that answered": ({**COUNTED, "model": "mystery"}, "3.5", "priced"),
+    "with a helper": (
+        {**COUNTED, "helpers": '[{"model":"gpt-4o-mini","input_tokens":1000000}]'},
+        "3.65",
+        "priced",
+    ),
+    "what the provider says it charged": ({**COUNTED, "cost": "0.25"}, "0.25", "provider_reported"),
+}
+
+
+@pytest.mark.parametrize(("answer", "cost", "status"), PRICED.values(), ids=PRICED)
+def test_a_call_costs_what_its_answer_says(answer: dict[str, object], cost: str | None, status: str) -> None:
+    record = recorded(entry(decision=CHAT, answer=answer))
+    assert record.cost is not None
+    assert (record.cost.usd, record.cost.status) == (None if cost is None else Decimal(cost), status)
+
+
+def test_a_model_without_a_price_has_tokens_and_no_cost() -> None:
+    decision = {**CHAT, "sent": "mystery", "requested": "mystery"}
+    record = recorded(entry(decision=decision, answer={**COUNTED, "model": "mystery-1"}))
+    assert record.cost is not None
+    assert (record.cost.usd, record.cost.status, record.token_source) == (None, "unavailable", "provider")
+    assert record.usage == Usage(input_tokens=1_000_000, output_tokens=100_000)
+
+
+def test_a_service_tier_has_its_own_price() -> None:
+    decision = {**CHAT, "sent": "gpt-5"}
+    start_ns = 1_795_000_000 * 10**9  # prices of tiers are known since October 2026
+
+    def in_tier(tier: str) -> CallRecord:
+        answer = {**COUNTED, "model": "gpt-5", "tier": tier}
+        return recorded(dataclasses.replace(entry(decision=decision, answer=answer), start_ns=start_ns))
+
+    records = [in_tier(tier) for tier in ("default", "flex", "priority")]
+    assert [usd(record) for record in records] == [Decimal("2.25"), Decimal("1.125"), Decimal("4.5")]
+    assert [record.service_tier for record in records] == ["default", "flex", "priority"]
+
+
+def test_a_call_costs_what_it_cost_when_it_began() -> None:
+    """o3 became five times cheaper on 10 June 2025."""
+    answer = {**COUNTED, "model": "o3-2025-04-16"}
+    then, now = (
+        recorded(dataclasses.replace(entry(decision={**CHAT, "sent": "o3"}, answer=answer), start_ns=at))
+        for at in (1_748_000_000 * 10**9, START)
+    )
+    assert (usd(then), usd(now)) == (Decimal(14), Decimal("2.8"))
+
+
+def test_a_call_whose_usage_nobody_knows_says_so() -> None:
+    record = recorded(entry(decision={**CHAT, "dialect": "openai.embeddings"}, answer={"model": "gpt-4o"}))
+    assert record.cost is not None
+    assert (record.cost.usd, record.cost.status, record.token_source) == (None, "no_usage", "none")
+
+
+def test_a_call_that_reached_no_provider_or_asks_for_no_model_has_no_cost() -> None:
+    assert recorded(entry(decision={"call_id": "c1"}, answer=COUNTED)).cost is None
+    assert recorded(entry(decision={**CHAT, "dialect": "other"}, answer=COUNTED)).cost is None
+
+
+FAILED: dict[str, tuple[int, dict[str, object], str, str | None]] = {
+    "inside a 200": (200, {"error": "overloaded_error"}, "stream_error", "overloaded_error"),
+    "of a kind that is not said": (200, {"error": "error"}, "stream_error", "error"),
+    "with a status": (429, {"error": "insufficient_quota"}, "rate_limit", "insufficient_quota"),
+}
+
+
+@pytest.mark.parametrize(("status", "answer", "outcome", "code"), FAILED.values(), ids=FAILED)
+def test_an_error_in_an_answer_is_the_providers(
+    status: int, answer: dict[str, object], outcome: str, code: str | None
+) -> None:
+    record = recorded(entry(status, decision=CHAT, answer=answer))
+    assert (record.outcome, record.error_source, record.error_code) == (outcome, "provider", code)
+
+
+def test_an_estimate_is_priced_too() -> None:
+    record = recorded(entry(decision=CHAT, answer={"out": 400}, request_bytes=4000, response_bytes=1))
+    assert (record.token_source, usd(record)) == ("estimated", Decimal("0.0035"))

@@ -1,0 +1,288 @@
+import dataclasses
+import json
+from decimal import Decimal
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lectr_extproc.core.answer import Answer, Unreadable
+from lectr_extproc.core.provider_error import ProviderError
+from lectr_extproc.core.snapshot import UsageChunk
+from lectr_extproc.core.usage import COUNT_LIMIT, COUNTS, ModelUsage, Usage
+from lectr_extproc.core.watch import Watch, answer_from_metadata, answer_to_metadata, watch_answer
+from tests.core.cuts import cuts
+from tests.core.given import request, routed, snapshot
+
+SSE = ("content-type", "text/event-stream; charset=utf-8")
+OK = (":status", "200")
+CHUNK = {"id": "chatcmpl-1", "model": "gpt-4o-2024-08-06"}
+USAGE = {"prompt_tokens": 21, "completion_tokens": 8, "total_tokens": 29}
+
+
+def event(**more: object) -> bytes:
+    return b"data: " + json.dumps({**CHUNK, **more}).encode() + b"\n\n"
+
+
+def said(text: str, finish: str | None = None, **more: object) -> bytes:
+    return event(choices=[{"index": 0, "delta": {"content": text}, "finish_reason": finish}], **more)
+
+
+WORDS = [said("Envoy "), said("carries "), said("the state.", "stop")]
+USAGE_CHUNK = event(choices=[], usage=USAGE)
+DONE = b"data: [DONE]\n\n"
+
+
+def watching(
+    *headers: tuple[str, str], asked: bool = True, usage_chunk: UsageChunk = "strip", path: str = "/v1/chat/completions"
+) -> Watch | None:
+    """What becomes of a stream's answer with these headers, which was asked for usage unless said otherwise."""
+    tables = snapshot()
+    tables = dataclasses.replace(tables, observation=dataclasses.replace(tables.observation, usage_chunk=usage_chunk))
+    route = routed(request("gpt-4o", path=path), tables)
+    return watch_answer(dataclasses.replace(route, asks_for_usage=asked), headers, tables)
+
+
+def watched(*headers: tuple[str, str], **more: Any) -> Watch:
+    watch = watching(*headers, **more)
+    assert watch is not None
+    return watch
+
+
+def pass_all(watch: Watch, chunks: list[bytes]) -> tuple[bytes, dict[str, str | int]]:
+    """What the client sees, and what Envoy has been told in the end."""
+    seen, told = b"", dict[str, str | int]()
+    for number, chunk in enumerate(chunks, 1):
+        passed, news = watch.feed(chunk, is_last=number == len(chunks))
+        seen += chunk if passed is None else passed
+        told |= news
+    return seen, told
+
+
+# --- which answers ----------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_of_an_api_nobody_here_reads_is_left_alone() -> None:
+    assert watching(OK, SSE, path="/v1/files") is None
+
+
+@pytest.mark.parametrize("headers", [[], [(":status", "")], [(":status", "2xx")]])
+def test_an_answer_without_a_status_is_left_alone(headers: list[tuple[str, str]]) -> None:
+    assert watching(*headers, SSE) is None
+
+
+TAKEN_OUT: dict[str, tuple[list[tuple[str, str]], bool, bool]] = {
+    # headers, whether the chunk is taken out, whether it had to be left in
+    "a plain stream": ([OK, SSE], True, False),
+    "a stream that says it is not encoded": ([OK, SSE, ("content-encoding", "Identity")], True, False),
+    "a stream in capitals": ([OK, ("content-type", "Text/Event-Stream")], True, False),
+    "a compressed stream": ([OK, SSE, ("content-encoding", "zstd")], False, True),
+    "a stream whose length was told": ([OK, SSE, ("content-length", "999")], False, True),
+    "a document": ([OK, ("content-type", "application/json")], False, True),
+    "no type": ([OK], False, True),
+    "an error": ([(":status", "429"), ("content-type", "application/json")], False, False),
+}
+
+
+@pytest.mark.parametrize(("headers", "is_taken", "is_left"), TAKEN_OUT.values(), ids=TAKEN_OUT)
+def test_a_chunk_is_taken_out_of_plain_streams_only(
+    headers: list[tuple[str, str]], is_taken: bool, is_left: bool
+) -> None:
+    watch = watched(*headers)
+    assert watch.leaves_chunk_in is is_left
+    assert watch.feed(USAGE_CHUNK, is_last=False)[0] == (b"" if is_taken else None)
+
+
+@pytest.mark.parametrize(
+    "how", [{"asked": False}, {"usage_chunk": "keep"}, {"usage_chunk": "never"}], ids=["unasked", "keep", "never"]
+)
+def test_a_chunk_that_is_the_clients_passes_and_none_is_said_to_be_left_in(how: dict[str, Any]) -> None:
+    watch = watched(OK, SSE, **how)
+    seen, told = pass_all(watch, [*WORDS, USAGE_CHUNK, DONE])
+    assert (seen, watch.leaves_chunk_in) == (b"".join([*WORDS, USAGE_CHUNK, DONE]), False)
+    assert (told["input_tokens"], told["output_tokens"]) == (21, 8)
+
+
+# --- what passes ------------------------------------------------------------------------------------------------------
+
+
+def test_however_a_stream_is_cut_the_client_sees_all_of_it_but_the_chunk_and_the_same_is_told() -> None:
+    stream = b"".join([*WORDS, USAGE_CHUNK, DONE])
+    for chunks in cuts(stream):
+        seen, told = pass_all(watched(OK, SSE), list(chunks))
+        assert seen == b"".join([*WORDS, DONE])
+        assert told == {
+            "input_tokens": 21,
+            "output_tokens": 8,
+            "total_tokens": 29,
+            "model": "gpt-4o-2024-08-06",
+            "id": "chatcmpl-1",
+            "finish": "stop",
+            "complete": "1",
+            "out": len("Envoy carries the state."),
+        }
+
+
+def test_a_chunk_that_passes_as_it_came_is_not_sent_back() -> None:
+    assert [watched(OK, SSE).feed(word, is_last=False)[0] for word in WORDS] == [None] * 3
+
+
+def test_what_was_held_back_flows_at_the_end() -> None:
+    watch = watched(OK, SSE)
+    assert watch.feed(b'data: {"choices": [', is_last=False)[0] == b""
+    assert watch.feed(b"", is_last=True)[0] == b'data: {"choices": ['
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def test_news_is_told_once_and_as_soon_as_it_is_known() -> None:
+    watch = watched(OK, SSE)
+    news = [watch.feed(chunk, is_last=False)[1] for chunk in [*WORDS, USAGE_CHUNK, USAGE_CHUNK, DONE]]
+    news.append(watch.feed(b"", is_last=True)[1])
+    assert news == [
+        {"model": "gpt-4o-2024-08-06", "id": "chatcmpl-1", "out": 6},
+        {"out": 14},
+        {"out": 24, "finish": "stop", "complete": "1"},
+        {"input_tokens": 21, "output_tokens": 8, "total_tokens": 29},
+        {},
+        {},
+        {},
+    ]
+
+
+def test_progress_is_told_when_the_text_has_grown_by_a_quarter_and_at_the_end() -> None:
+    watch = watched(OK, SSE)
+    told = [watch.feed(said("x" * 10), is_last=False)[1].get("out") for _ in range(12)]
+    assert told == [10, 20, 30, 40, 50, None, 70, None, 90, None, None, 120]
+    assert watch.feed(said("x"), is_last=False)[1] == {}
+    assert watch.feed(b"", is_last=True)[1] == {"out": 121}
+
+
+def test_an_answer_that_cannot_be_read_says_so_and_passes() -> None:
+    watch = watched(OK, SSE, ("content-encoding", "rot13"))
+    assert watch.feed(b"whatever", is_last=True) == (None, {"unreadable": "unknown_encoding"})
+
+
+# --- and read back ----------------------------------------------------------------------------------------------------
+
+COUNT = st.integers(0, COUNT_LIMIT - 1)
+USAGES = st.builds(Usage, **{name: st.none() | COUNT for name in COUNTS}).filter(lambda usage: usage != Usage())
+NAMES = st.text(
+    st.characters(codec="ascii", categories=["L", "N"], include_characters="-_:./"), min_size=1, max_size=64
+)
+ANSWERS = st.builds(
+    Answer,
+    usage=st.none() | USAGES,
+    model_answered=st.none() | NAMES,
+    response_id=st.none() | NAMES,
+    finish_reasons=st.lists(NAMES, max_size=3).map(tuple),
+    service_tier=st.none() | NAMES,
+    region=st.none() | NAMES,
+    error=st.none() | st.builds(ProviderError, code=NAMES),
+    is_complete=st.booleans(),
+    output_bytes=COUNT,
+    reported_cost=st.none() | st.decimals(0, 10_000, allow_nan=False, allow_infinity=False),
+    helpers=st.lists(st.builds(ModelUsage, NAMES, USAGES), max_size=2).map(tuple),
+    unreadable=st.none() | st.sampled_from(get_args(Unreadable)),
+)
+
+
+@given(ANSWERS)
+def test_what_was_written_is_read_back(answer: Answer) -> None:
+    assert answer_from_metadata(answer_to_metadata(answer)) == answer
+
+
+FULL = Answer(
+    usage=Usage(**{name: number for number, name in enumerate(COUNTS)}),
+    model_answered="gpt-4o",
+    response_id="r1",
+    finish_reasons=("stop", "length"),
+    service_tier="flex",
+    region="us",
+    error=ProviderError(code="overloaded"),
+    is_complete=True,
+    output_bytes=7,
+    reported_cost=Decimal("0.0000125"),
+    helpers=(ModelUsage("gpt-4o-mini", Usage(input_tokens=3)),),
+    unreadable="too_large",
+)
+
+
+def test_every_key_is_written_down() -> None:
+    assert answer_to_metadata(FULL) == {
+        **{name: number for number, name in enumerate(COUNTS)},
+        "model": "gpt-4o",
+        "id": "r1",
+        "finish": "stop,length",
+        "tier": "flex",
+        "region": "us",
+        "error": "overloaded",
+        "complete": "1",
+        "out": 7,
+        "cost": "0.0000125",
+        "helpers": '[{"model":"gpt-4o-mini","input_tokens":3}]',
+        "unreadable": "too_large",
+    }
+    assert answer_from_metadata(answer_to_metadata(FULL)) == FULL
+
+
+def test_what_is_absent_has_no_key() -> None:
+    assert answer_to_metadata(Answer()) == {}
+    assert answer_from_metadata({}) == Answer()
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [(ProviderError(type="api_error"), "api_error"), (ProviderError(), "error"), (ProviderError("c", "t"), "c")],
+)
+def test_an_error_is_told_by_the_best_word_there_is(error: ProviderError, word: str) -> None:
+    assert answer_to_metadata(Answer(error=error)) == {"error": word}
+
+
+KEYS = [*answer_to_metadata(FULL), "from_a_newer_version"]
+TEXTS = st.text(st.characters() | st.sampled_from("\ud83d\udcff"), max_size=20)
+VALUES = st.none() | st.booleans() | st.floats() | st.integers() | TEXTS | st.sampled_from(["1", "NaN", "-inf", "[7]"])
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES))
+def test_odd_metadata_is_absent_and_never_an_error(told: dict[str, Any]) -> None:
+    answer = answer_from_metadata(told)
+    for name in COUNTS:
+        told_count = told.get(name)
+        is_count = type(told_count) is int and 0 <= told_count < COUNT_LIMIT
+        assert getattr(answer.usage or Usage(), name) == (told_count if is_count else None)
+    assert answer.unreadable is None or answer.unreadable in get_args(Unreadable)
+    assert answer.reported_cost is None or answer.reported_cost.is_finite()
+
+
+ODD_HELPERS = {
+    "no JSON": "[",
+    "no list": '{"model": "m"}',
+    "no objects": "[7, null]",
+    "no model": '[{"input_tokens": 3}]',
+    "a model that is no text": '[{"model": 7, "input_tokens": 3}]',
+    "no counts": '[{"model": "m"}]',
+}
+
+
+@pytest.mark.parametrize("helpers", ODD_HELPERS.values(), ids=ODD_HELPERS)
+def test_helpers_that_cannot_be_read_are_absent(helpers: str) -> None:
+    assert answer_from_metadata({"helpers": helpers}) == Answer()
+
+
+@given(
+    st.builds(
+        Answer,
+        model_answered=TEXTS,
+        response_id=TEXTS,
+        finish_reasons=st.lists(TEXTS, max_size=3).map(tuple),
+        service_tier=TEXTS,
+        region=TEXTS,
+        helpers=st.lists(st.builds(ModelUsage, TEXTS, USAGES), max_size=2).map(tuple),
+    )
+)
+def test_whatever_a_provider_writes_can_be_told_to_envoy(answer: Answer) -> None:
+    """A lone half of a surrogate pair is legal in JSON and in no protobuf message."""
+    json.dumps(answer_to_metadata(answer), ensure_ascii=False).encode()
