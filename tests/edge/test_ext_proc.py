@@ -1,6 +1,7 @@
 """The ext_proc servicer, as Envoy meets it: over real gRPC on a Unix socket."""
 
 import asyncio
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -9,12 +10,26 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf import json_format
 
 from lectr_extproc.edge import ext_proc
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import JsonLines
 from lectr_extproc.pb import ext_proc_pb2 as ext
-from tests.edge.given import CLIENT_KEY, KEY, body, form, headers, live, process, said, serving, set_headers, settings
+from tests.edge.given import (
+    CLIENT_KEY,
+    KEY,
+    body,
+    core_headers,
+    form,
+    headers,
+    live,
+    process,
+    said,
+    serving,
+    set_headers,
+    settings,
+)
 
 MIB = 1024 * 1024
 NO_KEY = headers("gpt-4o", ("x-lectr-key", ""))
@@ -204,3 +219,161 @@ async def test_a_hundred_calls_at_once_each_get_their_own_answer(tmp_path: Path)
     async with serving(live(tmp_path)) as channel:
         answers = await asyncio.gather(*(one(channel, n) for n in range(100)))
     assert answers == [f"gpt-{n}" for n in range(100)]
+
+
+# --- answers that lectr reads -----------------------------------------------------------------------------------------
+
+SSE = [(":status", "200"), ("content-type", "text/event-stream")]
+JSON_ANSWER = [(":status", "200"), ("content-type", "application/json")]
+SAID = b'data: {"id":"c1","model":"gpt-4o-1","choices":[{"index":0,"delta":{"content":"Envoy"}}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":21,"completion_tokens":8,"total_tokens":29}}\n\n'
+DONE = b"data: [DONE]\n\n"
+STREAM = b'{"model":"gpt-4o","stream":true}'
+UNCHANGED = ext.BodyResponse()
+
+
+def reading(tmp_path: Path) -> Live:
+    return live(tmp_path, providers=[{"id": "openai", "observe": "stream"}])
+
+
+def stream() -> ext.ProcessingRequest:
+    """The headers of a call that streams and did not ask for usage."""
+    message = headers()
+    message.metadata_context.filter_metadata["lectr.request"].update({"stream": True})
+    return message
+
+
+def answered(*pairs: tuple[str, str], ends: bool = False) -> ext.ProcessingRequest:
+    head = ext.HttpHeaders(headers=core_headers([*pairs]), end_of_stream=ends)
+    return ext.ProcessingRequest(response_headers=head)
+
+
+def chunk(content: bytes, *, ends: bool = False) -> ext.ProcessingRequest:
+    return ext.ProcessingRequest(response_body=ext.HttpBody(body=content, end_of_stream=ends))
+
+
+def told(reply: ext.ProcessingResponse) -> dict[str, object]:
+    """What the reply asks Envoy to remember about the answer."""
+    usage: dict[str, object] = json_format.MessageToDict(reply.dynamic_metadata).get("lectr.usage", {})
+    return usage
+
+
+def modes(reply: ext.ProcessingResponse) -> dict[str, str]:
+    return json_format.MessageToDict(reply.mode_override, preserving_proto_field_name=True)
+
+
+async def test_a_stream_is_read_message_by_message_and_its_usage_chunk_taken_out(tmp_path: Path) -> None:
+    shared = reading(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        asked = modes(await reply_to(call, stream()))
+        assert (asked["request_body_mode"], asked["response_header_mode"]) == ("BUFFERED", "SEND")
+        assert "response_body_mode" not in asked, "asked for now, it would cost a fixed-length answer its length"
+        routed = await reply_to(call, body(STREAM))
+        assert said(routed)["asked"] == "1"
+        assert not routed.HasField("mode_override"), "Envoy heeds none in the reply to a body"
+
+        head = await reply_to(call, answered(*SSE))
+        assert head.WhichOneof("response") == "response_headers"
+        assert not head.response_headers.HasField("response")
+        assert modes(head)["response_body_mode"] == "STREAMED"
+
+        first = await reply_to(call, chunk(SAID))
+        assert (first.response_body, told(first)["out"]) == (UNCHANGED, 5)
+        removed = await reply_to(call, chunk(USAGE))
+        assert removed.response_body.response.body_mutation.clear_body
+        assert (told(removed)["input_tokens"], told(removed)["output_tokens"]) == (21, 8)
+        assert "model" not in told(removed), "said once: Envoy merges key by key"
+        partly = await reply_to(call, chunk(SAID + USAGE))
+        assert partly.response_body.response.body_mutation.body == SAID
+        done = await reply_to(call, chunk(DONE))
+        assert (done.response_body, told(done)) == (UNCHANGED, {"complete": "1"})
+        last = await reply_to(call, chunk(b"", ends=True))
+        assert (last.response_body, told(last)) == (UNCHANGED, {})
+        assert await has_ended(call)
+    assert shared.counts == {"bodies_asked_for": 1, "decisions": 1, "usage_chunks_left_in": 0}
+
+
+async def test_what_is_held_back_flows_with_an_empty_last_chunk(tmp_path: Path) -> None:
+    async with serving(reading(tmp_path)) as channel:
+        call = process(channel)
+        await reply_to(call, stream())
+        await reply_to(call, body(STREAM))
+        await reply_to(call, answered(*SSE))
+        held = await reply_to(call, chunk(b'data: {"choices": ['))
+        assert held.response_body.response.body_mutation.clear_body
+        last = await reply_to(call, chunk(b"", ends=True))
+        assert last.response_body.response.body_mutation.body == b'data: {"choices": ['
+        assert await has_ended(call)
+
+
+async def test_a_plain_answer_is_read_after_its_headers_and_never_changed(tmp_path: Path) -> None:
+    async with serving(reading(tmp_path)) as channel:
+        call = process(channel)
+        routed = await reply_to(call, headers())
+        assert modes(routed)["response_header_mode"] == "SEND"
+        assert "response_body_mode" not in modes(routed)
+        await reply_to(
+            call, answered((":status", "200"), ("content-type", "application/json"), ("content-length", "9"))
+        )
+        document = b'{"model":"gpt-4o-1","usage":{"prompt_tokens":21,"completion_tokens":8}}'
+        half = await reply_to(call, chunk(document[:30]))
+        rest = await reply_to(call, chunk(document[30:], ends=True))
+        assert (half.response_body, rest.response_body) == (UNCHANGED, UNCHANGED)
+        assert told(half) == {}
+        assert (told(rest)["model"], told(rest)["input_tokens"], told(rest)["complete"]) == ("gpt-4o-1", 21, "1")
+        assert await has_ended(call)
+
+
+async def test_a_compressed_stream_keeps_the_chunk_that_was_asked_for_and_is_counted(tmp_path: Path) -> None:
+    shared = reading(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        await reply_to(call, stream())
+        await reply_to(call, body(STREAM))
+        await reply_to(call, answered(*SSE, ("content-encoding", "gzip")))
+        reply = await reply_to(call, chunk(gzip.compress(SAID + USAGE + DONE), ends=True))
+        assert (reply.response_body, told(reply)["output_tokens"]) == (UNCHANGED, 8)
+    assert shared.counts["usage_chunks_left_in"] == 1
+
+
+@pytest.mark.parametrize(
+    "message", [answered(*SSE, ends=True), answered(("content-type", "text/plain"))], ids=["no body", "no status"]
+)
+async def test_an_answer_with_nothing_to_read_ends_the_stream(tmp_path: Path, message: ext.ProcessingRequest) -> None:
+    async with serving(reading(tmp_path)) as channel:
+        call = process(channel)
+        await reply_to(call, headers())
+        await call.write(message)
+        assert await has_ended(call)
+
+
+async def test_a_client_that_hangs_up_in_the_middle_of_its_answer_leaves_nothing_behind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = reading(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        await reply_to(call, headers())
+        await reply_to(call, answered(*SSE))
+        assert told(await reply_to(call, chunk(SAID)))["out"] == 5
+        call.cancel()
+        assert said(await reply_to(process(channel), headers()))["routed"] == "1"
+    assert shared.counts == {"decisions": 2, "usage_chunks_left_in": 0}
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_reading_that_fails_ends_its_stream_and_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watch_answer(*_: object) -> None:
+        raise ValueError(CLIENT_KEY)
+
+    monkeypatch.setattr(ext_proc, "watch_answer", watch_answer)
+    shared = reading(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        await reply_to(call, headers())
+        await call.write(answered(*SSE))
+        assert (await call.code(), await call.details()) == (grpc.StatusCode.INTERNAL, "reading failed")
+    assert shared.counts == {"decisions": 1, "readings_failed": 1}

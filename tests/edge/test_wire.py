@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lectr_extproc.core.decision import Refuse, Route, decide, to_metadata
 from lectr_extproc.core.facts import Facts, read_facts
+from lectr_extproc.core.native import NativeUsage
 from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.edge import wire
@@ -330,3 +331,63 @@ def test_whatever_envoy_writes_becomes_records_or_is_no_message(content: bytes) 
     except DecodeError:
         return
     assert all(recorded(entry).call_id for entry in wire.entries_from(here.batch(made)))
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_to_be_read_asks_for_the_answers_headers_and_not_yet_for_its_body() -> None:
+    route = dataclasses.replace(route_of(here.headers()), observe="stream")
+    read = wire.reply_from(route, {}, to_body=False).mode_override
+    assert (read.response_header_mode, read.response_body_mode) == (ext.ProcessingMode.SEND, ext.ProcessingMode.NONE)
+    assert not wire.reply_from(route, {}, to_body=True).HasField("mode_override")
+    for observe in ("native", "none"):
+        unread = dataclasses.replace(route, observe=observe)
+        assert not wire.reply_from(unread, {}, to_body=False).HasField("mode_override")
+
+
+def test_reading_a_body_never_asks_to_hold_it() -> None:
+    reply = wire.watch_body()
+    assert [field.name for field, _ in reply.ListFields()] == ["response_headers", "mode_override"]
+    assert reply.mode_override.response_body_mode == ext.ProcessingMode.STREAMED
+    assert reply.mode_override.request_body_mode == ext.ProcessingMode.NONE
+
+
+CHUNKS: dict[str, tuple[bytes | None, bool, bytes]] = {
+    "as it came": (None, False, b""),
+    "what is left of it": (b"data: x", False, b"data: x"),
+    "nothing of it": (b"", True, b""),
+}
+
+
+@pytest.mark.parametrize(("kept", "is_cleared", "body"), CHUNKS.values(), ids=CHUNKS)
+def test_a_chunk_passes(kept: bytes | None, is_cleared: bool, body: bytes) -> None:
+    reply = wire.pass_chunk(kept, {})
+    mutation = reply.response_body.response.body_mutation
+    assert reply.response_body.HasField("response") is (kept is not None)
+    assert (mutation.clear_body, mutation.body, reply.HasField("dynamic_metadata")) == (is_cleared, body, False)
+
+
+def test_what_a_chunk_told_comes_back_in_the_entry_as_it_was() -> None:
+    news: dict[str, str | int] = {"model": "gpt-4o", "input_tokens": 2**53 - 1, "out": 0, "complete": "1"}
+    made = here.entry("c1")
+    for namespace, struct in wire.pass_chunk(None, news).dynamic_metadata.fields.items():
+        made.common_properties.metadata.filter_metadata[namespace].CopyFrom(struct.struct_value)
+    (entry,) = wire.entries_from(here.batch(made))
+    assert entry.answer == news
+    assert isinstance(entry.answer["input_tokens"], int)
+
+
+def test_envoys_token_usage_is_read_whole_and_absent_is_not_zero() -> None:
+    usage = token_usage_pb2.TokenUsage(
+        llm_protocol=token_usage_pb2.OPENAI_CHAT_COMPLETIONS,
+        input_tokens=UInt64Value(value=21),
+        output_tokens=UInt64Value(value=0),
+        provider_total_tokens=UInt64Value(value=29),
+    )
+    usage.input_token_details.cached_tokens.value = 5
+    made = here.entry("c1")
+    typed = made.common_properties.metadata.typed_filter_metadata["envoy.ai.token_usage"]
+    typed.type_url, typed.value = TOKEN_USAGE, usage.SerializeToString()
+    (entry,) = wire.entries_from(here.batch(made))
+    assert entry.native == NativeUsage(is_chat=True, input_tokens=21, output_tokens=0, cached_tokens=5, total_tokens=29)
