@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lectr_extproc.core.answer import Answer, Unreadable
+from lectr_extproc.core.decision import to_metadata
 from lectr_extproc.core.provider_error import ProviderError
+from lectr_extproc.core.record import CallRecord, LogEntry, record_from
 from lectr_extproc.core.snapshot import UsageChunk
 from lectr_extproc.core.usage import COUNT_LIMIT, COUNTS, ModelUsage, Usage
 from lectr_extproc.core.watch import Watch, answer_from_metadata, answer_to_metadata, watch_answer
@@ -286,3 +288,68 @@ def test_helpers_that_cannot_be_read_are_absent(helpers: str) -> None:
 def test_whatever_a_provider_writes_can_be_told_to_envoy(answer: Answer) -> None:
     """A lone half of a surrogate pair is legal in JSON and in no protobuf message."""
     json.dumps(answer_to_metadata(answer), ensure_ascii=False).encode()
+
+
+# --- sums, for Envoy's rate limits and access logs --------------------------------------------------------------------
+
+BEGAN_S = 1_795_000_000
+HOST = "https://provider.test/v1"
+
+
+def summed(
+    provider: str, model: str, *chunks: dict[str, Any], path: str = "/v1/chat/completions"
+) -> tuple[dict[str, Any], CallRecord]:
+    """What Envoy is told of an answer in these chunks, and the record that is made of it."""
+    facts, tables = request(model, ("x-lectr-provider", provider), path=path), snapshot(addresses={provider: HOST})
+    route = routed(facts, tables)
+    watch = watch_answer(route, [OK, SSE], tables, BEGAN_S)
+    assert watch is not None
+    told = pass_all(watch, [b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks])[1]
+    decision = to_metadata(route, facts, "c1")
+    entry = LogEntry(start_ns=BEGAN_S * 10**9 + 1, status=200, decision=decision, answer=told)
+    return told, record_from(entry, tables)
+
+
+CHARGES: dict[str, tuple[tuple[str, str], dict[str, Any], int, int]] = {
+    # provider and model, the chunk with its usage, tokens, micro-USD
+    "rounded up": (("openai", "gpt-4o"), {"model": "gpt-4o-2024-08-06", "usage": USAGE}, 29, 133),
+    "by the model sent": (("openai", "gpt-4o"), {"usage": USAGE}, 29, 133),
+    "by the service tier": (("openai", "gpt-5"), {"model": "gpt-5", "service_tier": "flex", "usage": USAGE}, 29, 54),
+    "as the provider says": (("openrouter", "x/y"), {"model": "x/y", "usage": {**USAGE, "cost": 0.00000125}}, 29, 2),
+}
+
+
+@pytest.mark.parametrize(("asked", "chunk", "tokens", "micro_usd"), CHARGES.values(), ids=CHARGES)
+def test_the_sums_are_the_records_tokens_and_cost(
+    asked: tuple[str, str], chunk: dict[str, Any], tokens: int, micro_usd: int
+) -> None:
+    told, record = summed(*asked, chunk)
+    assert (told["total_tokens"], told["cost_micro_usd"]) == (tokens, micro_usd)
+    assert record.cost is not None
+    assert record.cost.total is not None
+    assert -(-record.cost.total // 10**6) == micro_usd
+
+
+def test_each_sum_follows_what_it_is_made_of() -> None:
+    begun = {"type": "message_start", "message": {"model": "claude-opus-4-1", "usage": {"input_tokens": 21}}}
+    ended = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 8}}
+    sums = [
+        (told["total_tokens"], told["cost_micro_usd"])
+        for told, _ in (
+            summed("anthropic", "claude-opus-4-1", *chunks, path="/v1/messages") for chunks in ([begun], [begun, ended])
+        )
+    ]
+    assert sums == [(21, 315), (29, 915)]
+
+
+def test_a_model_without_a_price_has_tokens_and_no_cost() -> None:
+    told, record = summed("openai", "gpt-of-tomorrow", {"model": "gpt-of-tomorrow", "usage": USAGE})
+    assert (told["total_tokens"], "cost_micro_usd" in told) == (29, False)
+    assert record.cost is not None
+    assert record.cost.total is None
+
+
+def test_an_estimate_is_in_no_sum() -> None:
+    told, record = summed("openai", "gpt-4o", CHUNK)
+    assert not told.keys() & {"total_tokens", "cost_micro_usd"}
+    assert record.token_source == "estimated"
