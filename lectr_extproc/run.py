@@ -131,8 +131,9 @@ def banner(settings: Settings, key: str | None, environment: Mapping[str, str]) 
                 lines.append(f"  {row.id:<10}  no org has an endpoint for it: calls get {row.sited_per_org}")
             continue
         has_key = bool(environment.get(row.key_env or ""))
-        if key and not has_key:
-            lines.append(f"  {row.id:<10}  practice: {row.key_env} is not set, the built-in provider answers")
+        if key and all(address.startswith("127.0.0.1:") for address in addresses):
+            missing = "AZURE_OPENAI_ENDPOINT" if row.sited_per_org else row.key_env
+            lines.append(f"  {row.id:<10}  practice: {missing} is not set, the built-in provider answers")
         else:
             lines.append(
                 f"  {row.id:<10}  {', '.join(addresses)}: calls carry their own key"

@@ -378,18 +378,7 @@ def compile_settings(raw: Mapping[str, Any]) -> Settings:
         snapshot=_snapshot(file),
         prices=_overrides(file),
         catalogue=Catalogue(**file.catalogue.model_dump()),
-        gateway=GatewayOptions(
-            profile=envoy.profile,
-            listen=envoy.listen,
-            admin=envoy.admin,
-            lectr=envoy.lectr or file.grpc.listen,
-            lectr_tls=LectrTls(**envoy.lectr_tls.model_dump()) if envoy.lectr_tls else None,
-            max_body_bytes=file.limits.request_body_bytes,
-            message_timeout_s=envoy.message_timeout_s,
-            connect_timeout_s=envoy.connect_timeout_s,
-            stream_idle_timeout_s=envoy.stream_idle_timeout_s,
-            trusted_ca=envoy.trusted_ca,
-        ),
+        gateway=_gateway(file),
         orgs=tuple(org.name for org in file.orgs),
         grpc_listen=file.grpc.listen,
         grpc_tls=ServerTls(**file.grpc.tls.model_dump()) if file.grpc.tls else None,
@@ -442,6 +431,23 @@ def _snapshot(file: SettingsFile) -> Snapshot:
             inspect_body_bytes=min(file.limits.inspect_body_bytes, file.limits.request_body_bytes),
         ),
     )
+
+
+def _gateway(file: SettingsFile) -> GatewayOptions:
+    envoy = file.envoy
+    options = GatewayOptions(
+        profile=envoy.profile,
+        listen=envoy.listen,
+        admin=envoy.admin,
+        lectr=envoy.lectr or file.grpc.listen,
+        lectr_tls=LectrTls(**envoy.lectr_tls.model_dump()) if envoy.lectr_tls else None,
+        max_body_bytes=file.limits.request_body_bytes,
+        message_timeout_s=envoy.message_timeout_s,
+        connect_timeout_s=envoy.connect_timeout_s,
+        stream_idle_timeout_s=envoy.stream_idle_timeout_s,
+        trusted_ca=envoy.trusted_ca,
+    )
+    return replace(options, include_directory=envoy.directory) if envoy.directory else options
 
 
 def _overrides(file: SettingsFile) -> tuple[Override, ...]:

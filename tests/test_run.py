@@ -71,11 +71,12 @@ def test_practising_needs_nothing_but_a_line_to_paste() -> None:
     assert "-H 'Authorization: Bearer practice'" in text
     assert 'api_key="practice",' in text
     assert "  openai      practice: OPENAI_API_KEY is not set, the built-in provider answers" in text
-    assert "  azure       practice: AZURE_OPENAI_API_KEY is not set" in text
+    assert "  azure       practice: AZURE_OPENAI_ENDPOINT is not set" in text
 
 
 def test_with_a_key_the_line_to_paste_lets_the_shell_fill_it_in() -> None:
-    environment = {**ALL_KEYS, "AZURE_OPENAI_API_KEY": "hunter2"}
+    endpoint = "https://acme.openai.azure.com"
+    environment = {**ALL_KEYS, "AZURE_OPENAI_API_KEY": "hunter2", "AZURE_OPENAI_ENDPOINT": endpoint}
     text = banner(practice(**environment), KEY, environment)
     assert '-H "Authorization: Bearer $OPENAI_API_KEY"' in text
     assert "  openai      api.openai.com: calls carry their own key (OPENAI_API_KEY is set)" in text

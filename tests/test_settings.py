@@ -79,6 +79,7 @@ def test_every_setting_arrives() -> None:
         connect_timeout_s=3,
         stream_idle_timeout_s=60,
         trusted_ca="cas.pem",
+        include_directory="include",
     )
     assert settings.envoy_directory == "include"
     assert settings.grpc_listen == "0.0.0.0:9192"

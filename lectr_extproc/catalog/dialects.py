@@ -41,6 +41,19 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/audio/.*"), dialect="openai.audio", native_to="azure"
     ),
     Endpoint(pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/.*"), dialect="other", native_to="azure"),
+    *(
+        Endpoint(pattern=_path(rf"/openai(?:/v1)?/{path}"), dialect=dialect, native_to="azure", native_where_sited=True)
+        for path, dialect in (
+            ("chat/completions", "openai.chat"),
+            ("completions", "openai.completions"),
+            ("responses", "openai.responses"),
+            ("embeddings", "openai.embeddings"),
+            ("images/.*", "openai.images"),
+            ("audio/.*", "openai.audio"),
+            ("models(?:/.*)?", "models"),
+            (".*", "other"),
+        )
+    ),
     Endpoint(
         pattern=_path(r"/v1(?:beta\d*|alpha)?/(?:models|tunedModels)/(?P<model>[^/:]+):(?:[a-z]+[A-Z]\w*|predict)"),
         dialect="gemini.generate",

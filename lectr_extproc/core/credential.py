@@ -38,7 +38,8 @@ def take(headers: Iterable[tuple[str, str]], query_key: str | None) -> Credentia
     found: dict[str, str] = {}
     for name, value in headers:
         if name in HEADERS:
-            found.setdefault(name, value.strip())
+            # Envoy joins two Authorization headers with a comma; no key has one in it.
+            found.setdefault(name, value.partition(",")[0].strip())
     for form in HEADERS:
         secret = found.get(form, "")
         if form is Form.BEARER:

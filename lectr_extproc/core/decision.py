@@ -209,10 +209,13 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
         notes.append("provider_header_invalid")
 
     found: Detected | None = None
-    if endpoint.native_to:
-        found = Detected(endpoint.native_to, "path", model)
-    elif model:
+    if model and not endpoint.has_model:
         found = detect(model, snapshot.models, providers, ollama=is_reachable("ollama"))
+    if endpoint.native_to and not (found and _is_at_its_own_path(facts, providers[found.provider])):
+        native = providers[endpoint.native_to]
+        is_sited = site_of(native, org, snapshot) is not None or "api-version=" in facts.query
+        if is_sited or not endpoint.native_where_sited:
+            found = Detected(native.id, "path", model)
     if found and is_reachable(found.provider):
         return choice(found.provider, found.source, found.model_sent)
     if found:
@@ -236,6 +239,11 @@ def _provider_named(facts: Facts, providers: Mapping[str, Provider]) -> str | No
         return None
     name = facts.providers_named[0].lower()
     return next((row.id for row in providers.values() if name == row.id or name in row.synonyms), None)
+
+
+def _is_at_its_own_path(facts: Facts, provider: Provider) -> bool:
+    """Groq's public address ends in `/openai/v1`, where Azure's newer API is, too: there the model tells them apart."""
+    return provider.prefix not in {"", "/v1"} and facts.path.startswith(provider.prefix + "/")
 
 
 def _model_in_path(facts: Facts, endpoint: Endpoint) -> str | None:

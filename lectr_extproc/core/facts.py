@@ -22,7 +22,7 @@ class Facts:
     path: str
     "Without the query."
     query: str
-    "As the client wrote it, less a `key=` parameter."
+    "As the client wrote it, less a key in it."
     lectr_keys: tuple[str, ...] = field(repr=False)
     providers_named: tuple[str, ...]
     feature: str | None
@@ -122,12 +122,16 @@ def _distinct(headers: Sequence[tuple[str, str]], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
+_KEY_PARAMETERS = frozenset({"key", "api-key"})
+"Where Google's and Azure's APIs take a key in the query."
+
+
 def _split_query(query: str) -> tuple[str, str | None, str | None]:
     """Take a key out of the query, leave every other byte of it, and read an upgrade's model."""
     kept, key, model = [], None, None
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")
-        if unquote_plus(name) == "key":
+        if unquote_plus(name).lower() in _KEY_PARAMETERS:
             key = key or unquote_plus(value) or None
             continue
         if unquote_plus(name) == "model":

@@ -24,6 +24,8 @@ class Endpoint:
     dialect: str
     native_to: str | None = None
     "The one provider that has this path. It decides the provider, and the path goes there as it is."
+    native_where_sited: bool = False
+    "The path is `native_to`'s only for an org that has an address there, or that writes its api-version."
     home: str | None = None
     "Whose API this path is when nothing else names a provider."
     key_form: Form | None = None

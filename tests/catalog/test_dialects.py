@@ -19,7 +19,6 @@ def model_in(path: str) -> str | None:
 DIALECTS = {
     "/v1/chat/completions": "openai.chat",
     "/chat/completions": "openai.chat",
-    "/openai/v1/chat/completions": "openai.chat",
     "/v1beta/openai/chat/completions": "openai.chat",
     "/api/v1/chat/completions": "openai.chat",
     "/inference/v1/chat/completions": "openai.chat",

@@ -75,3 +75,7 @@ def test_it_leaves_in_the_providers_form_however_it_came(
 
 def test_no_key_stays_no_key() -> None:
     assert present(None, Form.BEARER, ()) is None
+
+
+def test_of_two_headers_that_envoy_joined_the_first_counts() -> None:
+    assert take([("authorization", "Bearer one,Bearer two")], None) == Credential(Form.BEARER, "one")

@@ -895,3 +895,25 @@ def test_a_body_that_envoy_did_not_hold_is_not_asked_for_to_add_an_option() -> N
     facts = dataclasses.replace(at("openai", stream=True), is_read_by_envoy=False)
     route = routed(facts)
     assert (route.asks_for_usage, route.body, route.observe) == (False, None, "stream")
+
+
+AZURES_OWN: dict[str, tuple[str, str | None, bool, str]] = {
+    "the v1 API of an org with an endpoint": ("/openai/v1/chat/completions", "gpt-4o", True, "azure"),
+    "a dated path without a deployment": ("/openai/responses?api-version=2025-03-01-preview", "gpt-4o", True, "azure"),
+    "an Azure path without a model": ("/openai/files?api-version=2024-10-21", None, True, "azure"),
+    "Groq's own address": ("/openai/v1/chat/completions", "llama-3.3-70b-versatile", True, "groq"),
+    "the v1 API of an org without an endpoint": ("/openai/v1/chat/completions", "gpt-4o", False, "openai"),
+}
+
+
+@pytest.mark.parametrize(("path", "model", "is_sited", "provider"), AZURES_OWN.values(), ids=AZURES_OWN)
+def test_azures_own_paths_go_to_azure(path: str, model: str | None, is_sited: bool, provider: str) -> None:
+    facts = request(model, path=path)
+    route = decide(facts, snapshot(azure_site() if is_sited else None))
+    assert isinstance(route, Route)
+    assert (route.choice.provider, route.path.partition("?")[0]) == (provider, path.partition("?")[0])
+
+
+def test_an_azure_path_with_its_api_version_is_never_sent_elsewhere() -> None:
+    refusal = refused(request("gpt-4o", path="/openai/responses?api-version=2025-03-01-preview"))
+    assert refusal.refusal.code == "azure_config_missing"

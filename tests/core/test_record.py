@@ -463,6 +463,11 @@ SOURCES: dict[str, tuple[dict[str, Any], Usage | None, str]] = {
         Usage(input_tokens=100),
         "estimated",
     ),
+    "an answer read to its end in which nothing was generated": (
+        {"answer": {"complete": "1"}, "request_bytes": 400, "response_bytes": 80},
+        None,
+        "none",
+    ),
     "an error without counts": ({"status": 429, "request_bytes": 400, "response_bytes": 80}, None, "none"),
     "an error with counts": (
         {"status": 400, "answer": {"input_tokens": 7, "output_tokens": 0}},
