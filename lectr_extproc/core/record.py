@@ -241,7 +241,7 @@ def _usage(entry: LogEntry, answer: Answer) -> tuple[Usage | None, TokenSource]:
         return answer.usage, "none" if answer.usage is None else "provider"
     if answer.usage is None and answer.is_complete and not answer.output_bytes:
         return None, "none"  # read to its end, and nothing was generated: Gemini's countTokens, or a queued response
-    # Of an answer that lectr did not read itself there are only the bytes on the wire, and a stream's are mostly framing.
+    # Of an answer lectr did not read itself there are only the bytes on the wire, and a stream's are mostly framing.
     wire_bytes = None if "stream" in entry.decision else entry.response_bytes
     output_bytes = answer.output_bytes if entry.answer else wire_bytes
     return settle(answer.usage, prompt_bytes=entry.request_bytes, output_bytes=output_bytes)
