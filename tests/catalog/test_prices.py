@@ -585,3 +585,8 @@ def test_every_row_names_the_tables_it_comes_from() -> None:
 def test_every_model_of_every_provider_compiles() -> None:
     for provider, model in MODELS:
         assert compiled("", sheet_of(provider, model)).standard
+
+
+def test_tables_of_the_same_prices_are_the_same() -> None:
+    assert price_table() == price_table()
+    assert price_table([Override(provider="openai", model=None, prices={}, discount=Decimal("0.1"))]) != price_table()

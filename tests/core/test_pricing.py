@@ -429,3 +429,12 @@ def test_only_a_date_at_the_end_is_a_version() -> None:
     assert undated("claude-haiku-4-5@20251001") == "claude-haiku-4-5"
     assert undated("mistral-large-2512") == "mistral-large-2512"
     assert undated("o1") == "o1"
+
+
+def test_tables_are_told_apart_by_what_they_find() -> None:
+    def find(_provider: str, _model: str) -> None:
+        return None
+
+    assert PriceTable(find, "v1") == PriceTable(find, "v1")
+    assert PriceTable(find, "v1") != PriceTable(find, "v2")
+    assert PriceTable(find, "v1") != "v1"

@@ -353,3 +353,8 @@ def test_an_estimate_is_in_no_sum() -> None:
     told, record = summed("openai", "gpt-4o", CHUNK)
     assert not told.keys() & {"total_tokens", "cost_micro_usd"}
     assert record.token_source == "estimated"
+
+
+@pytest.mark.parametrize("cost", ["a lot", "NaN", "Infinity", ""])
+def test_a_charge_that_is_no_amount_is_absent(cost: str) -> None:
+    assert answer_from_metadata({"cost": cost}).reported_cost is None
