@@ -22,10 +22,10 @@ run: setup ## a local Envoy with lectr behind it; CONFIG=FILE for settings of yo
 test: unit e2e ## all tests
 
 unit: setup ## the tests that need no running Envoy
-	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/bench
+	$(BIN)/python -m pytest -n 2 --ignore=tests/e2e --ignore=tests/bench
 
 e2e: setup ## real Envoys, real SDKs, scripted providers
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/e2e  # most of the time is waiting; a file's gateways stay together
 
 check: setup ## format, lint, types, protos, mirror, coverage, settings
 	$(BIN)/ruff format --check

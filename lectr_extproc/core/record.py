@@ -271,7 +271,7 @@ def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, E
     code = _text(entry.decision.get("refused")) or CODE_OF_ROUTE.get(entry.route)
     if code is not None:
         return _category(status), "gateway", code
-    if entry.flags & _HUNG_UP:
+    if entry.flags & _HUNG_UP and not ("complete" in entry.answer and 200 <= status < 300 and said is None):
         return "client_disconnect", "client", None
     if entry.details == "request_payload_too_large":
         return "request_too_large", "gateway", "request_too_large"

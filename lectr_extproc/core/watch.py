@@ -90,6 +90,7 @@ def watch_answer(
         UsageStripper() if wants_strip and is_plain_stream else None,
         leaves_chunk_in=wants_strip and not is_plain_stream and int(status) < HTTP_ERRORS,
         cost_of=cost_of,
+        length=one.get("content-length", ""),
     )
 
 
@@ -103,17 +104,23 @@ class Watch:
         *,
         leaves_chunk_in: bool = False,
         cost_of: Callable[[Answer], Cost | None] = lambda _: None,
+        length: str = "",
     ) -> None:
         self.leaves_chunk_in = leaves_chunk_in
         "A usage chunk was asked for and cannot be taken out of this answer."
         self._reader = reader
         self._stripper = stripper
         self._cost_of = cost_of
+        # A client that has every byte may hang up before Envoy tells us that there are no more of them.
+        self._to_come = int(length) if length.isascii() and length.isdigit() else None
         self._told: dict[str, str | int] = {}
 
     def feed(self, chunk: bytes, *, is_last: bool) -> tuple[bytes | None, dict[str, str | int]]:
         """The bytes to pass on, or None for the chunk as it is; and what is newly known."""
         self._reader.feed(chunk)
+        if self._to_come is not None:
+            self._to_come -= len(chunk)
+            is_last = is_last or self._to_come == 0
         if is_last:
             self._reader.close()
         passed: bytes | None = None

@@ -576,6 +576,12 @@ def test_an_error_in_an_answer_is_the_providers(
     assert (record.outcome, record.error_source, record.error_code) == (outcome, "provider", code)
 
 
+def test_a_caller_who_hangs_up_once_the_answer_is_complete_has_not_cut_it_short() -> None:
+    answers: list[dict[str, object]] = [{"complete": "1"}, {"out": 3}]
+    hung_up = "downstream_connection_termination"
+    assert [recorded(entry(200, hung_up, answer=answer)).outcome for answer in answers] == ["ok", "client_disconnect"]
+
+
 def test_an_estimate_is_priced_too() -> None:
     record = recorded(entry(decision=CHAT, answer={"out": 400}, request_bytes=4000, response_bytes=1))
     assert (record.token_source, usd(record)) == ("estimated", Decimal("0.0035"))
