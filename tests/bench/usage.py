@@ -1,7 +1,7 @@
-"""What reading an answer costs: `python -m tests.bench.usage`. The promise is 5 ms for a stream of 500 chunks."""
+"""Reading an answer, whatever way it comes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter
 
 from lectr_extproc.catalog.answers import reader
@@ -59,16 +59,12 @@ def best_ms(work: Callable[[], None], times: int) -> float:
     return min(spent) * 1000
 
 
-if __name__ == "__main__":
-    megabytes = len(_EMBEDDINGS) / 1e6
+def measure() -> Iterator[tuple[str, str]]:
+    """A stream, a document, and embeddings."""
     stream = best_ms(lambda: read(STREAM, "openai.chat", "text/event-stream"), 20)
-    print(f"reading a stream of 500 chunks      {stream:8.2f} ms   (promise: 5 ms)")
-    print(f"taking its usage chunk out          {best_ms(lambda: strip(STREAM), 20):8.2f} ms")
-    print(
-        f"reading a document of {len(DOCUMENT[0]):5} bytes   "
-        f"{best_ms(lambda: read(DOCUMENT, 'openai.chat', 'application/json'), 200):8.3f} ms"
-    )
-    print(
-        f"reading embeddings of {megabytes:5.1f} MB      "
-        f"{best_ms(lambda: read(EMBEDDINGS, 'openai.embeddings', 'application/json'), 3):8.1f} ms"
-    )
+    document = best_ms(lambda: read(DOCUMENT, "openai.chat", "application/json"), 200)
+    embeddings = best_ms(lambda: read(EMBEDDINGS, "openai.embeddings", "application/json"), 3)
+    yield "a stream of 500 chunks (promised: 5 ms)", f"{stream:7.2f} ms"
+    yield "taking its usage chunk out", f"{best_ms(lambda: strip(STREAM), 20):7.2f} ms"
+    yield f"a document of {len(DOCUMENT[0])} bytes", f"{document:7.3f} ms"
+    yield f"embeddings of {len(_EMBEDDINGS) / 1e6:.1f} MB", f"{embeddings:7.1f} ms"
