@@ -23,6 +23,6 @@ USER 10001
 EXPOSE 9191
 # The admin port stays on the container's loopback.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8088/healthz', timeout=2)"]
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8088/livez', timeout=2)"]
 ENTRYPOINT ["lectr"]
 CMD ["serve"]

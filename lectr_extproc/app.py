@@ -6,6 +6,9 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from prometheus_client import CollectorRegistry
+
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.edge.admin import admin_app, http_server
 from lectr_extproc.edge.live import Live
@@ -21,7 +24,10 @@ from lectr_extproc.settings import Settings
 async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIterator[Live]:
     """lectr itself, for as long as the block lasts."""
     live = Live(settings)
+    registry = CollectorRegistry()
     telemetry = Telemetry.start(
+        PrometheusMetricReader(scope_info_enabled=False, registry=registry),
+        live,
         llm_spans=settings.llm_spans,
         is_known=lambda provider, model: live.snapshot.prices.row(provider, model) is not None,
     )
@@ -35,7 +41,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
     grpc_server = GrpcServer(live, sink)
     try:
         await grpc_server.start()
-        async with http_server(admin_app(live), settings.admin_listen):
+        async with http_server(admin_app(live, registry), settings.admin_listen):
             tasks = [asyncio.create_task(refresh(live))]
             if file:
                 tasks.append(asyncio.create_task(watch(live, file, load)))

@@ -254,7 +254,9 @@ class EnvoySection(_Section):
 class AdminSection(_Section):
     """lectr's own admin port."""
 
-    listen: Address = Field(default="127.0.0.1:8088", description="/healthz. Keep it on loopback.")
+    listen: Address = Field(
+        default="127.0.0.1:8088", description="/healthz, /livez, /readyz and /metrics. Keep it on loopback."
+    )
 
 
 class LimitsSection(_Section):

@@ -40,6 +40,21 @@ def test_the_service_listens_for_envoy_and_for_people_until_its_block_ends(tmp_p
     assert asyncio.run(live_and_let_go()).draining.is_set()
 
 
+def test_what_the_process_counts_can_be_scraped_without_any_collector(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+
+    async def scrape() -> str:
+        async with service(given, None, load) as live, httpx.AsyncClient(trust_env=False) as client:
+            live.counts["decisions"] += 2
+            live.settings_problem = "line 3: no"
+            return (await client.get(f"http://{given.admin_listen}/metrics")).text
+
+    lines = asyncio.run(scrape()).splitlines()
+    assert 'lectr_process_events_total{event="decisions"} 2.0' in lines
+    assert 'lectr_degraded{part="settings"} 1.0' in lines
+    assert 'lectr_degraded{part="prices"} 0.0' in lines
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_service(tmp_path: Path, number: signal.Signals) -> None:
     given = settings(tmp_path)

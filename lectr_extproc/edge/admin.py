@@ -1,4 +1,4 @@
-"""lectr's admin port: `/healthz` for probes and people."""
+"""lectr's admin port: `/healthz` for people, `/livez` and `/readyz` for probes, `/metrics` for Prometheus."""
 
 import asyncio
 import contextlib
@@ -6,22 +6,39 @@ import socket
 from collections.abc import AsyncIterator
 
 import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from lectr_extproc.edge.live import Live
 
 
-def admin_app(live: Live) -> Starlette:
+def admin_app(live: Live, registry: CollectorRegistry) -> Starlette:
     """The admin port as an ASGI app."""
 
-    async def healthz(_: Request) -> JSONResponse:
+    async def healthz(_: Request) -> Response:
         return JSONResponse(live.health())
 
-    return Starlette(routes=[Route("/healthz", healthz)])
+    async def livez(_: Request) -> Response:
+        """Answering is all there is to being alive: what is degraded is not mended by a restart."""
+        return PlainTextResponse("alive\n")
+
+    async def readyz(_: Request) -> Response:
+        """Whether Envoy should send calls here."""
+        is_ready = live.serving.is_set() and not live.draining.is_set()
+        return PlainTextResponse("ready\n" if is_ready else "not ready\n", 200 if is_ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        # Hundreds of series take a while to write, and calls are being decided on this loop.
+        return Response(await asyncio.to_thread(encode, registry), headers={"content-type": content_type})
+
+    routes = {"/healthz": healthz, "/livez": livez, "/readyz": readyz, "/metrics": metrics}
+    return Starlette(routes=[Route(path, answer) for path, answer in routes.items()])
 
 
 class _Server(uvicorn.Server):

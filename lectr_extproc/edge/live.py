@@ -25,6 +25,7 @@ class Live:
     counts: Counter[str] = field(default_factory=Counter)
     telemetry: Callable[[], dict[str, Any]] = dict
     "What telemetry says of itself."
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     _priced: tuple[Settings, PriceList, Snapshot] | None = None
 
@@ -39,10 +40,16 @@ class Live:
             self._priced = priced = (settings, price_list, replace(settings.snapshot, prices=prices))
         return priced[2]
 
+    def problems(self) -> dict[str, str | None]:
+        """Each part that can be degraded while calls go on, and what is wrong with it."""
+        return {"settings": self.settings_problem, "prices": self.prices_problem}
+
     def health(self) -> dict[str, Any]:
         """What `/healthz` answers."""
+        degraded = [part for part, problem in self.problems().items() if problem]
         return {
-            "status": "degraded" if self.settings_problem or self.prices_problem else "ok",
+            "status": "degraded" if degraded else "ok",
+            "degraded": degraded,
             "settings_problem": self.settings_problem,
             "prices": {"version": self.snapshot.prices.version, "problem": self.prices_problem},
             "orgs": len(self.settings.orgs),

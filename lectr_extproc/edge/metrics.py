@@ -6,7 +6,7 @@ Batches are added up first, for a measurement costs the SDK 7 µs. Labels that c
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
@@ -38,6 +38,8 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "lectr.events.received": ("{event}", "Spans that were to be sent."),
     "lectr.events.exported": ("{event}", "Spans that the back end took."),
     "lectr.events.dropped": ("{event}", "Spans that were lost."),
+    "lectr.process.events": ("{event}", "What happened in this process, as `counts` on /healthz names it."),
+    "lectr.degraded": ("{problem}", "1 where a part of this process is degraded, such as `settings`; calls go on."),
 }
 "Each with its unit and what it counts. Braces keep a unit out of Prometheus' names."
 
@@ -79,11 +81,29 @@ class _Key(NamedTuple):
     pricing: str | None = None
 
 
+class Process(Protocol):
+    """What the metrics tell of the running process."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often what happened in it."""
+
+    def problems(self) -> Mapping[str, str | None]:
+        """Each part that can be degraded, and what is wrong with it."""
+
+
 class Metrics:
     """Records to counters and histograms, before any sampling: money comes from here."""
 
-    def __init__(self, reader: MetricReader, resource: Resource, counts: Counts, is_known: IsKnown) -> None:
-        self.provider = MeterProvider([reader], resource, shutdown_on_exit=False)
+    def __init__(
+        self,
+        readers: Sequence[MetricReader],
+        resource: Resource,
+        counts: Counts,
+        is_known: IsKnown,
+        process: Process | None = None,
+    ) -> None:
+        self.provider = MeterProvider(readers, resource, shutdown_on_exit=False)
         self.shutdown = self.provider.shutdown
         self._is_known = is_known
         self._feature = _Capped(FEATURE_LIMIT, "__other__")
@@ -100,6 +120,12 @@ class Metrics:
         )
         for name, parts in EVENTS.items():
             meter.create_observable_counter(name, [_observe(counts, parts)], *METRICS[name])
+        if process is not None:
+            for name, create, observe in (
+                ("lectr.process.events", meter.create_observable_counter, _events_of(process)),
+                ("lectr.degraded", meter.create_observable_gauge, _problems_of(process)),
+            ):
+                create(name, [observe], *METRICS[name])
 
     def record(self, records: Sequence[CallRecord]) -> None:
         """Count a batch."""
@@ -189,3 +215,11 @@ def _observe(counts: Counts, parts: Mapping[str, str | None]) -> Callable[[Callb
     return lambda _: [
         Observation(counts[part], {"reason": reason} if reason else None) for part, reason in parts.items()
     ]
+
+
+def _events_of(process: Process) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [Observation(count, {"event": event}) for event, count in list(process.counts.items())]
+
+
+def _problems_of(process: Process) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [Observation(int(bool(problem)), {"part": part}) for part, problem in process.problems().items()]

@@ -59,6 +59,7 @@ class GrpcServer:
             self._bind(listen, settings.grpc_tls)
             await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self._live.serving.set()
 
     async def stop(self) -> None:
         """Tell Envoy to go elsewhere, finish what is here, and read the access log until it is quiet."""

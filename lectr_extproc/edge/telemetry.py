@@ -26,7 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.edge import attributes as names
-from lectr_extproc.edge.metrics import SCOPE_NAME, SCOPE_VERSION, IsKnown, Metrics
+from lectr_extproc.edge.metrics import SCOPE_NAME, SCOPE_VERSION, IsKnown, Metrics, Process
 
 log = logging.getLogger("lectr.telemetry")
 
@@ -54,6 +54,8 @@ class Telemetry:
         exporter: SpanExporter | None = None,
         reader: MetricReader | None = None,
         *,
+        scraped: MetricReader | None = None,
+        process: Process | None = None,
         llm_spans: LlmSpans = "always",
         is_known: IsKnown = lambda _provider, _model: False,
         problem: str | None = None,
@@ -63,20 +65,32 @@ class Telemetry:
         if exporter or reader:
             logging.getLogger("opentelemetry.exporter").addHandler(self._complaints)
         resource = _resource()
-        self._metrics = Metrics(reader, resource, self._counts, is_known) if reader else None
+        readers = [each for each in (reader, scraped) if each]
+        self._metrics = Metrics(readers, resource, self._counts, is_known, process) if readers else None
+        self._sends_metrics = reader is not None
         meters = self._metrics.provider if self._metrics else None
         self._spans = _Spans(exporter, resource, self._counts, llm_spans, meters) if exporter else None
 
     @classmethod
-    def start(cls, *, llm_spans: LlmSpans = "always", is_known: IsKnown = lambda _provider, _model: False) -> Self:
-        """As the environment says. Whatever cannot be had is switched off with a word in the log: calls are served."""
+    def start(
+        cls,
+        scraped: MetricReader | None = None,
+        process: Process | None = None,
+        *,
+        llm_spans: LlmSpans = "always",
+        is_known: IsKnown = lambda _provider, _model: False,
+    ) -> Self:
+        """As the environment says. Whatever cannot be had is switched off with a word in the log: calls are served.
+
+        What is scraped, is there whatever the environment says of sending.
+        """
         logging.getLogger("opentelemetry.util.re").addFilter(_without_value)
         reader: MetricReader | None = None
         try:
             exporter = _exporter("traces") if llm_spans != "off" else None
             if metric_exporter := _exporter("metrics"):
                 reader = PeriodicExportingMetricReader(metric_exporter)
-            return cls(exporter, reader, llm_spans=llm_spans, is_known=is_known)
+            return cls(exporter, reader, scraped=scraped, process=process, llm_spans=llm_spans, is_known=is_known)
         except ImportError:
             problem = (
                 "the OTLP exporters cannot be imported. An installed xds-protos overwrites files of theirs: "
@@ -88,7 +102,7 @@ class Telemetry:
             log.exception("telemetry is off: %s", problem)
         if reader:
             reader.shutdown()
-        return cls(problem=problem)
+        return cls(scraped=scraped, process=process, is_known=is_known, problem=problem)
 
     def record(self, records: Sequence[CallRecord]) -> None:
         """Count a batch of finished calls and queue their spans."""
@@ -111,7 +125,7 @@ class Telemetry:
         counts = dict(self._counts)
         return {
             "spans": "on" if self._spans else "off",
-            "metrics": "on" if self._metrics else "off",
+            "metrics": "on" if self._sends_metrics else "off",
             **{name: counts[name] for name in _SHOWN},
             "waiting": counts["received"] - sum(counts[name] for name in _SETTLED),
             "problem": self._complaints.last,

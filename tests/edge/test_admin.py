@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry, Counter
 from starlette.responses import PlainTextResponse
 
 from lectr_extproc.edge.admin import admin_app, http_server
@@ -15,10 +16,48 @@ from tests.edge.given import live
 async def test_healthz_shows_the_health(tmp_path: Path) -> None:
     shared = live(tmp_path)
     shared.settings_problem = "line 3: no"
-    async with http_server(admin_app(shared), "127.0.0.1:0") as port, httpx.AsyncClient() as client:
+    app = admin_app(shared, CollectorRegistry())
+    async with http_server(app, "127.0.0.1:0") as port, httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}/healthz")
         assert (await client.get(f"http://127.0.0.1:{port}/elsewhere")).status_code == 404
     assert (answer.status_code, answer.json()) == (200, shared.health())
+
+
+async def test_a_process_is_ready_from_when_it_serves_until_it_drains_and_alive_all_along(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+
+    async def answers(client: httpx.AsyncClient) -> tuple[int, int]:
+        return (await client.get("/readyz")).status_code, (await client.get("/livez")).status_code
+
+    app = admin_app(shared, CollectorRegistry())
+    async with (
+        http_server(app, "127.0.0.1:0") as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        assert await answers(client) == (503, 200)
+        shared.serving.set()
+        shared.settings_problem = "line 3: no"
+        assert await answers(client) == (200, 200)
+        shared.draining.set()
+        assert await answers(client) == (503, 200)
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "text"),
+    [
+        ("text/plain", "text/plain", "calls_total 3.0\n"),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text", "# EOF\n"),
+    ],
+)
+async def test_prometheus_reads_the_metrics_in_the_form_it_asks_for(
+    tmp_path: Path, accept: str, content_type: str, text: str
+) -> None:
+    registry = CollectorRegistry()
+    Counter("calls", "How many.", registry=registry).inc(3)
+    async with http_server(admin_app(live(tmp_path), registry), "127.0.0.1:0") as port, httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{port}/metrics", headers={"accept": accept})
+    assert answer.headers["content-type"].startswith(content_type)
+    assert text in answer.text
 
 
 async def test_ipv6_is_an_address_too() -> None:

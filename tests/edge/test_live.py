@@ -19,6 +19,7 @@ def test_a_settings_file_that_is_not_in_force_is_a_degradation(tmp_path: Path) -
     shared = live(tmp_path)
     shared.settings_problem = "line 3: no"
     assert (shared.health()["status"], shared.health()["settings_problem"]) == ("degraded", "line 3: no")
+    assert shared.health()["degraded"] == ["settings"]
 
 
 def test_prices_that_are_not_in_force_are_a_degradation(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
@@ -11,13 +11,22 @@ from lectr_extproc.edge.metrics import METRICS, MODEL_LIMIT, IsKnown, Metrics
 from tests.edge.finished import call, models_list, turned_away
 
 
+class InTrouble:
+    """A process that lost a batch and runs on old settings."""
+
+    counts: Mapping[str, int] = {"batches_failed": 1, "decisions": 4}
+
+    def problems(self) -> Mapping[str, str | None]:
+        return {"settings": "line 3: no", "prices": None}
+
+
 class Metered:
     """Metrics, and what they say."""
 
     def __init__(self, is_known: IsKnown = lambda _provider, _model: False) -> None:
         self._reader = InMemoryMetricReader()
         counts = dict.fromkeys(("received", "exported", "dropped", "failed", "span_errors"), 7)
-        self._subject = Metrics(self._reader, Resource({}), counts, is_known)
+        self._subject = Metrics([self._reader], Resource({}), counts, is_known, InTrouble())
 
     def record(self, *records: CallRecord) -> "Metered":
         self._subject.record(records)
@@ -76,6 +85,14 @@ def test_every_metric_has_its_promised_name_unit_and_description() -> None:
     assert data is not None
     metrics = data.resource_metrics[0].scope_metrics[0].metrics
     assert {m.name: (m.unit, m.description) for m in metrics} == METRICS
+
+
+def test_what_happened_in_the_process_and_what_is_degraded_are_told() -> None:
+    points = Metered().points()
+    events = {(p.attributes or {})["event"]: p.value for p in points["lectr.process.events"]}  # type: ignore[union-attr]
+    assert events == {"batches_failed": 1, "decisions": 4}
+    parts = {(p.attributes or {})["part"]: p.value for p in points["lectr.degraded"]}  # type: ignore[union-attr]
+    assert parts == {"settings": 1, "prices": 0}
 
 
 def test_a_call_that_asks_no_model_is_counted_and_not_timed() -> None:
