@@ -1,4 +1,4 @@
-"""The client's provider key: taken from wherever a client may put it, written in the one form its provider understands.
+"""Keys for providers: taken from wherever a client may put one, written in the one form its provider understands.
 
 Exactly one form leaves. Every other place a key can be in is cleared, so that no provider ever sees another's header.
 """
@@ -33,25 +33,30 @@ class Credential:
     secret: str = field(repr=False)
 
 
-def take(headers: Iterable[tuple[str, str]], query_key: str | None) -> Credential | None:
-    """Find the client's key; an org key that strayed into its place is not one."""
-    found: dict[str, str] = {}
+def take(headers: Iterable[tuple[str, str]], query_key: str | None) -> tuple[Credential | None, tuple[str, ...]]:
+    """The client's key for a provider; and keys of ours in such a key's place, by which a client with one key calls."""
+    found: dict[str, list[str]] = {}
     for name, value in headers:
         if name in HEADERS:
             # Envoy joins two Authorization headers with a comma; no key has one in it.
-            found.setdefault(name, value.partition(",")[0].strip())
-    for form in HEADERS:
-        secret = found.get(form, "")
-        if form is Form.BEARER:
-            scheme, _, secret = secret.partition(" ")
-            secret = secret.strip() if scheme.lower() == "bearer" else ""
-        if secret and KEY_PREFIX not in secret:
-            return Credential(form, secret)
+            found.setdefault(name, []).extend(value.split(","))
+    theirs: Credential | None = None
+    ours: list[str] = []
+    for form in HEADERS if found else ():
+        for part in found.get(form, ()):
+            secret = part.strip()
+            if form is Form.BEARER:
+                scheme, _, secret = secret.partition(" ")
+                secret = secret.strip() if scheme.lower() == "bearer" else ""
+            if secret.startswith(KEY_PREFIX):
+                ours.append(secret)
+            elif secret and KEY_PREFIX not in secret and theirs is None:
+                theirs = Credential(form, secret)
     secret = (query_key or "").strip()
     # Percent-decoding can make bytes that no header may hold; Envoy would drop our whole reply.
-    if secret and KEY_PREFIX not in secret and secret.isascii() and secret.isprintable():
-        return Credential(Form.QUERY, secret)
-    return None
+    if theirs is None and secret and KEY_PREFIX not in secret and secret.isascii() and secret.isprintable():
+        theirs = Credential(Form.QUERY, secret)
+    return theirs, tuple(ours)
 
 
 def present(credential: Credential | None, form: Form, stays_bearer: Sequence[str]) -> tuple[str, str] | None:

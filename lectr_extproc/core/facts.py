@@ -24,6 +24,7 @@ class Facts:
     query: str
     "As the client wrote it, less a key in it."
     lectr_keys: tuple[str, ...] = field(repr=False)
+    "Every differing one, from X-Lectr-Key and from where a provider's key would be."
     providers_named: tuple[str, ...]
     feature: str | None
     task: str | None
@@ -62,15 +63,16 @@ def read_facts(
     is_upgrade = "upgrade" in one or one.get(":method", "") == "CONNECT"
     model = request_metadata.get("model")
     length = one.get("content-length", "")
+    credential, strayed = take(headers, query_key)
     return Facts(
         method=one.get(":method", ""),
         path=path,
         query=query,
-        lectr_keys=_distinct(headers, words.KEY_HEADER),
+        lectr_keys=tuple(dict.fromkeys((*_distinct(headers, words.KEY_HEADER), *strayed))),
         providers_named=_distinct(headers, words.PROVIDER_HEADER),
         feature=label(one.get(words.FEATURE_HEADER)),
         task=label(one.get(words.TASK_HEADER)),
-        credential=take(headers, query_key),
+        credential=credential,
         header_names=frozenset(one),
         content_type=one.get("content-type", "").partition(";")[0].strip().lower(),
         content_length=int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None,

@@ -33,15 +33,16 @@ _ALL = (
         401,
         "missing_lectr_key",
         "authentication_error",
-        "No X-Lectr-Key header. Send the key of your organisation in it; `lectr keys new` makes one.",
+        "No key of this gateway. Send the key of your organisation (lc_key_...) as X-Lectr-Key, or in the place of the "
+        "provider's key, as `Authorization: Bearer` or x-api-key; `lectr keys new` makes one.",
     ),
     Refusal(
         401,
         "invalid_lectr_key",
         "authentication_error",
-        "The X-Lectr-Key is not a key of this gateway. It may be mistyped, or revoked.",
+        "This is not a key of this gateway. It may be mistyped or revoked, or the call carries two that differ.",
     ),
-    Refusal(401, "org_disabled", "authentication_error", "The organisation of this X-Lectr-Key is disabled."),
+    Refusal(401, "org_disabled", "authentication_error", "The organisation of this key is disabled."),
     Refusal(
         400,
         "azure_config_missing",

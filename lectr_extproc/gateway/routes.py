@@ -1,5 +1,6 @@
 """The virtual host: who is turned away at the door, the one route to a provider, and the one for everything else."""
 
+from lectr_extproc.core.credential import HEADERS, Form
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.words import CLUSTER_HEADER, KEY_HEADER, NAMESPACE, Shape
 from lectr_extproc.gateway.filters import filters
@@ -14,12 +15,23 @@ UNROUTED = "lectr_unrouted"
 
 ANTHROPIC_PATHS = "/v1/messages"
 
-_WELL_FORMED = r"(lc_key_[\w-]{16,},? ?)+"
-"""Looser than core.decision.WELL_FORMED_KEY: Envoy joins several headers with a comma, and whether two keys are one too
-many is for lectr to say; and Envoy 1.36 refuses the larger program of {16,128}."""
+_WELL_FORMED = r"lc_key_[\w-]{16,}"
+"""Looser than core.decision.WELL_FORMED_KEY, because Envoy 1.36 refuses the larger program of {16,128}."""
 
-_MISSING = "present_match: true, invert_match: true"
-_ILL_FORMED = f"string_match: {{safe_regex: {{regex: {quote(_WELL_FORMED)}}}}}, invert_match: true"
+
+def _are_keys(regex: str) -> str:
+    # Envoy joins several headers with a comma; whether two keys are one too many is for lectr to say.
+    return f"string_match: {{safe_regex: {{regex: {quote(f'({regex},? ?)+')}}}}}"
+
+
+_ILL_FORMED = f"- {{name: {KEY_HEADER}, {_are_keys(_WELL_FORMED)}, invert_match: true}}\n"
+_MISSING = f"- {{name: {KEY_HEADER}, present_match: true, invert_match: true}}\n" + "".join(
+    # An absent header matches nothing, not even inverted, unless it counts as empty.
+    f"- {{name: {form}, {_are_keys('(?i:bearer) +' * (form is Form.BEARER) + _WELL_FORMED)}, "
+    "invert_match: true, treat_missing_header_as_empty: true}\n"
+    for form in HEADERS
+)
+"No X-Lectr-Key, and no key of ours where a client that knows one key only would put it."
 
 
 def route_configuration(options: GatewayOptions) -> str:
@@ -96,7 +108,8 @@ def _turn_away(code: str, key: str, shape: Shape, options: GatewayOptions) -> st
         - name: $name
           match:
             prefix: $prefix
-            headers: [{name: $key_header, $key}]
+            headers:
+            $key
           direct_response:
             status: $status
             body: {inline_string: $body}
@@ -107,7 +120,6 @@ def _turn_away(code: str, key: str, shape: Shape, options: GatewayOptions) -> st
         """,
         name=f"lectr_{code.replace('_lectr', '')}{'_anthropic' if is_anthropic else ''}",
         prefix=ANTHROPIC_PATHS if is_anthropic else "/",
-        key_header=KEY_HEADER,
         key=key,
         status=str(refusal.status),
         body=quote(refusal.body(shape).decode()),

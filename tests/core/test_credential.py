@@ -48,7 +48,7 @@ INGRESS: dict[str, tuple[list[tuple[str, str]], str | None, Credential | None]] 
 def test_the_clients_key_is_found_wherever_it_may_be(
     headers: list[tuple[str, str]], query: str | None, expected: Credential | None
 ) -> None:
-    assert take(headers, query) == expected
+    assert take(headers, query)[0] == expected
 
 
 def test_a_key_is_not_shown() -> None:
@@ -78,4 +78,30 @@ def test_no_key_stays_no_key() -> None:
 
 
 def test_of_two_headers_that_envoy_joined_the_first_counts() -> None:
-    assert take([("authorization", "Bearer one,Bearer two")], None) == Credential(Form.BEARER, "one")
+    assert take([("authorization", "Bearer one,Bearer two")], None) == (Credential(Form.BEARER, "one"), ())
+
+
+OURS: dict[str, tuple[list[tuple[str, str]], tuple[str, ...]]] = {
+    "as Bearer": ([("authorization", "bearer  lc_key_1")], ("lc_key_1",)),
+    "as x-api-key": ([("x-api-key", "lc_key_1")], ("lc_key_1",)),
+    "as api-key": ([("api-key", "lc_key_1")], ("lc_key_1",)),
+    "as x-goog-api-key": ([("x-goog-api-key", " lc_key_1")], ("lc_key_1",)),
+    "two": ([("x-api-key", "lc_key_1"), ("authorization", "Bearer lc_key_2")], ("lc_key_2", "lc_key_1")),
+    "two that Envoy joined": ([("authorization", "Bearer lc_key_1,Bearer lc_key_2")], ("lc_key_1", "lc_key_2")),
+    "behind another scheme": ([("authorization", "Basic lc_key_1")], ()),
+    "without a scheme": ([("authorization", "lc_key_1")], ()),
+    "with a scheme where none belongs": ([("x-api-key", "Bearer lc_key_1")], ()),
+    "within another word": ([("x-api-key", "my-lc_key_1")], ()),
+}
+
+
+@pytest.mark.parametrize(("headers", "keys"), OURS.values(), ids=OURS)
+def test_a_key_of_ours_in_a_providers_place_is_told_apart(
+    headers: list[tuple[str, str]], keys: tuple[str, ...]
+) -> None:
+    assert take(headers, "lc_key_in-the-query") == (None, keys)
+
+
+def test_a_key_of_ours_hides_no_key_for_the_provider() -> None:
+    headers = [("authorization", "Bearer lc_key_1"), ("authorization", "Bearer k"), ("x-api-key", "other")]
+    assert take(headers, None) == (Credential(Form.BEARER, "k"), ("lc_key_1",))

@@ -74,6 +74,33 @@ def test_a_key_that_is_sent_twice_is_still_one_key(again: str) -> None:
     assert routed(request("gpt-4o", ("x-lectr-key", again))).org.name == "acme"
 
 
+PLACES = {"authorization": "Bearer {}", "x-api-key": "{}", "api-key": "{}", "x-goog-api-key": "{}"}
+
+
+@pytest.mark.parametrize(("name", "value"), PLACES.items(), ids=PLACES)
+def test_a_client_with_one_key_says_with_it_who_calls(name: str, value: str) -> None:
+    def calling(key: str) -> Facts:
+        return request("gpt-4o", (name, value.format(key)), key=None, bearer=None)
+
+    assert routed(calling(KEY)).org.name == "acme"
+    assert KEY not in str(routed(calling(KEY)).sets)
+    assert refused(calling(DISABLED_KEY)).refusal.code == "org_disabled"
+    for stranger in ("lc_key_jihgfedcba9876543210", "lc_key_123", "lc_key_" + "a" * 129):
+        assert refused(calling(stranger)).refusal.code == "invalid_lectr_key"
+
+
+def test_a_call_that_says_two_names_is_nobodys() -> None:
+    stray = ("x-api-key", DISABLED_KEY)
+    assert refused(request("gpt-4o", stray)).refusal.code == "invalid_lectr_key"
+    assert refused(request("gpt-4o", stray, key=None, bearer=KEY)).refusal.code == "invalid_lectr_key"
+    assert routed(request("gpt-4o", ("x-api-key", KEY), bearer=KEY)).org.name == "acme"
+
+
+def test_beside_a_key_of_ours_the_clients_key_for_the_provider_still_goes() -> None:
+    route = routed(request("gpt-4o", ("x-api-key", CLIENT_KEY), key=None, bearer=KEY))
+    assert route.sets == {"authorization": f"Bearer {CLIENT_KEY}"}
+
+
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
 def test_a_refusal_has_the_shape_of_the_api_that_was_called(path: str) -> None:
     assert refused(request(path=path, key=None)).shape == "anthropic"

@@ -90,6 +90,9 @@ VALUES = {
     "twice the same": ([("x-lectr-key", "a"), ("x-lectr-key", " a ")], ("a",)),
     "two that differ": ([("x-lectr-key", "a"), ("x-lectr-key", "b")], ("a", "b")),
     "two that Envoy joined": ([("x-lectr-key", "a, b,a")], ("a", "b")),
+    "one where a provider's would be": ([("authorization", "Bearer lc_key_1")], ("lc_key_1",)),
+    "one in both places": ([("x-lectr-key", "lc_key_1"), ("x-api-key", "lc_key_1")], ("lc_key_1",)),
+    "two in two places": ([("x-api-key", "lc_key_2"), ("x-lectr-key", "lc_key_1")], ("lc_key_1", "lc_key_2")),
     "none": ([], ()),
 }
 

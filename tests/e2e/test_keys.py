@@ -1,4 +1,4 @@
-"""Without a good X-Lectr-Key a call is answered 401, in the words its SDK understands, and goes no further."""
+"""Without a good key of ours a call is answered 401, in the words its SDK understands, and goes no further."""
 
 import anthropic
 import openai
@@ -13,8 +13,11 @@ from tests.e2e.scene import (
     ORG_KEY,
     PROMPT,
     SECOND_KEY,
+    SECOND_ORG,
     Providers,
+    assert_nothing_of_ours,
     contacted,
+    credentials_in,
     secret,
 )
 
@@ -52,6 +55,51 @@ def test_a_call_without_a_good_key_is_turned_away(gateway: Gateway, providers: P
             connection.send("POST", path, [("x-lectr-key", key) for key in keys] + BODY_HEADERS, asking())
             assert read_error(connection) == (401, "application/json", shape, code)
     assert contacted(providers) == []
+
+
+IN_A_PROVIDERS_PLACE: dict[str, tuple[list[tuple[str, str]], str]] = {
+    "a key too short": ([("authorization", "Bearer lc_key_0123")], "missing_lectr_key"),
+    "a key behind another scheme": ([("authorization", f"Basic {ORG_KEY}")], "missing_lectr_key"),
+    "a key and more": ([("x-api-key", f"{ORG_KEY};")], "missing_lectr_key"),
+    "a key in a header that is none for keys": ([("cookie", ORG_KEY)], "missing_lectr_key"),
+    "a key too long": ([("x-api-key", "lc_key_" + "a" * 129)], "invalid_lectr_key"),
+    "a key nobody has": ([("x-goog-api-key", UNKNOWN_KEY)], "invalid_lectr_key"),
+    "an empty X-Lectr-Key beside it": ([("x-lectr-key", ""), ("x-api-key", ORG_KEY)], "invalid_lectr_key"),
+    "two keys": ([("authorization", f"Bearer {ORG_KEY}"), ("x-api-key", SECOND_KEY)], "invalid_lectr_key"),
+    "another key in X-Lectr-Key": ([("x-lectr-key", ORG_KEY), ("api-key", SECOND_KEY)], "invalid_lectr_key"),
+    "two in two Authorization headers": (
+        [("authorization", f"Bearer {ORG_KEY}"), ("authorization", f"Bearer {SECOND_KEY}")],
+        "invalid_lectr_key",
+    ),
+    "the key of a disabled org": ([("api-key", CLOSED_KEY)], "org_disabled"),
+}
+
+
+@pytest.mark.parametrize("case", IN_A_PROVIDERS_PLACE)
+def test_a_call_with_no_good_key_in_a_providers_place_is_turned_away(
+    gateway: Gateway, providers: Providers, case: str
+) -> None:
+    headers, code = IN_A_PROVIDERS_PLACE[case]
+    for path, shape in SHAPES.items():
+        with Connection(gateway.port) as connection:
+            connection.send("POST", path, [*headers, BODY_HEADERS[0]], asking())
+            assert read_error(connection) == (401, "application/json", shape, code)
+    assert contacted(providers) == []
+
+
+PLACES = {"authorization": "Bearer {}", "x-api-key": "{}", "api-key": "{}", "x-goog-api-key": "{}"}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_client_with_one_key_says_with_it_who_calls(gateway: Gateway, providers: Providers, place: str) -> None:
+    call_id = new_id()
+    one_key = {"content-type": "application/json", place: PLACES[place].format(SECOND_KEY)}
+    assert call(gateway, headers=one_key, call_id=call_id).status_code == 200
+
+    assert gateway.record(call_id)["org"] == SECOND_ORG
+    received = providers["openai"].next_request()
+    assert credentials_in(received) == []
+    assert_nothing_of_ours(received)
 
 
 def test_every_refusal_leaves_a_record(gateway: Gateway, providers: Providers) -> None:
@@ -100,7 +148,11 @@ def test_both_sdks_raise_their_authentication_error(gateway: Gateway, providers:
 
 
 @pytest.mark.parametrize("framing", [("content-length", str(64 << 20)), ("transfer-encoding", "chunked")], ids="-".join)
-@pytest.mark.parametrize("key", [[], [("x-lectr-key", "lc_key_0123")]], ids=["no key", "an odd key"])
+@pytest.mark.parametrize(
+    "key",
+    [[], [("x-lectr-key", "lc_key_0123")], [("authorization", "Bearer lc_key_0123"), ("x-api-key", OPENAI_KEY)]],
+    ids=["no key", "an odd key", "an odd key in a provider's place"],
+)
 def test_a_stranger_is_refused_before_its_body_is_read(
     gateway: Gateway, providers: Providers, key: list[tuple[str, str]], framing: tuple[str, str]
 ) -> None:

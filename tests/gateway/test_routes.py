@@ -1,5 +1,11 @@
 import json
+import re
+from typing import Any
 
+import pytest
+
+from lectr_extproc.core.credential import HEADERS
+from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.gateway.filters import filters
 from tests.gateway.examples import NATIVE, bootstrap, manager
@@ -39,3 +45,46 @@ def test_strangers_are_turned_away_before_any_filter_runs_and_in_the_words_of_th
             assert [n for n, config in route["typed_per_filter_config"].items() if config["disabled"]] == list(
                 filters(NATIVE)
             )
+
+
+KEY = "lc_key_0123456789abcdef"
+IN: dict[str, tuple[dict[str, str], bool]] = {
+    "X-Lectr-Key": ({"x-lectr-key": KEY}, True),
+    "X-Lectr-Key twice": ({"x-lectr-key": f"{KEY}, {KEY}"}, True),
+    "Bearer": ({"authorization": f"Bearer {KEY}"}, True),
+    "bearer, twice": ({"authorization": f"bearer  {KEY},BEARER {KEY}"}, True),
+    "x-api-key": ({"x-api-key": KEY, "authorization": "Bearer sk-1"}, True),
+    "api-key": ({"api-key": KEY}, True),
+    "x-goog-api-key": ({"x-goog-api-key": KEY}, True),
+    "nothing": ({}, False),
+    "an empty key": ({"x-lectr-key": ""}, False),
+    "an ill-formed key beside a good one": ({"x-lectr-key": "lc_key_1", "x-api-key": KEY}, False),
+    "a key too short": ({"authorization": f"Bearer {KEY[:-1]}"}, False),
+    "a key behind another scheme": ({"authorization": f"Basic {KEY}"}, False),
+    "a key without a scheme": ({"authorization": KEY}, False),
+    "a scheme where none belongs": ({"x-api-key": f"Bearer {KEY}"}, False),
+    "a key and more": ({"x-api-key": f"{KEY}; sk-1"}, False),
+    "a provider's key": ({"authorization": "Bearer sk-0123456789abcdefghij"}, False),
+    "another header": ({"cookie": KEY, "proxy-authorization": f"Bearer {KEY}"}, False),
+}
+
+
+@pytest.mark.parametrize(("headers", "is_let_in"), IN.values(), ids=IN)
+def test_only_a_call_with_a_key_that_may_be_ours_passes_the_doors(headers: dict[str, str], is_let_in: bool) -> None:
+    doors = [route["match"]["headers"] for route in ROUTES.values() if "direct_response" in route]
+    assert any(all(_matches(one, headers) for one in door) for door in doors) is not is_let_in
+
+
+def _matches(matcher: dict[str, Any], headers: dict[str, str]) -> bool:
+    """A header matcher as Envoy reads it; tests/e2e has the real one."""
+    value = headers.get(matcher["name"], "" if matcher.get("treat_missing_header_as_empty") else None)
+    if "present_match" in matcher:
+        return (value is None) is matcher["invert_match"]
+    regex = matcher["string_match"]["safe_regex"]["regex"]
+    return value is not None and (re.fullmatch(regex, value, re.ASCII) is None) is matcher["invert_match"]
+
+
+def test_every_place_of_a_key_is_looked_at() -> None:
+    assert [one["name"] for one in ROUTES["lectr_missing_key"]["match"]["headers"]] == ["x-lectr-key", *HEADERS]
+    assert WELL_FORMED_KEY.fullmatch(KEY)
+    assert not WELL_FORMED_KEY.fullmatch(KEY[:-1])
