@@ -174,7 +174,9 @@ def explain(
 
 def _models(chosen: argparse.Namespace) -> None:
     """List models with their windows, prices, ends, and cheaper ones in their place."""
-    models = list_models(_price_table(chosen), chosen.at, chosen.provider)
+    settings = _read(_file(chosen))
+    provider = _provider(chosen, settings)
+    models = list_models(_price_table(settings), chosen.at, provider, settings.lineup)
     print(_json([asdict(model) for model in models]) if chosen.json else models_text(models))
 
 
@@ -183,26 +185,36 @@ def _price(chosen: argparse.Namespace) -> None:
     usage = Usage(**{count: getattr(chosen, count, None) for count in COUNTS})
     if usage == Usage():
         raise ConfigError("lectr price", ["say what the call used: --input, --output or another of its counts"])
+    settings = _read(_file(chosen))
     cost = explain_cost(
-        _price_table(chosen),
-        chosen.provider,
+        _price_table(settings),
+        _provider(chosen, settings),
         chosen.model,
         usage,
         at_s=chosen.at,
         service_tier=chosen.service_tier,
+        models=settings.snapshot.models,
+        providers=settings.snapshot.providers,
     )
     print(_json(asdict(cost)) if chosen.json else explained_text(cost))
 
 
-def _price_table(chosen: argparse.Namespace) -> PriceTable:
-    settings = _read(_file(chosen))
+def _provider(chosen: argparse.Namespace, settings: Settings) -> str | None:
+    known = settings.snapshot.providers
+    if chosen.provider is not None and chosen.provider not in known:
+        raise ConfigError("--provider", [f"{chosen.provider!r} is not a provider; known are {', '.join(known)}"])
+    name: str | None = chosen.provider
+    return name
+
+
+def _price_table(settings: Settings) -> PriceTable:
     source = settings.catalogue.source
     if source is None:
         return settings.snapshot.prices
     if is_url(source):
         print("lectr: catalogue.source is not fetched here; these prices came with lectr", file=sys.stderr)
         return settings.snapshot.prices
-    return price_table(settings.prices, *asyncio.run(read_prices(source)))
+    return price_table(settings.prices, *asyncio.run(read_prices(source)), rows=settings.snapshot.providers)
 
 
 def _json(answer: object) -> str:
@@ -330,7 +342,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def prices(made: argparse.ArgumentParser) -> None:
         config(made)
-        made.add_argument("--provider", choices=PROVIDERS, metavar="P", help=f"one of {', '.join(PROVIDERS)}")
+        made.add_argument("--provider", metavar="P", help=f"one of {', '.join(PROVIDERS)}, or of your own")
         made.add_argument(
             "--at",
             type=_time,

@@ -120,7 +120,7 @@ def banner(settings: Settings, key: str | None, environment: Mapping[str, str]) 
         "Providers:",
         "",
     ]
-    for row in PROVIDERS.values():
+    for row in settings.snapshot.providers.values():
         sites = [
             settings.snapshot.sites.get(row.id),
             *(org.sites.get(row.id) for org in settings.snapshot.orgs_by_key.values()),
@@ -131,7 +131,7 @@ def banner(settings: Settings, key: str | None, environment: Mapping[str, str]) 
                 lines.append(f"  {row.id:<10}  no org has an endpoint for it: calls get {row.sited_per_org}")
             continue
         has_key = bool(environment.get(row.key_env or ""))
-        if key and all(address.startswith("127.0.0.1:") for address in addresses):
+        if key and row.key_env and all(address.startswith("127.0.0.1:") for address in addresses):
             missing = "AZURE_OPENAI_ENDPOINT" if row.sited_per_org else row.key_env
             lines.append(f"  {row.id:<10}  practice: {missing} is not set, the built-in provider answers")
         else:

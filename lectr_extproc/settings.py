@@ -3,10 +3,11 @@
 The only module that knows pydantic and YAML files. What leaves it is a Settings value that nothing can change.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -23,9 +24,13 @@ from pydantic import (
 
 from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS
 from lectr_extproc.catalog.dialects import ENDPOINTS
+from lectr_extproc.catalog.lineup import LINEUP, Known
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import Override, price_table
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.credential import Form
+from lectr_extproc.core.detect import prefixes
+from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.pricing import UNITS
 from lectr_extproc.core.snapshot import Observation, Snapshot
 from lectr_extproc.core.tables import Limits, Org, Provider, Site
@@ -81,8 +86,16 @@ def _source(value: str) -> str:
 
 def _provider(value: str) -> str:
     if value not in PROVIDERS:
-        raise ValueError(f"{value!r} is not a provider; known are {', '.join(PROVIDERS)}")
+        raise ValueError(_unknown(value, PROVIDERS))
     return value
+
+
+def _unknown(provider: str, known: Iterable[str]) -> str:
+    return f"{provider!r} is not a provider; known are {', '.join(known)}"
+
+
+def _with_an_id(value: object) -> object:
+    return {"id": value} if isinstance(value, str) else value
 
 
 def _unquoted(value: object) -> object:
@@ -136,30 +149,10 @@ class OrgSection(_Section):
     azure: AzureSection | None = Field(default=None, description="Without it, Azure calls get azure_config_missing.")
 
 
-class ProviderSection(_Section):
-    """What is different here for a provider: its address (a region, a private gateway), who reads its answers."""
-
-    id: Annotated[str, AfterValidator(_provider)] = Field(description=f"One of {', '.join(PROVIDERS)}.")
-    base_url: Url | None = Field(
-        default=None,
-        description="Its path, if it has one, replaces the provider's path prefix. Plain http is accepted.",
-    )
-    observe: Literal["auto", "native", "stream"] = Field(
-        default="auto",
-        description="Who reads token usage: Envoy (native), lectr (stream), or Envoy where that costs nothing (auto).",
-    )
-
-
 Price = Annotated[Decimal | None, Field(ge=0, allow_inf_nan=False)]
 
 
-class PriceSection(_Section):
-    """A price or a discount of your own. Prices are in USD per million tokens; 0 is free."""
-
-    provider: Annotated[str, AfterValidator(_provider)] = Field(description=f"One of {', '.join(PROVIDERS)}.")
-    model: str | None = Field(
-        default=None, min_length=1, max_length=256, description="Default: a discount on every model of the provider."
-    )
+class _Prices(_Section):
     input: Price = Field(default=None, description="Cached input follows in proportion, unless it is given too.")
     output: Price = Field(default=None, description="Reasoning and audio follow in proportion.")
     cache_read: Price = Field(default=None, description="Input that came out of a cache.")
@@ -168,6 +161,65 @@ class PriceSection(_Section):
     audio_input: Price = Field(default=None, description="Audio in the input.")
     audio_output: Price = Field(default=None, description="Audio in the output.")
     web_search: Price = Field(default=None, description="USD per thousand searches.")
+
+    def prices(self) -> dict[str, Decimal]:
+        """What is given, by its unit."""
+        return {unit: price for unit in UNITS if (price := getattr(self, unit, None)) is not None}
+
+
+class ModelSection(_Prices):
+    """A model that belongs to a provider. Prices are in USD per million tokens; 0 is free."""
+
+    id: str = Field(
+        min_length=1, max_length=256, description="As clients write it, and as it is sent; letter case counts."
+    )
+    context_window: int | None = Field(default=None, gt=0, description="Tokens it reads at most.")
+
+
+Model = Annotated[ModelSection, BeforeValidator(_with_an_id, json_schema_input_type=ModelSection | str)]
+
+
+class ProviderSection(_Section):
+    """A provider of your own, or what is different here for one that lectr knows."""
+
+    id: str = Field(
+        pattern=r"^[a-z][a-z0-9_-]*$",
+        max_length=64,
+        description=f"One of {', '.join(PROVIDERS)}; or a new one, which X-Lectr-Provider and `id/model` then name.",
+    )
+    kind: Annotated[str, AfterValidator(_provider)] | None = Field(
+        default=None,
+        description="The known provider that a new one is like in everything not said here. Default: custom.",
+    )
+    name: str | None = Field(default=None, min_length=1, max_length=100, description="For people. Default: its id.")
+    base_url: Url | None = Field(
+        default=None,
+        description="Its path, if it has one, replaces the provider's path prefix. Plain http is accepted.",
+    )
+    auth: Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"] | None = Field(
+        default=None, description="How the client's key is passed on. Default: as its kind does."
+    )
+    include_usage: bool | None = Field(
+        default=None,
+        description="Whether streams may be asked for usage (stream_options.include_usage). Default: as its kind.",
+    )
+    observe: Literal["auto", "native", "stream"] = Field(
+        default="auto",
+        description="Who reads token usage: Envoy (native), lectr (stream), or Envoy where that costs nothing (auto).",
+    )
+    models: list[Model] = Field(
+        default_factory=list,
+        description="Names that are its own, whatever else they look like; a name alone, or with more.",
+    )
+
+
+class PriceSection(_Prices):
+    """A price or a discount of your own. Prices are in USD per million tokens; 0 is free."""
+
+    provider: str = Field(description="One of lectr's, or of `providers:`.")
+    model: str | None = Field(
+        default=None, min_length=1, max_length=256, description="Default: a discount on every model of the provider."
+    )
     discount: Price = Field(default=None, le=1, description="0.2 takes 20 % off whatever the price is.")
     from_: date | None = Field(default=None, alias="from", description="First day (UTC) on which it holds.")
     reason: str | None = Field(default=None, max_length=200, description="For people.")
@@ -179,10 +231,6 @@ class PriceSection(_Section):
         if self.discount is None and not self.prices():
             raise ValueError("write a price or a discount")
         return self
-
-    def prices(self) -> dict[str, Decimal]:
-        """What is given, by its unit."""
-        return {unit: price for unit in UNITS if (price := getattr(self, unit, None)) is not None}
 
 
 class CatalogueSection(_Section):
@@ -302,7 +350,7 @@ class SettingsFile(_Section):
     """lectr.yaml: everything has a default; the smallest useful file is one org with one key."""
 
     orgs: list[OrgSection] = Field(default_factory=list, description="Who may call.")
-    providers: list[ProviderSection] = Field(default_factory=list, description="Other addresses for providers.")
+    providers: list[ProviderSection] = Field(default_factory=list, description="Providers of your own, and addresses.")
     prices: list[PriceSection] = Field(default_factory=list, description="Prices and discounts of your own.")
     catalogue: CatalogueSection = CatalogueSection()
     envoy: EnvoySection = EnvoySection()
@@ -339,6 +387,8 @@ class Settings:
 
     snapshot: Snapshot
     prices: tuple[Override, ...]
+    lineup: Mapping[tuple[str, str], Known]
+    "The models that there are to list, by provider and name."
     catalogue: Catalogue
     gateway: GatewayOptions
     orgs: tuple[str, ...]
@@ -361,24 +411,28 @@ def load(text: str, source: str = "lectr.yaml", defaults: Mapping[str, Any] | No
         raise ConfigError(source, ["line 1: the file must be a mapping such as `orgs: […]`"])
     merged = _merged(defaults or {}, raw or {})
     lines, problems = _read_lines(text)
-    problems += _duplicates(merged)
+    problems += _contradictions(merged)
     try:
-        settings = compile_settings(merged)
+        file = SettingsFile.model_validate(merged)
     except ValidationError as error:
         problems += [(tuple(problem["loc"]), _explain(problem)) for problem in error.errors()]
     if problems:
         found = sorted((_line(path, lines), _name(path), problem) for path, problem in problems)
         raise ConfigError(source, [f"line {line}: {name}: {problem}" for line, name, problem in found])
-    return settings
+    return _settings(file)
 
 
 def compile_settings(raw: Mapping[str, Any]) -> Settings:
     """The same from parsed YAML, for settings that another part of the program makes."""
-    file = SettingsFile.model_validate(raw)
+    return _settings(SettingsFile.model_validate(raw))
+
+
+def _settings(file: SettingsFile) -> Settings:
     envoy = file.envoy
     return Settings(
         snapshot=_snapshot(file),
         prices=_overrides(file),
+        lineup=_lineup(file),
         catalogue=Catalogue(**file.catalogue.model_dump()),
         gateway=_gateway(file),
         orgs=tuple(org.name for org in file.orgs),
@@ -407,17 +461,19 @@ def json_schema() -> dict[str, Any]:
 
 
 def _snapshot(file: SettingsFile) -> Snapshot:
+    providers = MappingProxyType({**PROVIDERS, **{section.id: _provider_row(section) for section in file.providers}})
+    registered = {model.id: section.id for section in file.providers for model in section.models}
     addresses = {section.id: section.base_url for section in file.providers}
     sites = {
         row.id: _site(row, url)
-        for row in PROVIDERS.values()
+        for row in providers.values()
         if (url := addresses.get(row.id) or row.base_url) is not None
     }
     return Snapshot(
         orgs_by_key={key.sha256: org for section in file.orgs for org in (_org(section),) for key in section.keys},
-        providers=PROVIDERS,
+        providers=providers,
         sites=sites,
-        models=MODELS,
+        models=replace(MODELS, registered=MappingProxyType(registered)),
         endpoints=ENDPOINTS,
         observation=Observation(
             answers=ANSWERS,
@@ -426,7 +482,7 @@ def _snapshot(file: SettingsFile) -> Snapshot:
             wanted={section.id: section.observe for section in file.providers},
             usage_chunk=file.telemetry.usage_chunk,
         ),
-        prices=price_table(_overrides(file)),
+        prices=price_table(_overrides(file), rows=providers),
         trust_traceparent=file.telemetry.trust_traceparent,
         limits=Limits(
             max_body_bytes=file.limits.request_body_bytes,
@@ -452,12 +508,51 @@ def _gateway(file: SettingsFile) -> GatewayOptions:
     return replace(options, include_directory=envoy.directory) if envoy.directory else options
 
 
+def _provider_row(section: ProviderSection) -> Provider:
+    row = PROVIDERS.get(section.id) or replace(
+        PROVIDERS[section.kind or "custom"],
+        id=section.id,
+        name=section.id,
+        synonyms=(),
+        model_prefixes=(),
+        key_shapes=(),
+        key_env=None,
+    )
+    asking = row.asking
+    if section.include_usage is not None:
+        asking = Asking.NEVER if not section.include_usage else Asking.YES if asking is Asking.NEVER else asking
+    form = row.key_form if section.auth is None else _FORMS[section.auth]
+    return replace(row, name=section.name or row.name, key_form=form, asking=asking)
+
+
+_FORMS = {
+    "bearer": Form.BEARER,
+    "x-api-key": Form.X_API_KEY,
+    "api-key": Form.API_KEY,
+    "x-goog-api-key": Form.X_GOOG_API_KEY,
+    "none": Form.NONE,
+}
+
+
+def _lineup(file: SettingsFile) -> dict[tuple[str, str], Known]:
+    own = {(section.id, model.id): model.context_window for section in file.providers for model in section.models}
+    known = {key: LINEUP.get(key) or Known(key[1], None) for key in own}
+    return {**LINEUP, **{key: replace(row, window=own[key] or row.window) for key, row in known.items()}}
+
+
 def _overrides(file: SettingsFile) -> tuple[Override, ...]:
-    return tuple(
+    """The later wins: `prices:` has the last word over what a model was registered with."""
+    registered = {
+        (section.id, model.id.lower()): prices
+        for section in file.providers
+        for model in section.models
+        if (prices := model.prices())
+    }
+    return *(Override(provider=id_, model=model, prices=prices) for (id_, model), prices in registered.items()), *(
         Override(
             provider=section.provider,
             model=section.model,
-            prices=section.prices(),
+            prices={**registered.get((section.provider, (section.model or "").lower()), {}), **section.prices()},
             discount=section.discount,
             since=section.from_,
             reason=section.reason,
@@ -487,7 +582,7 @@ def _org(section: OrgSection) -> Org:
     return Org(name=section.name, enabled=section.enabled, sites=sites)
 
 
-def _duplicates(raw: Mapping[str, Any]) -> Iterator[Problem]:
+def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """What no single field can see. Other mistakes may be in the file too, so nothing is taken for granted."""
     names: set[str] = set()
     digests: dict[str, str] = {}
@@ -499,19 +594,47 @@ def _duplicates(raw: Mapping[str, Any]) -> Iterator[Problem]:
             if digest in digests:
                 yield ("orgs", i, "keys", j), f"this key already belongs to {digests[digest]!r}"
             digests[digest] = name
-    ids: set[str] = set()
-    for i, _, id_ in _items(raw, "providers", "id"):
-        if id_ in ids:
-            yield ("providers", i, "id"), f"{id_!r} has an address above already"
-        ids.add(id_)
+    ids = dict.fromkeys(PROVIDERS, False)
+    words = {word: row.id for row in PROVIDERS.values() for word in prefixes(row)}
+    owners: dict[str, str] = {}
+    for i, provider, id_ in _items(raw, "providers", "id"):
+        if ids.get(id_):
+            yield ("providers", i, "id"), f"{id_!r} is above already"
+        ids[id_] = True
+        kind = provider.get("kind")
+        if id_ in PROVIDERS:
+            if kind not in (None, id_):
+                yield ("providers", i, "kind"), f"lectr knows {id_!r}: give another provider an id of its own"
+        elif id_ in words:
+            yield ("providers", i, "id"), f"{id_!r} is another name for {words[id_]!r}"
+        elif provider.get("base_url") is None:
+            yield ("providers", i, "id"), f"{_unknown(id_, PROVIDERS)}; a new one needs a base_url"
+        for j, model in _models(provider):
+            if model in owners:
+                yield ("providers", i, "models", j), f"{model!r} belongs to {owners[model]!r} already"
+            owners[model] = id_
+    for i, _, id_ in _items(raw, "prices", "provider"):
+        if id_ not in ids:
+            yield ("prices", i, "provider"), _unknown(id_, ids)
+
+
+def _models(provider: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    for i, model in enumerate(_list(provider, "models")):
+        name = model.get("id") if isinstance(model, dict) else model
+        if isinstance(name, str):
+            yield i, name
 
 
 def _items(section: Mapping[str, Any], name: str, key: str) -> Iterator[tuple[int, Mapping[str, Any], str]]:
     """The entries of a list that have a text under `key`, each with it."""
-    items = section.get(name)
-    for i, item in enumerate(items if isinstance(items, list) else ()):
+    for i, item in enumerate(_list(section, name)):
         if isinstance(item, dict) and isinstance(item.get(key), str):
             yield i, item, item[key]
+
+
+def _list(section: Mapping[str, Any], name: str) -> list[Any]:
+    items = section.get(name)
+    return items if isinstance(items, list) else []
 
 
 def _explain(problem: Any) -> str:

@@ -188,6 +188,18 @@ def test_price_and_models_know_the_prices_of_the_settings(tmp_path: Path, capsys
     assert models[0]["prices"]["input"] == "1.5"
 
 
+def test_price_and_models_know_providers_of_ones_own_and_no_others(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("providers: [{id: ours, base_url: 'http://h/v1', models: [{id: M, input: 2}]}]")
+    listed = json.loads(said(capsys, "models", "--config", file, "--provider", "ours", "--json"))
+    assert [(model["provider"], model["model"]) for model in listed] == [("ours", "M")]
+    bill = json.loads(said(capsys, "price", "--config", file, "--model", "M", "--input", 1_000_000, "--json"))
+    assert (bill["provider"], bill["usd"]) == ("ours", "2")
+    said(capsys, "models", "--provider", "ours", code=64)
+    assert main(["models", "--provider", "ours"]) == 64
+    assert "'ours' is not a provider; known are openai, anthropic," in capsys.readouterr().err
+
+
 def test_price_reads_a_price_file_but_fetches_nothing(tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(f"catalogue: {{source: {tmp_path}/prices.json}}")

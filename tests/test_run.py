@@ -94,6 +94,11 @@ def test_with_settings_of_ones_own_no_key_is_made_up() -> None:
     assert "mistral" not in text
 
 
+def test_a_provider_of_ones_own_on_this_machine_is_no_practice() -> None:
+    settings = {**practice_settings({}, 4711, KEY), "providers": [{"id": "vllm", "base_url": "http://127.0.0.1:8000"}]}
+    assert "  vllm        127.0.0.1:8000: calls carry their own key\n" in banner(compile_settings(settings), KEY, {})
+
+
 # --- what goes wrong before Envoy starts ------------------------------------------------------------------------------
 
 

@@ -11,9 +11,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lectr_extproc.catalog.lineup import LINEUP, Known
 from lectr_extproc.catalog.prices import Override
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.cli import main
+from lectr_extproc.core.credential import Form
+from lectr_extproc.core.inject import Asking
+from lectr_extproc.core.pricing import UNITS
 from lectr_extproc.core.tables import Limits
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, ServerTls, Settings, json_schema, load
@@ -42,7 +46,7 @@ def test_everything_has_a_default(text: str) -> None:
     settings = load(text)
     assert settings.gateway == GatewayOptions()
     assert settings.snapshot.limits == Limits()
-    assert settings.snapshot.providers is PROVIDERS
+    assert settings.snapshot.providers == PROVIDERS
     assert (settings.orgs, settings.grpc_listen, settings.grpc_tls) == ((), "127.0.0.1:9191", None)
     assert (settings.admin_listen, settings.envoy_directory) == ("127.0.0.1:8088", None)
     assert (settings.log_level, settings.log_calls) == ("info", True)
@@ -173,6 +177,60 @@ def test_an_address_in_the_file_takes_the_catalogues_place() -> None:
     assert sites["groq"].upstream.authority == "api.groq.com"
 
 
+OWN = """
+providers:
+- id: my-vllm
+  base_url: http://10.0.0.5:8000/v1
+  models:
+  - Qwen/Qwen3-32B
+  - {id: gpt-4o, input: 1, output: 2, context_window: 4096}
+- {id: cloud, kind: ollama, name: The cloud, base_url: https://ollama.example, auth: bearer, include_usage: false}
+- {id: eu, kind: groq, base_url: https://eu.example, include_usage: true}
+- {id: together, base_url: https://t.example/v1, models: [Org/Model], auth: x-api-key}
+- {id: azure, include_usage: true, models: [gpt-4.1]}
+prices:
+- {provider: my-vllm, model: gpt-4o, input: 3}
+- {provider: eu, discount: 0.5}
+"""
+
+
+def test_a_provider_of_ones_own_is_like_its_kind_but_for_what_is_said() -> None:
+    rows = load(OWN).snapshot.providers
+    mine, cloud, eu = rows["my-vllm"], rows["cloud"], rows["eu"]
+    assert (mine.kind, mine.name, mine.key_form, mine.asking) == ("custom", "my-vllm", Form.BEARER, Asking.YES)
+    assert (cloud.kind, cloud.name, cloud.key_form, cloud.asking) == ("ollama", "The cloud", Form.BEARER, Asking.NEVER)
+    assert (eu.kind, eu.prefix, eu.asking) == ("groq", "/openai/v1", Asking.YES)
+    for row in (mine, cloud, eu):
+        assert (row.synonyms, row.model_prefixes, row.key_shapes, row.key_env) == ((), (), (), None)
+        assert row.native == PROVIDERS[row.kind].native
+    assert (rows["together"].key_form, rows["together"].model_prefixes) == (Form.X_API_KEY, ("together_ai",))
+    assert rows["azure"].asking is Asking.AZURE
+    assert list(rows)[: len(PROVIDERS)] == list(PROVIDERS)
+
+
+def test_the_models_of_ones_own_providers_are_registered_and_priced_and_listed() -> None:
+    settings = load(OWN)
+    registered = {"Qwen/Qwen3-32B": "my-vllm", "gpt-4o": "my-vllm", "Org/Model": "together", "gpt-4.1": "azure"}
+    assert settings.snapshot.models.registered == registered
+    assert settings.lineup["my-vllm", "gpt-4o"] == Known("gpt-4o", 4096)
+    assert settings.lineup["my-vllm", "Qwen/Qwen3-32B"] == Known("Qwen/Qwen3-32B", None)
+    row = settings.snapshot.prices.row("my-vllm", "gpt-4o")
+    assert row is not None
+    level = dict(zip(UNITS, row.rates(0)[0].base, strict=True))
+    assert (level["input"], level["output"]) == (3_000_000, 2_000_000)  # `prices:` has the last word
+    assert settings.snapshot.prices.row("my-vllm", "gpt-4o-mini") is None
+    ours, theirs = (settings.snapshot.prices.row(id_, "llama-3.1-8b-instant") for id_ in ("eu", "groq"))
+    assert ours is not None
+    assert theirs is not None
+    assert ours.rates(0)[0].base[0] * 2 == theirs.rates(0)[0].base[0]
+
+
+def test_a_model_of_the_lineup_that_is_registered_keeps_what_is_known_of_it() -> None:
+    lineup = load("providers: [{id: openai, models: [gpt-4o, {id: gpt-4, context_window: 1000}]}]").lineup
+    assert lineup["openai", "gpt-4o"] == LINEUP["openai", "gpt-4o"]
+    assert (lineup["openai", "gpt-4"].window, lineup["openai", "gpt-4"].to) == (1000, ("gpt-4o",))
+
+
 def test_the_file_wins_over_what_the_program_would_choose() -> None:
     defaults = {"grpc": {"listen": "unix:/a.sock"}, "envoy": {"directory": "/include", "listen": "127.0.0.1:1"}}
     assert load("envoy: {listen: '127.0.0.1:2'}", defaults=defaults).gateway.listen == "127.0.0.1:2"
@@ -211,13 +269,57 @@ MISTAKES = {
         f"line 3: orgs[0].azure.api_version: {VERSION}",
     ),
     "a provider that there is not": (
-        "providers:\n- id: opnai\n  base_url: https://x",
+        "providers:\n- id: opnai\n  observe: stream",
         "line 2: providers[0].id: 'opnai' is not a provider; known are openai, anthropic,",
+    ),
+    "a kind that there is not": (
+        "providers:\n- {id: mine, base_url: https://x}\n- {id: more, kind: mine, base_url: https://x}",
+        "line 3: providers[1].kind: 'mine' is not a provider; known are openai, anthropic,",
+    ),
+    "another kind for a provider that lectr knows": (
+        "providers:\n- id: groq\n  kind: custom",
+        "line 3: providers[0].kind: lectr knows 'groq': give another provider an id of its own",
+    ),
+    "a synonym for an id": (
+        "providers:\n- id: google\n  base_url: https://x",
+        "line 2: providers[0].id: 'google' is another name for 'gemini'",
+    ),
+    "a word before other models' slash for an id": (
+        "providers:\n- {id: models, base_url: https://x}",
+        "line 2: providers[0].id: 'models' is another name for 'gemini'",
+    ),
+    "an id in upper case": (
+        "providers:\n- {id: My-vLLM, base_url: https://x}",
+        "line 2: providers[0].id: String should match pattern",
+    ),
+    "a way to carry a key that there is not": (
+        "providers:\n- {id: mine, base_url: https://x, auth: cookie}",
+        "line 2: providers[0].auth: Input should be 'bearer', 'x-api-key', 'api-key', 'x-goog-api-key' or 'none'",
+    ),
+    "a model without an id": (
+        "providers:\n- id: mine\n  base_url: https://x\n  models:\n  - {input: 1}",
+        "line 5: providers[0].models[0].id: Field required",
+    ),
+    "a model that is a number": (
+        "providers:\n- {id: groq, models: [1]}",
+        "line 2: providers[0].models[0]: write settings under it",
+    ),
+    "a model twice": (
+        "providers:\n- {id: groq, models: [m, {id: m}]}",
+        "line 2: providers[0].models[1]: 'm' belongs to 'groq' already",
+    ),
+    "a model of two providers": (
+        "providers:\n- {id: groq, models: [m]}\n- id: mistral\n  models:\n  - id: m",
+        "line 5: providers[1].models[0]: 'm' belongs to 'groq' already",
+    ),
+    "a window of nothing": (
+        "providers:\n- {id: groq, models: [{id: m, context_window: 0}]}",
+        "line 2: providers[0].models[0].context_window: Input should be greater than 0",
     ),
     "a provider without an id": ("providers: [{observe: native}]", "line 1: providers[0].id: Field required"),
     "a provider twice": (
         "providers:\n- {id: groq, base_url: https://x}\n- {id: groq, base_url: https://y}",
-        "line 3: providers[1].id: 'groq' has an address above already",
+        "line 3: providers[1].id: 'groq' is above already",
     ),
     "a price list that is neither file nor page": (
         "catalogue:\n  source: ftp://x/prices.json",
@@ -280,7 +382,7 @@ orgs:
 - 3
 - {{name: b, keys: [x, {{label: y}}]}}
 providers:
-- {{id: nobody, base_url: https://x}}
+- {{id: nobody}}
 log: {{level: loud}}
 envoy:
   profil: native
@@ -335,6 +437,8 @@ def test_what_yaml_itself_stumbles_over_is_bad_settings(text: str) -> None:
         ("openai", "http://h:9000", "/v1"),
         ("groq", "http://h:9000/", "/openai/v1"),
         ("ollama", "http://localhost:11434", "/v1"),
+        ("mine", "http://h:8000", "/v1"),
+        ("mine", "http://h:8000/proxy/api", "/proxy/api"),
     ],
 )
 def test_an_address_without_a_path_keeps_the_providers_prefix(id_: str, url: str, prefix: str) -> None:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from lectr_extproc.catalog.lineup import LINEUP
+from lectr_extproc.catalog.lineup import LINEUP, Known
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import PER, written
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.detect import detect
 from lectr_extproc.core.pricing import FALLBACK, UNITS, Level, PriceTable, PricingStatus, Rates, count, price, usd
+from lectr_extproc.core.tables import Models, Provider
 from lectr_extproc.core.usage import Usage
 
 _SMALL_CALL = Usage(input_tokens=3000, output_tokens=1000)
@@ -90,18 +91,19 @@ def suggestions(
     )
 
 
-def list_models(table: PriceTable, at_s: int, provider: str | None = None) -> list[Listed]:
+def list_models(
+    table: PriceTable, at_s: int, provider: str | None = None, lineup: Mapping[tuple[str, str], Known] = LINEUP
+) -> list[Listed]:
     """Every model of the lineup, or those of one provider."""
-    return [_listed(table, owner, model, at_s) for owner, model in LINEUP if provider in {None, owner}]
+    return [_listed(table, owner, known, at_s) for (owner, _), known in lineup.items() if provider in {None, owner}]
 
 
-def _listed(table: PriceTable, provider: str, model: str, at_s: int) -> Listed:
-    known = LINEUP[provider, model]
-    row = table.row(provider, model)
+def _listed(table: PriceTable, provider: str, known: Known, at_s: int) -> Listed:
+    row = table.row(provider, known.model)
     rates = row.rates(at_s)[0] if row else None
     return Listed(
         provider=provider,
-        model=model,
+        model=known.model,
         window=known.window,
         max_output=known.max_output,
         prices=_named(rates, rates.base) if rates else {},
@@ -109,7 +111,7 @@ def _listed(table: PriceTable, provider: str, model: str, at_s: int) -> Listed:
         source=row.source if row else None,
         retires=known.retires,
         retired=known.is_retired(_moment(at_s).date()),
-        suggestions=suggestions(table, provider, model, at_s),
+        suggestions=suggestions(table, provider, known.model, at_s),
         note=known.note,
     )
 
@@ -126,10 +128,18 @@ def _named(rates: Rates, level: Level) -> dict[str, Decimal]:
 
 
 def explain(
-    table: PriceTable, provider: str | None, model: str, usage: Usage, *, at_s: int, service_tier: str | None = None
+    table: PriceTable,
+    provider: str | None,
+    model: str,
+    usage: Usage,
+    *,
+    at_s: int,
+    service_tier: str | None = None,
+    models: Models = MODELS,
+    providers: Mapping[str, Provider] = PROVIDERS,
 ) -> Explained:
     """What a call would cost and why. Without a provider it is the one whose model this is."""
-    found = None if provider else detect(model, MODELS, PROVIDERS, ollama=True)
+    found = None if provider else detect(model, models, providers, ollama=True)
     owner = found.provider if found else provider
     row = table.row(owner, model)
     cost = price(usage, row, at_s, service_tier)

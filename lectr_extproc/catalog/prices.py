@@ -22,6 +22,7 @@ from lectr_extproc.catalog.overlay import ANY, MINIMUM_AUDIO_S, PRICES, REGIONS,
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.detect import prefixes
 from lectr_extproc.core.pricing import FALLBACK, PICO, Hours, Periods, PriceTable, Rates, Row, rates, undated
+from lectr_extproc.core.tables import Provider
 
 THEIR_PROVIDERS: Mapping[str, str] = MappingProxyType(
     {id_: {"gemini": "google", "xai": "x-ai", "bedrock": "aws"}.get(id_, id_) for id_ in PROVIDERS}
@@ -115,33 +116,44 @@ def price_table(
     overrides: Sequence[Override] = (),
     providers: Sequence[types.Provider] | None = None,
     data_version: str | None = None,
+    rows: Mapping[str, Provider] = PROVIDERS,
 ) -> PriceTable:
     """The catalogue's prices as one value; without arguments those of this installation."""
     newest = max(*(row.checked for row in PRICES.values()), *(row.checked for row in TIERS))
     name = f"genai-prices {data_version or bundled_version()}, overlay {newest}{', settings' if overrides else ''}"
-    return PriceTable(_Finder(_bundled if providers is None else providers, overrides, name), name)
+    return PriceTable(_Finder(_bundled if providers is None else providers, overrides, name, rows), name)
 
 
 class _Finder:
     """Compiles the row of a model from the tables that know it."""
 
-    def __init__(self, providers: Sequence[types.Provider], overrides: Sequence[Override], name: str) -> None:
+    def __init__(
+        self,
+        providers: Sequence[types.Provider],
+        overrides: Sequence[Override],
+        name: str,
+        rows: Mapping[str, Provider],
+    ) -> None:
         self._providers = list(providers)
         self._by_id = {provider.id: provider for provider in providers}
         self._overrides = overrides
         self._version = name
+        self._offered_by = rows
         self._rows: dict[tuple[str, int, tuple[int, ...]], Row] = {}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Finder) and (
-            (self._providers, self._overrides) == (other._providers, other._overrides)
+            (self._providers, self._overrides, self._offered_by)
+            == (other._providers, other._overrides, other._offered_by)
         )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __call__(self, provider: str, model: str) -> Row | None:
-        names = _names(provider, model)
-        sheet = next(filter(None, (self._sheet(provider, name) for name in names)), None)
+        offered_by = self._offered_by.get(provider)
+        kind = offered_by.kind if offered_by else provider
+        names = _names(offered_by, model)
+        sheet = next(filter(None, (self._sheet(kind, name) for name in names)), None)
         known_as = {*names, *map(undated, names), sheet.model if sheet else names[0]}
         overrides = [o for o in self._overrides if o.provider == provider]
         own = [o for o in overrides if o.model is not None and o.model.lower() in known_as]
@@ -149,11 +161,11 @@ class _Finder:
             return None
         shared = [o for o in overrides if o.model is None]
         if sheet is None or not sheet.theirs:
-            return compiled(provider, sheet or Sheet(names[-1], "settings", _unpriced), own, shared, self._version)
+            return compiled(kind, sheet or Sheet(names[-1], "settings", _unpriced), own, shared, self._version)
         # Their models are not many; the spellings of one are.
         key = (provider, sheet.theirs, tuple(map(id, own)))
         if key not in self._rows:
-            self._rows[key] = compiled(provider, sheet, own, shared, self._version)
+            self._rows[key] = compiled(kind, sheet, own, shared, self._version)
         return self._rows[key]
 
     def _sheet(self, provider: str, model: str) -> Sheet | None:
@@ -167,11 +179,10 @@ class _Finder:
         return None
 
 
-def _names(provider: str, model: str) -> list[str]:
+def _names(row: Provider | None, model: str) -> list[str]:
     """A model's name as written, and without its provider's own prefix."""
     name = model.lower()
     prefix, slash, rest = name.partition("/")
-    row = PROVIDERS.get(provider)
     return [name, rest] if slash and rest and row is not None and prefix in prefixes(row) else [name]
 
 

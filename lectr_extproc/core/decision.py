@@ -144,7 +144,7 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
         refusal = REFUSALS[provider.sited_per_org or "provider_unreachable"]
         return Refuse(refusal=refusal, shape=endpoint.shape, org=org, choice=choice)
 
-    is_native = endpoint.native_to == provider.id
+    is_native = endpoint.native_to == provider.kind
     form = endpoint.key_form if is_native and endpoint.key_form is not None else provider.key_form
     sent = credentials.present(facts.credential, form, provider.stays_bearer)
     if is_native and not provider.sited_per_org:
@@ -211,7 +211,7 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
     found: Detected | None = None
     if model and not endpoint.has_model:
         found = detect(model, snapshot.models, providers, ollama=is_reachable("ollama"))
-    if endpoint.native_to and not (found and _is_at_its_own_path(facts, providers[found.provider])):
+    if endpoint.native_to and not (found and _is_at_its_own_path(facts, endpoint, providers[found.provider])):
         native = providers[endpoint.native_to]
         is_sited = site_of(native, org, snapshot) is not None or "api-version=" in facts.query
         if is_sited or not endpoint.native_where_sited:
@@ -241,8 +241,13 @@ def _provider_named(facts: Facts, providers: Mapping[str, Provider]) -> str | No
     return next((row.id for row in providers.values() if name == row.id or name in row.synonyms), None)
 
 
-def _is_at_its_own_path(facts: Facts, provider: Provider) -> bool:
-    """Groq's public address ends in `/openai/v1`, where Azure's newer API is, too: there the model tells them apart."""
+def _is_at_its_own_path(facts: Facts, endpoint: Endpoint, provider: Provider) -> bool:
+    """Where several have a path, the model tells them apart.
+
+    Groq's public address ends in `/openai/v1`, where Azure's newer API is, too; and there may be a second Ollama.
+    """
+    if provider.id != endpoint.native_to == provider.kind:
+        return True
     return provider.prefix not in {"", "/v1"} and facts.path.startswith(provider.prefix + "/")
 
 

@@ -1,4 +1,4 @@
-"""Model name to provider: exact table, explicit prefix, families, then Ollama's tags. Pure, and never raises.
+"""Model name to provider: settings, exact table, explicit prefix, families, then Ollama's tags. Pure, and never raises.
 
 The order is what makes the collisions come out right: exact before prefix, because Groq's ids look like prefixes
 (`openai/gpt-oss-120b`); families begin with Bedrock's grammar, because its ids start with family names (`mistral.…`)
@@ -27,6 +27,8 @@ class Detected:
 
 def detect(model: str, models: Models, providers: Mapping[str, Provider], *, ollama: bool) -> Detected | None:
     """Find the provider of a model; None where no rule knows it."""
+    if model in models.registered:
+        return Detected(models.registered[model], "registry", model)
     if model in models.exact:
         return Detected(models.exact[model], "exact", model)
     prefix, slash, rest = model.partition("/")
@@ -51,4 +53,5 @@ def prefixes(provider: Provider) -> tuple[str, ...]:
 def own_name(model: str, provider: Provider, models: Models) -> str:
     """The name a provider chosen by header knows the model by: its own prefix goes, anyone else's stays."""
     prefix, slash, rest = model.partition("/")
-    return rest if slash and rest and model not in models.exact and prefix in prefixes(provider) else model
+    is_whole = model in models.registered or model in models.exact
+    return rest if slash and rest and not is_whole and prefix in prefixes(provider) else model

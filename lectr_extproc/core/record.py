@@ -230,7 +230,7 @@ def _answer(entry: LogEntry, provider: str | None, snapshot: Snapshot) -> Answer
     if entry.answer:
         return answer_from_metadata(entry.answer)
     if entry.native is not None:
-        return native_answer(entry.native, provider, snapshot.observation.answers)
+        return native_answer(entry.native, snapshot.kind_of(provider or ""), snapshot.observation.answers)
     return Answer()
 
 

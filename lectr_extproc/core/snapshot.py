@@ -54,6 +54,10 @@ class Snapshot:
         shapes = [(shape, row.id) for row in self.providers.values() for shape in row.key_shapes]
         object.__setattr__(self, "key_shapes", tuple(sorted(shapes, key=lambda pair: -len(pair[0]))))
 
+    def kind_of(self, provider: str) -> str:
+        """The catalogue's provider whose answers and costs are this one's, too; itself, where nobody knows it."""
+        return self.providers[provider].kind if provider in self.providers else provider
+
     @property
     def upstreams(self) -> tuple[Upstream, ...]:
         """Every address a call can be sent to, each once, in a stable order."""

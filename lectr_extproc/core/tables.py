@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from types import MappingProxyType
 
 from lectr_extproc.core.credential import Form
 from lectr_extproc.core.facts import Facts
@@ -62,6 +63,8 @@ class Provider:
     path: PathRewrite
     source: str
     checked: date
+    kind: str = ""
+    "The catalogue's provider whose answers, corrections, native paths and prices are its own, too. Default: itself."
     synonyms: tuple[str, ...] = ()
     "Other names accepted in X-Lectr-Provider and before the slash of `provider/model`."
     model_prefixes: tuple[str, ...] = ()
@@ -88,6 +91,7 @@ class Provider:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", self.id):
             raise CatalogError(f"provider {self.id!r}: an id is lower-case letters, digits, - and _")
+        object.__setattr__(self, "kind", self.kind or self.id)
         if self.base_url is not None:
             try:
                 object.__setattr__(self, "prefix", Upstream.parse(self.id, self.base_url).prefix)
@@ -111,6 +115,8 @@ class Family:
 class Models:
     """Everything that turns a model name into a provider."""
 
+    registered: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    "The names that settings give to a provider. Case-sensitive; asked first."
     exact: Mapping[str, str]
     "Case-sensitive; asked before every pattern."
     families: tuple[Family, ...]

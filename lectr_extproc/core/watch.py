@@ -53,15 +53,16 @@ def watch_answer(
     row = snapshot.observation.answers.get(route.choice.dialect)
     if row is None or not status.isdigit():
         return None
+    provider = snapshot.kind_of(route.choice.provider)
     kind, encoding = one.get("content-type", ""), one.get("content-encoding", "")
     reader = AnswerReader(
         row,
-        route.choice.provider,
+        provider,
         status=int(status),
         content_type=kind,
         content_encoding=encoding,
         headers=one,
-        cost=snapshot.observation.reported_costs.get(route.choice.provider),
+        cost=snapshot.observation.reported_costs.get(provider),
     )
     wants_strip = route.asks_for_usage and snapshot.observation.usage_chunk == "strip"
     choice = route.choice

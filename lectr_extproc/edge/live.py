@@ -36,7 +36,7 @@ class Live:
         if price_list is None:
             return settings.snapshot
         if priced is None or priced[0] is not settings or priced[1] is not price_list:
-            prices = price_table(settings.prices, *price_list)
+            prices = price_table(settings.prices, *price_list, rows=settings.snapshot.providers)
             self._priced = priced = (settings, price_list, replace(settings.snapshot, prices=prices))
         return priced[2]
 

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
-from lectr_extproc.catalog.lineup import LINEUP
+from lectr_extproc.catalog.lineup import LINEUP, Known
 from lectr_extproc.catalog.listing import (
     Explained,
     Suggestion,
@@ -13,7 +14,9 @@ from lectr_extproc.catalog.listing import (
     models_text,
     suggestions,
 )
+from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import Override, price_table
+from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.usage import Usage
 
@@ -168,3 +171,19 @@ codestral-latest (priced as codestral) at mistral, 2026-11-20 12:00 UTC
 @pytest.mark.parametrize(("bill", "text"), BILLS.values(), ids=BILLS)
 def test_a_bill_can_be_read(bill: Explained, text: str) -> None:
     assert explained_text(bill) == text
+
+
+def test_a_model_of_ones_own_is_listed_and_explained() -> None:
+    own = Override(provider="ours", model="Mine", prices={"input": Decimal(1), "output": Decimal(2)})
+    rows = {**PROVIDERS, "ours": replace(PROVIDERS["custom"], id="ours")}
+    table = price_table([own], rows=rows)
+    (listed,) = list_models(table, NOW, "ours", {**LINEUP, ("ours", "Mine"): Known("Mine", 4096)})
+    assert (listed.model, listed.window, listed.source, listed.prices["input"]) == (
+        "Mine",
+        4096,
+        "settings",
+        Decimal(1),
+    )
+    models = replace(MODELS, registered={"Mine": "ours"})
+    bill = explain(table, None, "Mine", SOME, at_s=NOW, models=models, providers=rows)
+    assert (bill.provider, bill.usd) == ("ours", Decimal("0.002"))

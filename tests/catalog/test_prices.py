@@ -590,3 +590,14 @@ def test_every_model_of_every_provider_compiles() -> None:
 def test_tables_of_the_same_prices_are_the_same() -> None:
     assert price_table() == price_table()
     assert price_table([Override(provider="openai", model=None, prices={}, discount=Decimal("0.1"))]) != price_table()
+
+
+def test_a_provider_of_ones_own_has_its_kinds_prices_less_its_own_discount() -> None:
+    rows = {**PROVIDERS, **{id_: replace(PROVIDERS["groq"], id=id_) for id_ in ("eu", "us")}}
+    table = price_table([Override(provider="eu", discount=Decimal("0.5"))], rows=rows)
+    model = "llama-3.1-8b-instant"
+    theirs, us, eu = (known(id_, model, table=table).rates(TODAY)[0].base for id_ in ("groq", "us", "eu"))
+    assert us == theirs
+    assert [price * 2 for price in eu] == list(theirs)
+    assert table.row("eu", f"eu/{model}") == table.row("eu", model)
+    assert table != price_table([Override(provider="eu", discount=Decimal("0.5"))])

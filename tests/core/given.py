@@ -1,7 +1,8 @@
 """What the core's tests start from: a snapshot of the real catalogue, and requests as Envoy would report them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS
 from lectr_extproc.catalog.dialects import ENDPOINTS
@@ -12,7 +13,7 @@ from lectr_extproc.core.decision import Decision, Route, decide
 from lectr_extproc.core.facts import Facts, read_facts
 from lectr_extproc.core.record import CallRecord, LogEntry, record_from
 from lectr_extproc.core.snapshot import Observation, Snapshot
-from lectr_extproc.core.tables import Limits, Org, Site
+from lectr_extproc.core.tables import Limits, Org, Provider, Site
 from lectr_extproc.core.upstream import Upstream
 
 KEY = "lc_key_0123456789abcdefghij"
@@ -26,20 +27,26 @@ def azure_site(version: str = "2024-02-01", endpoint: str = AZURE) -> Site:
 
 
 def snapshot(
-    azure: Site | None = None, *, limits: Limits | None = None, addresses: Mapping[str, str] | None = None
+    azure: Site | None = None,
+    *,
+    limits: Limits | None = None,
+    addresses: Mapping[str, str] | None = None,
+    more: Iterable[Provider] = (),
+    registered: Mapping[str, str] | None = None,
 ) -> Snapshot:
-    """The catalogue's own addresses, and those given by provider."""
+    """The catalogue's own addresses, and those given by provider; more providers, and models registered for them."""
     org = Org(name="acme", sites={"azure": azure} if azure else {})
-    bases = {row.id: (addresses or {}).get(row.id, row.base_url) for row in PROVIDERS.values()}
+    rows = {**PROVIDERS, **{row.id: row for row in more}}
+    bases = {row.id: (addresses or {}).get(row.id, row.base_url) for row in rows.values()}
     return Snapshot(
         orgs_by_key={digest(KEY): org, digest(DISABLED_KEY): Org(name="gone", enabled=False)},
-        providers=PROVIDERS,
+        providers=rows,
         sites={id_: Site(upstream=Upstream.parse(id_, base)) for id_, base in bases.items() if base},
-        models=MODELS,
+        models=replace(MODELS, registered=registered or {}),
         endpoints=ENDPOINTS,
         limits=limits or Limits(),
         observation=Observation(answers=ANSWERS, reported_costs=REPORTED_COSTS, envoy_reads_usage=True),
-        prices=price_table(),
+        prices=price_table(rows=rows),
     )
 
 

@@ -944,3 +944,50 @@ def test_azures_own_paths_go_to_azure(path: str, model: str | None, is_sited: bo
 def test_an_azure_path_with_its_api_version_is_never_sent_elsewhere() -> None:
     refusal = refused(request("gpt-4o", path="/openai/responses?api-version=2025-03-01-preview"))
     assert refusal.refusal.code == "azure_config_missing"
+
+
+# --- providers of the operator's own ----------------------------------------------------------------------------------
+
+OURS = snapshot(
+    addresses={"vllm": "http://10.0.0.5:8000/v1", "cloud": "https://cloud.example/v1", "ollama": "http://o:11434/v1"},
+    more=(
+        dataclasses.replace(PROVIDERS["custom"], id="vllm", name="Our vLLM"),
+        dataclasses.replace(PROVIDERS["ollama"], id="cloud", name="A second Ollama"),
+    ),
+    registered={"Org/Model": "vllm", "gpt-4o": "vllm", "qwen3": "cloud"},
+)
+FOUND_OURS: dict[str, tuple[Facts, tuple[str, str, str | None, str]]] = {
+    "its id before the slash, which goes": (
+        request("vllm/m"),
+        ("vllm", "prefix", "m", "/v1/chat/completions"),
+    ),
+    "its id in the header": (
+        request("m", ("x-lectr-provider", "VLLM")),
+        ("vllm", "header", "m", "/v1/chat/completions"),
+    ),
+    "a registered name": (request("Org/Model"), ("vllm", "registry", "Org/Model", "/v1/chat/completions")),
+    "a registered name that is a family's": (request("gpt-4o"), ("vllm", "registry", "gpt-4o", "/v1/chat/completions")),
+    "a registered name on Anthropic's path": (
+        request("Org/Model", path="/v1/messages"),
+        ("vllm", "registry", "Org/Model", "/v1/messages"),
+    ),
+    "a native path of its kind": (request("qwen3", path="/api/chat"), ("cloud", "registry", "qwen3", "/api/chat")),
+    "a native path and a name of its kind's own": (
+        request("llama3.1:8b", path="/api/chat"),
+        ("ollama", "path", "llama3.1:8b", "/api/chat"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), FOUND_OURS.values(), ids=FOUND_OURS)
+def test_a_provider_of_ones_own_is_found_by_header_prefix_and_registered_names(
+    facts: Facts, expected: tuple[str, str, str | None, str]
+) -> None:
+    decision = decide(facts, OURS)
+    if decision is ASK_FOR_BODY:  # for the name without its prefix
+        decision = decide(with_body(facts, json.dumps({"model": facts.model}).encode()), OURS)
+    assert isinstance(decision, Route)
+    choice = decision.choice
+    assert (choice.provider, choice.source, choice.model_sent, decision.path) == expected
+    assert not choice.unknown
+    assert decision.cluster.startswith(f"{choice.provider}-")

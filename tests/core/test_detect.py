@@ -12,6 +12,7 @@ from lectr_extproc.core.detect import Detected, detect, own_name, prefixes
 from lectr_extproc.core.tables import Family, Models
 
 SMALL = Models(
+    registered=MappingProxyType({"Our/Model": "custom", "openai/mine": "custom", "Mixed-Case-7b": "custom"}),
     exact=MappingProxyType({"openai/gpt-oss-120b": "groq", "Mixed-Case": "cerebras"}),
     families=(
         Family("bedrock", re.compile(r"mistral\.[a-z0-9]")),
@@ -20,6 +21,13 @@ SMALL = Models(
 )
 
 CASES: dict[str, tuple[str, bool, Detected | None]] = {
+    "a registered name": ("Our/Model", False, Detected("custom", "registry", "Our/Model")),
+    "a registered name in another case": ("our/model", False, None),
+    "a registered name before the prefix it seems to carry": (
+        "openai/mine",
+        False,
+        Detected("custom", "registry", "openai/mine"),
+    ),
     "an exact id": ("Mixed-Case", False, Detected("cerebras", "exact", "Mixed-Case")),
     "an exact id in another case": ("mixed-case", False, None),
     "an exact id before the prefix it seems to carry": (
@@ -27,7 +35,7 @@ CASES: dict[str, tuple[str, bool, Detected | None]] = {
         False,
         Detected("groq", "exact", "openai/gpt-oss-120b"),
     ),
-    "a prefix, which goes": ("openai/gpt-4o", False, Detected("openai", "prefix", "gpt-4o")),
+    "a prefix, which goes": ("openai/gpt-5", False, Detected("openai", "prefix", "gpt-5")),
     "a synonym as prefix": ("google/gemini-x", False, Detected("gemini", "prefix", "gemini-x")),
     "a word that is only a prefix": ("models/gemini-x", False, Detected("gemini", "prefix", "gemini-x")),
     "a prefix, and the rest has a slash": ("together/org/Model", False, Detected("together", "prefix", "org/Model")),
@@ -52,15 +60,18 @@ CASES: dict[str, tuple[str, bool, Detected | None]] = {
 
 
 @pytest.mark.parametrize(("model", "ollama", "expected"), CASES.values(), ids=CASES)
-def test_exact_then_prefix_then_family_then_tag(model: str, ollama: bool, expected: Detected | None) -> None:
+def test_names_are_tried_as_registered_exact_prefix_family_tag(
+    model: str, ollama: bool, expected: Detected | None
+) -> None:
     assert detect(model, SMALL, PROVIDERS, ollama=ollama) == expected
 
 
 OWN_NAMES = {
     "its own prefix goes": ("groq/llama-3.1-8b-instant", "groq", "llama-3.1-8b-instant"),
     "a synonym of its own goes": ("google/gemini-x", "gemini", "gemini-x"),
-    "anyone else's stays": ("openai/gpt-4o", "openrouter", "openai/gpt-4o"),
+    "anyone else's stays": ("openai/gpt-5", "openrouter", "openai/gpt-5"),
     "an id that only looks like a prefix stays": ("openai/gpt-oss-120b", "openai", "openai/gpt-oss-120b"),
+    "a registered name that only looks like a prefix stays": ("openai/mine", "openai", "openai/mine"),
     "a prefix with nothing behind it stays": ("groq/", "groq", "groq/"),
     "no prefix": ("gpt-4o", "openai", "gpt-4o"),
 }

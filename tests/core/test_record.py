@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.native import NativeUsage
-from lectr_extproc.core.record import CODE_OF_ROUTE, CallRecord, LogEntry
+from lectr_extproc.core.record import CODE_OF_ROUTE, CallRecord, LogEntry, record_from
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.usage import Usage
-from tests.core.given import recorded
+from tests.core.given import recorded, snapshot
 
 START = 1_790_000_000_000_000_000
 DECIDED = {"call_id": "c1", "routed": "1", "org": "acme", "provider": "openai", "source": "exact", "path": "/v1/x"}
@@ -585,3 +586,12 @@ def test_a_caller_who_hangs_up_once_the_answer_is_complete_has_not_cut_it_short(
 def test_an_estimate_is_priced_too() -> None:
     record = recorded(entry(decision=CHAT, answer={"out": 400}, request_bytes=4000, response_bytes=1))
     assert (record.token_source, usd(record)) == ("estimated", Decimal("0.0035"))
+
+
+def test_envoys_reading_of_a_second_gemini_is_corrected_as_geminis() -> None:
+    tables = snapshot(more=[dataclasses.replace(PROVIDERS["gemini"], id="ours")])
+    read = NativeUsage(is_chat=True, input_tokens=10, output_tokens=2, total_tokens=15)
+    decision = {**DECIDED, "provider": "ours", "dialect": "openai.chat"}
+    usage = record_from(entry(native=read, decision=decision), tables).usage
+    assert usage is not None
+    assert usage.output_tokens == 5

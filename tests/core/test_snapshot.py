@@ -1,5 +1,6 @@
 import dataclasses
 
+from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.snapshot import Observation
 from lectr_extproc.core.tables import Org
 from tests.core.given import azure_site, digest, snapshot
@@ -23,3 +24,8 @@ def test_an_address_of_several_orgs_is_one_upstream() -> None:
 def test_unless_settings_say_otherwise_the_chunk_is_taken_out_and_nobody_is_told_how_to_read() -> None:
     defaults = Observation(answers={}, reported_costs={}, envoy_reads_usage=False)
     assert (defaults.usage_chunk, dict(defaults.wanted)) == ("strip", {})
+
+
+def test_a_provider_of_ones_own_is_of_a_known_kind_and_any_other_of_its_own() -> None:
+    tables = snapshot(more=[dataclasses.replace(PROVIDERS["ollama"], id="second")])
+    assert [tables.kind_of(id_) for id_ in ("second", "ollama", "nobody")] == ["ollama", "ollama", "nobody"]

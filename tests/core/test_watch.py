@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.answer import Answer, Unreadable
 from lectr_extproc.core.decision import to_metadata
 from lectr_extproc.core.provider_error import ProviderError
@@ -358,3 +359,17 @@ def test_an_estimate_is_in_no_sum() -> None:
 @pytest.mark.parametrize("cost", ["a lot", "NaN", "Infinity", ""])
 def test_a_charge_that_is_no_amount_is_absent(cost: str) -> None:
     assert answer_from_metadata({"cost": cost}).reported_cost is None
+
+
+def test_the_answer_of_a_second_xai_is_read_as_xais_with_the_cost_it_tells() -> None:
+    row = dataclasses.replace(PROVIDERS["xai"], id="ours")
+    tables = snapshot(more=[row], addresses={"ours": "https://ours.example/v1"}, registered={"grok-x": "ours"})
+    counts = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 15, "cost_in_usd_ticks": 5}
+    usage = {**counts, "completion_tokens_details": {"reasoning_tokens": 3}}
+    route = routed(request("grok-x"), tables)
+    watch = watch_answer(route, [OK, ("content-type", "application/json")], tables)
+    assert watch is not None
+    _, told = pass_all(watch, [json.dumps({"usage": usage, "choices": []}).encode()])
+    read = answer_from_metadata(told)
+    assert read.usage is not None
+    assert (read.usage.output_tokens, read.reported_cost) == (5, Decimal("5E-10"))
