@@ -319,6 +319,13 @@ class LimitsSection(_Section):
         le=64 * 1024 * 1024,
         description="A body whose content type hides its model from Envoy (curl -d) is read up to this size.",
     )
+    inspect_multipart_bytes: int = Field(
+        default=32 * 1024 * 1024,
+        ge=0,
+        le=1024 * 1024 * 1024,
+        description="The form of a recording or of pictures is read up to this size, to find its model. "
+        "request_body_bytes bounds it too; 0 never reads one.",
+    )
 
 
 class TelemetrySection(_Section):
@@ -487,6 +494,7 @@ def _snapshot(file: SettingsFile) -> Snapshot:
         limits=Limits(
             max_body_bytes=file.limits.request_body_bytes,
             inspect_body_bytes=min(file.limits.inspect_body_bytes, file.limits.request_body_bytes),
+            inspect_multipart_bytes=min(file.limits.inspect_multipart_bytes, file.limits.request_body_bytes),
         ),
     )
 

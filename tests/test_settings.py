@@ -68,7 +68,7 @@ def test_every_setting_arrives() -> None:
           directory: include
         grpc: {listen: "0.0.0.0:9192", tls: {cert: s.pem, key: s.key, client_ca: ca.pem}}
         admin: {listen: "127.0.0.1:8089"}
-        limits: {request_body_bytes: 2048, inspect_body_bytes: 0}
+        limits: {request_body_bytes: 2048, inspect_body_bytes: 0, inspect_multipart_bytes: 1024}
         log: {level: debug, calls: false}
         """
     )
@@ -88,7 +88,7 @@ def test_every_setting_arrives() -> None:
     assert settings.envoy_directory == "include"
     assert settings.grpc_listen == "0.0.0.0:9192"
     assert settings.grpc_tls == ServerTls(cert="s.pem", key="s.key", client_ca="ca.pem")
-    assert settings.snapshot.limits == Limits(max_body_bytes=2048, inspect_body_bytes=0)
+    assert settings.snapshot.limits == Limits(max_body_bytes=2048, inspect_body_bytes=0, inspect_multipart_bytes=1024)
     assert (settings.admin_listen, settings.log_level, settings.log_calls) == ("127.0.0.1:8089", "debug", False)
 
 

@@ -15,6 +15,8 @@ def _path(pattern: str) -> re.Pattern[str]:
 
 _OPENAI = r"(?:(?:/openai|/v1beta/openai)?(?:/v1)?|/(?:api|compatibility|inference)/v1|/beta)"
 "What stands before OpenAI's paths: `/v1`, or the prefix of whose compatible layer it is."
+_FORMS = frozenset({"images/.*", "audio/.*", "videos"})
+"OpenAI's paths whose bodies may be forms; of files, which are forms too, none names a model."
 _ANTHROPIC = r"/(?:anthropic|api|inference)/v1"
 "What stands before Anthropic's paths at other vendors."
 
@@ -42,7 +44,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(pattern=_path(r"/openai/deployments/(?P<model>[^/]+)/.*"), dialect="other", native_to="azure"),
     *(
-        Endpoint(pattern=_path(rf"/openai(?:/v1)?/{path}"), dialect=dialect, native_to="azure", native_where_sited=True)
+        Endpoint(
+            pattern=_path(rf"/openai(?:/v1)?/{path}"),
+            dialect=dialect,
+            native_to="azure",
+            native_where_sited=True,
+            takes_form=path in _FORMS,
+        )
         for path, dialect in (
             ("chat/completions", "openai.chat"),
             ("completions", "openai.completions"),
@@ -50,6 +58,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             ("embeddings", "openai.embeddings"),
             ("images/.*", "openai.images"),
             ("audio/.*", "openai.audio"),
+            ("videos", "other"),
             ("models(?:/.*)?", "models"),
             (".*", "other"),
         )
@@ -108,8 +117,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(pattern=_path(r"/v1/rerank"), dialect="cohere.rerank"),
     Endpoint(pattern=_path(r"/v1/fim/completions"), dialect="openai.chat"),
     Endpoint(pattern=_path(r"/v1/ocr"), dialect="mistral.ocr"),
-    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/images/.*"), dialect="openai.images"),
-    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/audio/.*"), dialect="openai.audio"),
+    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/images/.*"), dialect="openai.images", takes_form=True),
+    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/audio/.*"), dialect="openai.audio", takes_form=True),
+    Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/videos"), dialect="other", takes_form=True),
     Endpoint(pattern=_path(r"(?:/openai|/v1beta/openai)?(?:/v1)?/models(?:/.*)?"), dialect="models"),
     Endpoint(pattern=re.compile(r".*", re.DOTALL), dialect="other"),
 )

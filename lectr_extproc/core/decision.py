@@ -112,7 +112,7 @@ def decide(facts: Facts, snapshot: Snapshot) -> Decision:
             # Asked for a body that turns out larger than its limit, Envoy answers nothing at all (1.36, 1.40).
             unchanged = dataclasses.replace(route, model_is_renamed=False, asks_for_usage=False)
             return ASK_FOR_BODY if facts.is_read_by_envoy else unchanged
-        return dataclasses.replace(route, body=_rewritten(facts.body, route))
+        return dataclasses.replace(route, body=_rewritten(facts.body, facts.boundary, route))
     return route
 
 
@@ -271,9 +271,14 @@ def _key_is_anothers(facts: Facts, chosen: Provider, snapshot: Snapshot) -> bool
 
 
 def _body_may_name_a_model(facts: Facts, endpoint: Endpoint, snapshot: Snapshot) -> bool:
-    """`curl -d` sends JSON as a form, which Envoy does not read. Only a small body of known size is asked for."""
-    hidden = facts.content_type in ("", "application/x-www-form-urlencoded", "text/plain")
-    return hidden and not endpoint.has_model and 0 < (facts.content_length or 0) <= snapshot.limits.inspect_body_bytes
+    """A form in parts, or JSON that `curl -d` calls a form: Envoy reads neither. Only a known size is asked for."""
+    if facts.boundary is not None and endpoint.takes_form:
+        limit = snapshot.limits.inspect_multipart_bytes
+    elif facts.content_type in ("", "application/x-www-form-urlencoded", "text/plain"):
+        limit = snapshot.limits.inspect_body_bytes
+    else:
+        limit = 0
+    return not endpoint.has_model and 0 < (facts.content_length or 0) <= limit
 
 
 def _model_is_in_body(facts: Facts, path: str) -> bool:
@@ -301,11 +306,11 @@ def _observe(facts: Facts, endpoint: Endpoint, provider: Provider, snapshot: Sna
     return "native"
 
 
-def _rewritten(body: bytes, route: Route) -> bytes:
+def _rewritten(body: bytes, boundary: bytes | None, route: Route) -> bytes:
     if route.asks_for_usage:
         body = inject_include_usage(body)
     if route.model_is_renamed and route.choice.model_sent is not None:
-        body = rename_model(body, route.choice.model_sent)
+        body = rename_model(body, route.choice.model_sent, boundary)
     return body
 
 

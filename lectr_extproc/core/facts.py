@@ -12,6 +12,7 @@ import orjson
 
 from lectr_extproc.core import words
 from lectr_extproc.core.credential import Credential, take
+from lectr_extproc.core.multipart import boundary_of, read_field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class Facts:
     "What of the body bears on asking for usage: `stream`, `stream_options`, `data_sources`."
     traceparent: str | None = None
     "The client's, as it came."
+    boundary: bytes | None = None
+    "Where the body is a form in parts."
     is_read_by_envoy: bool = False
     "Envoy holds the whole body already: it is JSON, and within the limit."
     body: bytes | None = field(default=None, repr=False)
@@ -85,12 +88,16 @@ def read_facts(
             "stream_options": {"include_usage": request_metadata.get("include_usage")},
         },
         traceparent=label(one.get("traceparent")),
+        boundary=boundary_of(one.get("content-type", "")),
         is_read_by_envoy=bool(request_metadata),
     )
 
 
 def with_body(facts: Facts, body: bytes) -> Facts:
-    """The same request once its body was seen. A body that is not a JSON object teaches nothing."""
+    """The same request once its body was seen. A body that is neither a form nor a JSON object teaches nothing."""
+    if facts.boundary is not None:
+        named, stream = (read_field(body, facts.boundary, field) for field in (b"model", b"stream"))
+        return dataclasses.replace(facts, body=body, model=named or facts.model, streaming=stream == "true", options={})
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:

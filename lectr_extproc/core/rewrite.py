@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote
 import orjson
 
 from lectr_extproc.core.facts import Facts
+from lectr_extproc.core.multipart import replace_field
 from lectr_extproc.core.tables import Provider, Site
 
 V1 = "/v1"
@@ -71,8 +72,10 @@ def segment(name: str) -> str:
     return quoted.replace(".", "%252E") if not quoted.strip(".") else quoted
 
 
-def rename_model(body: bytes, model_sent: str) -> bytes:
-    """The same JSON with another `model`. What is no JSON object, or too deep to write, comes back as it is."""
+def rename_model(body: bytes, model_sent: str, boundary: bytes | None = None) -> bytes:
+    """The same form or JSON with another `model`. What is neither, or too deep to write, comes back as it is."""
+    if boundary is not None:
+        return replace_field(body, boundary, b"model", model_sent)
     try:
         fields = orjson.loads(body)
         if isinstance(fields, dict) and "model" in fields:

@@ -32,6 +32,8 @@ class Endpoint:
     key_form: Form | None = None
     "Where this API wants its key, if not where the provider's others do."
     shape: Shape = "openai"
+    takes_form: bool = False
+    "Its body may be a form in parts, with the model in a field."
 
     @property
     def has_model(self) -> bool:
@@ -139,3 +141,5 @@ class Limits:
     max_body_bytes: int = 32 * 1024 * 1024
     inspect_body_bytes: int = 1024 * 1024
     "How large a body may be that is read only to find its model, because its content type hid it from Envoy."
+    inspect_multipart_bytes: int = 32 * 1024 * 1024
+    "The same for forms in parts, which carry recordings and pictures."

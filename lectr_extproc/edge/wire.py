@@ -74,6 +74,8 @@ def reply_from(decision: Route | Refuse, metadata: Mapping[str, str], *, to_body
                 if to_body
                 else ext.ProcessingResponse(request_headers=ext.HeadersResponse(response=common))
             )
+            if decision.body is not None:  # last, for each message above was a copy of the one in it
+                reply.request_body.response.body_mutation.body = decision.body
         case Refuse():
             reply = ext.ProcessingResponse(immediate_response=_refusal(decision))
     if isinstance(decision, Route) and decision.observe == "stream" and not to_body:
@@ -136,7 +138,7 @@ def _routing(route: Route) -> ext.CommonResponse:
     }
     if route.body is not None:
         sets["content-length"] = str(len(route.body))
-    common = ext.CommonResponse(
+    return ext.CommonResponse(
         header_mutation=ext.HeaderMutation(
             set_headers=_set(sets.items()),
             # The cluster header is written above, over whatever a client sent under its name.
@@ -144,9 +146,6 @@ def _routing(route: Route) -> ext.CommonResponse:
         ),
         clear_route_cache=True,
     )
-    if route.body is not None:
-        common.body_mutation.body = route.body
-    return common
 
 
 def _refusal(refuse: Refuse) -> ext.ImmediateResponse:

@@ -38,6 +38,7 @@ DIALECTS = {
     "/v1/embeddings": "openai.embeddings",
     "/v1/images/generations": "openai.images",
     "/v1/audio/transcriptions": "openai.audio",
+    "/v1/videos": "other",
     "/v1/models": "models",
     "/v1/models/gpt-4o": "models",
     "/v1beta/openai/models": "models",
@@ -97,6 +98,26 @@ NATIVE = {
 def test_a_native_path_names_its_provider_and_often_the_model(path: str, expected: tuple[str, str, str | None]) -> None:
     found = endpoint(path)
     assert (found.native_to, found.dialect, model_in(path)) == expected
+
+
+FORMS = {
+    "/v1/audio/transcriptions": True,
+    "/audio/translations": True,
+    "/v1/images/edits": True,
+    "/v1/videos": True,
+    "/openai/v1/audio/transcriptions": True,
+    "/openai/v1/videos": True,
+    "/v1/videos/video_1/content": False,
+    "/v1/files": False,
+    "/openai/v1/files": False,
+    "/v1/uploads/upload_1/parts": False,
+    "/v1/chat/completions": False,
+}
+
+
+@pytest.mark.parametrize(("path", "takes_form"), FORMS.items(), ids=FORMS)
+def test_forms_are_looked_into_where_they_name_a_model(path: str, takes_form: bool) -> None:
+    assert endpoint(path).takes_form is takes_form
 
 
 def test_gemini_wants_its_own_header_on_its_own_paths() -> None:

@@ -549,6 +549,19 @@ def sized(size: int, model: str | None = None, content_type: str = "application/
 
 
 FORM = "application/x-www-form-urlencoded"
+PARTS = 'multipart/form-data; boundary="x y"'
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+
+
+def in_parts(size: int, path: str = TRANSCRIPTIONS, content_type: str = PARTS, *headers: tuple[str, str]) -> Facts:
+    return request(None, ("content-length", str(size)), *headers, path=path, content_type=content_type)
+
+
+def of_parts(**fields: str) -> bytes:
+    parts = (f'--x y\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{v}\r\n' for name, v in fields.items())
+    return "".join([*parts, "--x y--\r\n"]).encode()
+
+
 ASKED: dict[str, tuple[Facts, bool]] = {
     "a model from the metadata": (sized(9, "gpt-4o"), False),
     "JSON without a model": (sized(9), False),
@@ -560,7 +573,20 @@ ASKED: dict[str, tuple[Facts, bool]] = {
     "a form larger than that": (sized(1025, None, FORM), False),
     "a form of unknown length": (request(content_type=FORM), False),
     "an empty form": (sized(0, None, FORM), False),
-    "multipart": (sized(9, None, "multipart/form-data; boundary=x"), False),
+    "a form in parts where it names no model": (sized(9, None, PARTS), False),
+    "a recording": (in_parts(9), True),
+    "pictures": (in_parts(9, path="/v1/images/edits"), True),
+    "a film": (in_parts(9, path="/v1/videos"), True),
+    "a recording at Azure": (in_parts(9, path="/openai/v1/audio/translations"), True),
+    "a recording as large as is read": (in_parts(2048), True),
+    "a recording larger than that": (in_parts(2049), False),
+    "a recording of unknown length": (request(path=TRANSCRIPTIONS, content_type=PARTS), False),
+    "a recording without a boundary": (in_parts(9, content_type="multipart/form-data"), False),
+    "a recording whose deployment is in the path": (
+        in_parts(9, path="/openai/deployments/w/audio/transcriptions"),
+        False,
+    ),
+    "a recording that was seen": (with_body(in_parts(9), b"x"), False),
     "a form whose path has the model": (
         sized(9, None, FORM, path="/v1beta/models/gemini-2.5-pro:generateContent"),
         False,
@@ -578,8 +604,40 @@ ASKED: dict[str, tuple[Facts, bool]] = {
 
 @pytest.mark.parametrize(("facts", "is_asked"), ASKED.values(), ids=ASKED)
 def test_a_body_is_asked_for_exactly_when_it_is_needed(facts: Facts, is_asked: bool) -> None:
-    tables = snapshot(azure_site(), limits=Limits(inspect_body_bytes=1024))
+    tables = snapshot(azure_site(), limits=Limits(inspect_body_bytes=1024, inspect_multipart_bytes=2048))
     assert (decide(facts, tables) is ASK_FOR_BODY) is is_asked
+
+
+def test_the_model_of_a_form_decides_and_its_prefix_is_taken_off_in_its_field() -> None:
+    form = {"prompt": "model", "file": "\x00", "model": "groq/whisper-large-v3", "stream": "true"}
+    facts = with_body(in_parts(9), of_parts(**form))
+    route = routed(facts)
+    assert (route.choice.provider, route.choice.model_sent, route.path) == (
+        "groq",
+        "whisper-large-v3",
+        "/openai/v1/audio/transcriptions",
+    )
+    assert (facts.streaming, route.asks_for_usage) == (True, False)
+    assert route.body == of_parts(**form | {"model": "whisper-large-v3"})
+
+
+def test_a_form_that_needs_no_change_stays_as_it_is() -> None:
+    route = routed(with_body(in_parts(9), of_parts(model="whisper-1", stream="false")))
+    assert (route.choice.provider, route.choice.dialect, route.body) == ("openai", "openai.audio", None)
+
+
+def test_a_form_without_a_model_goes_where_its_key_says() -> None:
+    route = routed(with_body(in_parts(9), of_parts(prompt="groq/whisper-large-v3")))
+    assert (route.choice.provider, route.choice.model_sent, route.choice.unknown) == ("openai", None, True)
+
+
+def test_azure_takes_the_deployment_out_of_a_form() -> None:
+    named = ("x-lectr-provider", "azure")
+    facts = with_body(in_parts(9, TRANSCRIPTIONS, PARTS, named), of_parts(model="azure/our-whisper"))
+    dated, newer = (routed(facts, snapshot(azure_site(version))) for version in ("2024-02-01", "v1"))
+    assert dated.path == "/openai/deployments/our-whisper/audio/transcriptions?api-version=2024-02-01"
+    assert dated.body is None
+    assert (newer.path, newer.body) == ("/openai/v1/audio/transcriptions", of_parts(model="our-whisper"))
 
 
 def test_azures_v1_api_gets_the_deployment_in_the_body() -> None:

@@ -46,6 +46,17 @@ def test_a_call_exactly_at_the_limit_arrives_whole(limited: Gateway, providers: 
     assert answer.json() == {"length": LIMIT, "sha256": hashlib.sha256(body).hexdigest()}
 
 
+def test_a_form_exactly_at_the_limit_is_read_and_arrives_whole(limited: Gateway, providers: Providers) -> None:
+    headers = {**KEYS, "Content-Type": "multipart/form-data; boundary=b"}
+    form = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'.format
+    body = (form("model", "groq/whisper-1") + form("file", "{}") + "--b--\r\n").encode()
+    body = body.replace(b"{}", b"A" * (LIMIT - len(body) + 2))
+    assert len(body) == LIMIT
+
+    assert call(limited, "/v1/audio/transcriptions", headers=headers, body=body).status_code == 404  # the provider's
+    assert providers["groq"].next_request().body == body.replace(b"groq/", b"")
+
+
 def test_an_image_of_ten_mebibytes_passes_with_default_settings(gateway: Gateway, providers: Providers) -> None:
     body = of_size(10 << 20)
     providers["openai"].answer_with(digest_answer)
