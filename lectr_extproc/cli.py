@@ -20,13 +20,14 @@ from lectr_extproc.catalog.listing import explain as explain_cost
 from lectr_extproc.catalog.listing import explained_text, list_models, models_text
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.credential import HEADERS
-from lectr_extproc.core.decision import Refuse, choose_route, find_endpoint
+from lectr_extproc.core.credential import HEADERS, Credential, Form
+from lectr_extproc.core.decision import Refuse, Route, choose_route, find_endpoint
 from lectr_extproc.core.facts import read_facts
 from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.tables import Org
 from lectr_extproc.core.usage import COUNTS, Usage
 from lectr_extproc.edge import logs
+from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
 from lectr_extproc.edge.prices import UnreadablePricesError, is_url, read_prices
 from lectr_extproc.gateway import check_existing, render_all, render_bootstrap
@@ -52,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(chosen: argparse.Namespace) -> None:
     """Run the gRPC service that Envoy calls."""
     file = _file(chosen, required=True)
-    settings = _read(file)
+    settings = _read(file, read_reference)
     logs.set_up(settings.log_level)
-    uvloop.run(app.serve(settings, file, partial(load, source=str(file))))
+    uvloop.run(app.serve(settings, file, partial(load, source=str(file), read_reference=read_reference)))
 
 
 def _run(chosen: argparse.Namespace) -> None:
@@ -69,7 +70,7 @@ def _run(chosen: argparse.Namespace) -> None:
 def _check(chosen: argparse.Namespace) -> int:
     """Validate settings, and what is rendered from them, with Envoy itself."""
     file = _file(chosen)
-    settings = _read(file)
+    settings = _read(file, read_reference)
     known = f"{len(settings.orgs)} orgs, {len(settings.snapshot.upstreams)} provider addresses"
     print(f"{file or 'the default settings'}: fine, {known}")
     binary = find_envoy(chosen.envoy_binary)
@@ -136,16 +137,19 @@ def explain(
     for header in headers:
         name, _, value = header.partition(":")
         pairs.append((name.strip().lower(), value.strip()))
-    if not any(name in HEADERS for name, _ in pairs):
-        pairs.append(("authorization", "Bearer key"))  # so that the answer names the header a key would travel in
     snapshot = settings.snapshot
     orgs = {known.name: known for known in snapshot.orgs_by_key.values()}
     if org is not None and org not in orgs:
         raise ConfigError("lectr explain", [f"there is no org {org!r}; known are {', '.join(orgs) or 'none'}"])
     caller = orgs[org] if org else next(iter(orgs.values()), Org(name="-"))
-    facts = read_facts(pairs, {"model": model} if model else {}, end_of_stream=method in ("GET", "HEAD", "DELETE"))
+    is_bodiless = method in ("GET", "HEAD", "DELETE")
+    facts = read_facts(pairs, {"model": model} if model else {}, end_of_stream=is_bodiless)
     endpoint = find_endpoint(facts.path, snapshot)
     decision = choose_route(facts, endpoint, caller, snapshot)
+    if isinstance(decision, Route) and decision.credential == "none" and not facts.header_names & set(HEADERS):
+        # None is held or told: as if the client sent one, so that the answer names the header of a key.
+        facts = replace(facts, credential=Credential(Form.BEARER, "key"))
+        decision = choose_route(facts, endpoint, caller, snapshot)
     choice = decision.choice
     if choice is None:
         raise ConfigError("lectr explain", ["no provider was chosen"])
@@ -160,6 +164,7 @@ def explain(
         "model_sent": choice.model_sent,
         "upstream": None,
         "auth_header": None,
+        "credential": None,
         "notes": list(choice.notes),
         "refused": None,
     }
@@ -169,6 +174,11 @@ def explain(
     return answer | {
         "upstream": {"host": decision.authority, "path": decision.path, "cluster": decision.cluster},
         "auth_header": next((name for name in decision.sets if name in HEADERS), None),
+        "credential": {
+            "client": "the client's own",
+            "gateway": f"held by the gateway ({'org' if choice.provider in caller.credentials else 'every org'})",
+            "none": None,
+        }[decision.credential],
     }
 
 
@@ -257,11 +267,11 @@ def _file(chosen: argparse.Namespace, *, required: bool = False) -> Path | None:
     return None
 
 
-def _read(file: Path | None) -> Settings:
+def _read(file: Path | None, read_reference: Callable[[str], str] = str) -> Settings:
     if file is None:
         return load("{}", "the default settings")
     try:
-        return load(file.read_text(), str(file))
+        return load(file.read_text(), str(file), read_reference=read_reference)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(file), [f"cannot be read: {error}"]) from None
 

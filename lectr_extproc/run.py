@@ -15,6 +15,7 @@ from typing import Any
 from lectr_extproc.app import service, stop_signal
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.edge.admin import http_server
+from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import NATIVE_FROM, EnvoyError, EnvoyProcess, version_of, write_files
 from lectr_extproc.edge.practice import practice_app
 from lectr_extproc.gateway import render_include_bootstrap, render_includes
@@ -25,11 +26,17 @@ PRACTICE_ORG = "practice"
 
 
 def practice_settings(environment: Mapping[str, str], port: int, key: str) -> dict[str, Any]:
-    """Where settings have no org: one, and the practice provider where a provider's key is not in the environment."""
+    """Where settings have no org: one, for which the keys in the environment are held; others' providers are played."""
     base = f"http://127.0.0.1:{port}"
     org: dict[str, Any] = {"name": PRACTICE_ORG, "keys": [{"sha256": digest(key), "label": "this run"}]}
-    org["azure"] = {"endpoint": environment.get("AZURE_OPENAI_ENDPOINT") or f"{base}/azure"}
-    played = [row.id for row in PROVIDERS.values() if row.base_url and not environment.get(row.key_env or "")]
+    azure = environment.get("AZURE_OPENAI_ENDPOINT")
+    org["azure"] = {"endpoint": azure or f"{base}/azure"}
+    org["credentials"] = {
+        row.id: f"env:{row.key_env}"
+        for row in PROVIDERS.values()
+        if environment.get(row.key_env or "") and (row.base_url or azure)
+    }
+    played = [row.id for row in PROVIDERS.values() if row.base_url and row.id not in org["credentials"]]
     return {"orgs": [org], "providers": [{"id": id_, "base_url": f"{base}/{id_}/v1"} for id_ in played]}
 
 
@@ -47,22 +54,23 @@ async def run(text: str, file: Path | None, binary: Path, directory: Path) -> No
     async with contextlib.AsyncExitStack() as stack:
         key = None
         source, defaults = str(file or "lectr.yaml"), run_defaults(directory)
-        settings = load(text, source, defaults)
+        settings = load(text, source, defaults, read_reference)
         if not settings.orgs:
             port = await stack.enter_async_context(http_server(practice_app(), "127.0.0.1:0"))
             key = new_key()
             defaults = {**practice_settings(os.environ, port, key), **defaults}
-            settings = load(text, source, defaults)
+            settings = load(text, source, defaults, read_reference)
         _must_be_free(settings.gateway.listen, "envoy.listen")
         _must_be_free(settings.gateway.admin, "envoy.admin")
         if settings.gateway.profile == "native" and version_of(binary) < NATIVE_FROM:
             raise EnvoyError("the native profile needs Envoy 1.40; set envoy.profile to portable")
 
-        await stack.enter_async_context(service(settings, file, partial(load, source=source, defaults=defaults)))
+        reload = partial(load, source=source, defaults=defaults, read_reference=read_reference)
+        await stack.enter_async_context(service(settings, file, reload))
         envoy = EnvoyProcess(binary, _write_envoy_files(settings, directory), settings.gateway.admin)
         stack.push_async_callback(envoy.stop)
         await envoy.start()
-        print(banner(settings, key, os.environ), flush=True)
+        print(banner(settings, key), flush=True)
 
         stopping = asyncio.create_task(stop.wait())
         ended = asyncio.create_task(envoy.ended())
@@ -89,30 +97,36 @@ def run_directory() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def banner(settings: Settings, key: str | None, environment: Mapping[str, str]) -> str:
+def banner(settings: Settings, key: str | None) -> str:
     """What a newcomer needs: the base URL, a call to paste, and which providers have what they need."""
     base = f"http://{settings.gateway.listen}/v1"
-    sent_key = key or "$LECTR_KEY"
-    has_openai = bool(environment.get("OPENAI_API_KEY"))
+    snapshot = settings.snapshot
+    orgs = tuple(snapshot.orgs_by_key.values())
+    held = set(snapshot.credentials).union(*(org.credentials for org in orgs))
+    ours, named = key or "$LECTR_KEY", f'"{key or "lc_key_..."}"'
+    if key or "openai" in held:  # who is played needs no key
+        headers, takes = [f"Authorization: Bearer {ours}"], f"api_key={named}"
+    else:
+        headers = [f"X-Lectr-Key: {ours}", "Authorization: Bearer $OPENAI_API_KEY"]
+        takes = f'default_headers={{"X-Lectr-Key": {named}}}'
     lines = [
         "lectr is serving.",
         "",
-        f"  base URL     {base}",
-        f"  X-Lectr-Key  {key + '   (new with every run)' if key else 'one of your own; `lectr keys new` makes one'}",
+        f"  base URL  {base}",
+        f"  key       {key + '   (new with every run)' if key else 'one of your own; `lectr keys new` makes one'}",
         "",
         "curl:",
         "",
         f"  curl {base}/chat/completions \\",
-        f"    -H {_quoted(f'X-Lectr-Key: {sent_key}')} \\",
-        f"    -H {_quoted('Authorization: Bearer ' + ('$OPENAI_API_KEY' if has_openai or not key else 'practice'))} \\",
+        *(f"    -H {_quoted(header)} \\" for header in headers),
         "    -H 'Content-Type: application/json' \\",
         """    -d '{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'""",
         "",
         "OpenAI SDK:",
         "",
         "  from openai import OpenAI",
-        f'  client = OpenAI(base_url="{base}",' + ("" if has_openai or not key else ' api_key="practice",'),
-        f'                  default_headers={{"X-Lectr-Key": "{key or "lc_key_..."}"}})',
+        f'  client = OpenAI(base_url="{base}",',
+        f"                  {takes})",
         '  answer = client.chat.completions.create(model="gpt-4o-mini",',
         '                                          messages=[{"role": "user", "content": "Hello"}])',
         "  print(answer.choices[0].message.content)",
@@ -120,25 +134,19 @@ def banner(settings: Settings, key: str | None, environment: Mapping[str, str]) 
         "Providers:",
         "",
     ]
-    for row in settings.snapshot.providers.values():
-        sites = [
-            settings.snapshot.sites.get(row.id),
-            *(org.sites.get(row.id) for org in settings.snapshot.orgs_by_key.values()),
-        ]
+    for row in snapshot.providers.values():
+        sites = [snapshot.sites.get(row.id), *(org.sites.get(row.id) for org in orgs)]
         addresses = sorted({site.upstream.authority for site in sites if site})
         if not addresses:
             if row.sited_per_org:
                 lines.append(f"  {row.id:<10}  no org has an endpoint for it: calls get {row.sited_per_org}")
             continue
-        has_key = bool(environment.get(row.key_env or ""))
         if key and row.key_env and all(address.startswith("127.0.0.1:") for address in addresses):
             missing = "AZURE_OPENAI_ENDPOINT" if row.sited_per_org else row.key_env
             lines.append(f"  {row.id:<10}  practice: {missing} is not set, the built-in provider answers")
         else:
-            lines.append(
-                f"  {row.id:<10}  {', '.join(addresses)}: calls carry their own key"
-                + (f" ({row.key_env} is set)" if has_key else "")
-            )
+            whose = "the gateway holds a key" if row.id in held else "calls carry their own key"
+            lines.append(f"  {row.id:<10}  {', '.join(addresses)}: {whose}")
     lines += ["", "Ctrl-C stops it."]
     return "\n".join(lines)
 

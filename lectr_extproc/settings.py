@@ -3,7 +3,8 @@
 The only module that knows pydantic and YAML files. What leaves it is a Settings value that nothing can change.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -19,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -28,7 +30,7 @@ from lectr_extproc.catalog.lineup import LINEUP, Known
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import Override, price_table
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.credential import Form
+from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.detect import prefixes
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.pricing import UNITS
@@ -49,9 +51,11 @@ Problem = tuple[Path, str]
 class ConfigError(Exception):
     """Everything that is wrong with the settings, one line each."""
 
-    def __init__(self, source: str, problems: list[str]) -> None:
+    def __init__(self, source: str, problems: list[str], secret_files: frozenset[str] = frozenset()) -> None:
         super().__init__(f"{source}: {len(problems)} problem{'s'[: len(problems) != 1]}\n" + "\n".join(problems))
         self.problems = problems
+        self.secret_files = secret_files
+        "What the settings refer to: a change there may mend them."
 
 
 # --- the file, as its author sees it ----------------------------------------------------------------------------------
@@ -114,6 +118,11 @@ Url = Annotated[str, AfterValidator(_url)]
 AzureVersion = Annotated[str, AfterValidator(_azure_version), BeforeValidator(_unquoted)]
 
 
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
+Reference = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^({_REFERENCE.pattern})$"})]
+Credentials = dict[str, Reference]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -147,6 +156,9 @@ class OrgSection(_Section):
     enabled: bool = Field(default=True, description="false answers its calls with 401 org_disabled.")
     keys: list[KeySection] = Field(default_factory=list, description="Removing a key revokes it.")
     azure: AzureSection | None = Field(default=None, description="Without it, Azure calls get azure_config_missing.")
+    credentials: Credentials = Field(
+        default_factory=dict, description="Like the global ones, for this org alone, whose own come first."
+    )
 
 
 Price = Annotated[Decimal | None, Field(ge=0, allow_inf_nan=False)]
@@ -358,6 +370,11 @@ class SettingsFile(_Section):
 
     orgs: list[OrgSection] = Field(default_factory=list, description="Who may call.")
     providers: list[ProviderSection] = Field(default_factory=list, description="Providers of your own, and addresses.")
+    credentials: Credentials = Field(
+        default_factory=dict,
+        description="By provider, where the key is found that the gateway sends for clients that send none: "
+        "env:NAME or file:/path, never the key itself.",
+    )
     prices: list[PriceSection] = Field(default_factory=list, description="Prices and discounts of your own.")
     catalogue: CatalogueSection = CatalogueSection()
     envoy: EnvoySection = EnvoySection()
@@ -393,6 +410,8 @@ class Settings:
     """One reading of lectr.yaml."""
 
     snapshot: Snapshot
+    secret_files: frozenset[str] = frozenset()
+    "Where keys are held; new ones are read when a file changes."
     prices: tuple[Override, ...]
     lineup: Mapping[tuple[str, str], Known]
     "The models that there are to list, by provider and name."
@@ -408,8 +427,16 @@ class Settings:
     log_calls: bool
 
 
-def load(text: str, source: str = "lectr.yaml", defaults: Mapping[str, Any] | None = None) -> Settings:
-    """Read settings from YAML; ConfigError lists every mistake with its line. The file wins over `defaults`."""
+def load(
+    text: str,
+    source: str = "lectr.yaml",
+    defaults: Mapping[str, Any] | None = None,
+    read_reference: Callable[[str], str] = str,
+) -> Settings:
+    """Read settings from YAML; ConfigError lists every mistake with its line. The file wins over `defaults`.
+
+    Who calls no provider needs no key: there a reference stands for itself.
+    """
     try:
         raw = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last two: 2024-13-45, and a file in itself
@@ -419,25 +446,28 @@ def load(text: str, source: str = "lectr.yaml", defaults: Mapping[str, Any] | No
     merged = _merged(defaults or {}, raw or {})
     lines, problems = _read_lines(text)
     problems += _contradictions(merged)
+    keys, unheld = _held(merged, read_reference)
+    problems += unheld
+    files = frozenset(value.removeprefix("file:") for _, value in _references(merged) if value.startswith("file:"))
     try:
         file = SettingsFile.model_validate(merged)
     except ValidationError as error:
         problems += [(tuple(problem["loc"]), _explain(problem)) for problem in error.errors()]
     if problems:
         found = sorted((_line(path, lines), _name(path), problem) for path, problem in problems)
-        raise ConfigError(source, [f"line {line}: {name}: {problem}" for line, name, problem in found])
-    return _settings(file)
+        raise ConfigError(source, [f"line {line}: {name}: {problem}" for line, name, problem in found], files)
+    return replace(_settings(file, keys), secret_files=files)
 
 
 def compile_settings(raw: Mapping[str, Any]) -> Settings:
-    """The same from parsed YAML, for settings that another part of the program makes."""
-    return _settings(SettingsFile.model_validate(raw))
+    """The same from parsed YAML, for settings that another part of the program makes; it holds no keys."""
+    return _settings(SettingsFile.model_validate(raw), {})
 
 
-def _settings(file: SettingsFile) -> Settings:
+def _settings(file: SettingsFile, keys: Mapping[str, Credential]) -> Settings:
     envoy = file.envoy
     return Settings(
-        snapshot=_snapshot(file),
+        snapshot=_snapshot(file, keys),
         prices=_overrides(file),
         lineup=_lineup(file),
         catalogue=Catalogue(**file.catalogue.model_dump()),
@@ -467,7 +497,39 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SettingsFile.model_json_schema()}
 
 
-def _snapshot(file: SettingsFile) -> Snapshot:
+def _references(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Where the settings say a key is found. Other mistakes may be in the file too."""
+    for above, section in (((), raw), *((("orgs", i), org) for i, org in enumerate(_list(raw, "orgs")))):
+        held = section.get("credentials") if isinstance(section, dict) else None
+        for id_, reference in held.items() if isinstance(held, dict) else ():
+            if isinstance(id_, str) and isinstance(reference, str):
+                yield (*above, "credentials", id_), reference
+
+
+def _held(raw: Mapping[str, Any], read: Callable[[str], str]) -> tuple[dict[str, Credential], list[Problem]]:
+    """The keys behind the references, and what is wrong with those. One may be a key itself: it is never repeated."""
+    keys: dict[str, Credential] = {}
+    problems: list[Problem] = []
+    known = {**PROVIDERS, **{id_: None for _, _, id_ in _items(raw, "providers", "id")}}
+    addressed = {section.get("id") for _, section, _ in _items(raw, "providers", "base_url")}
+    for path, reference in _references(raw):
+        id_ = str(path[-1])
+        row = PROVIDERS.get(id_)
+        if id_ not in known:
+            problems.append((path, _unknown(id_, known)))
+        elif path[0] != "orgs" and row and row.sited_per_org and id_ not in addressed:
+            problems.append((path, "each org has its own address: write it in the orgs that this key is for"))
+        elif not _REFERENCE.fullmatch(reference):
+            problems.append((path, "write where the key is found, env:NAME or file:/path, and never the key itself"))
+        else:
+            try:
+                keys[reference] = Credential(Form.NONE, read(reference))
+            except ValueError as error:
+                problems.append((path, str(error)))
+    return keys, problems
+
+
+def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
     providers = MappingProxyType({**PROVIDERS, **{section.id: _provider_row(section) for section in file.providers}})
     registered = {model.id: section.id for section in file.providers for model in section.models}
     addresses = {section.id: section.base_url for section in file.providers}
@@ -477,7 +539,9 @@ def _snapshot(file: SettingsFile) -> Snapshot:
         if (url := addresses.get(row.id) or row.base_url) is not None
     }
     return Snapshot(
-        orgs_by_key={key.sha256: org for section in file.orgs for org in (_org(section),) for key in section.keys},
+        orgs_by_key={
+            key.sha256: org for section in file.orgs for org in (_org(section, keys),) for key in section.keys
+        },
         providers=providers,
         sites=sites,
         models=replace(MODELS, registered=MappingProxyType(registered)),
@@ -489,6 +553,7 @@ def _snapshot(file: SettingsFile) -> Snapshot:
             wanted={section.id: section.observe for section in file.providers},
             usage_chunk=file.telemetry.usage_chunk,
         ),
+        credentials=_credentials(file.credentials, keys),
         prices=price_table(_overrides(file), rows=providers),
         trust_traceparent=file.telemetry.trust_traceparent,
         limits=Limits(
@@ -577,7 +642,11 @@ def _site(row: Provider, url: str) -> Site:
     return Site(upstream=upstream, api_version=AzureSection.model_fields["api_version"].default)
 
 
-def _org(section: OrgSection) -> Org:
+def _credentials(references: Mapping[str, str], keys: Mapping[str, Credential]) -> dict[str, Credential]:
+    return {id_: keys[reference] for id_, reference in references.items() if reference in keys}
+
+
+def _org(section: OrgSection, keys: Mapping[str, Credential]) -> Org:
     sites = {}
     if section.azure is not None:
         # Both `https://x.openai.azure.com` and the base URL of the v1 API, as its SDK takes it, are understood.
@@ -587,7 +656,12 @@ def _org(section: OrgSection) -> Org:
             upstream=Upstream.parse("azure", endpoint.removesuffix("/openai/v1")),
             api_version="v1" if is_v1 else section.azure.api_version,
         )
-    return Org(name=section.name, enabled=section.enabled, sites=sites)
+    return Org(
+        name=section.name,
+        enabled=section.enabled,
+        sites=sites,
+        credentials=_credentials(section.credentials, keys),
+    )
 
 
 def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:

@@ -73,6 +73,7 @@ def test_explain_says_everything_about_a_call(file: Path, capsys: Capture) -> No
         "model_sent": "llama-3.1-8b-instant",
         "upstream": {"host": "api.groq.com", "path": "/openai/v1/chat/completions"},
         "auth_header": "authorization",
+        "credential": "the client's own",
         "notes": [],
         "refused": None,
     }
@@ -112,6 +113,45 @@ def test_explain_knows_what_decides(
 ) -> None:
     answer = explained(capsys, "--config", file, *arguments)
     assert {name: answer[name] for name in expected} == expected
+
+
+HELD = """
+credentials: {openai: env:NOT_THERE, groq: file:/not/there}
+orgs:
+- {name: acme, keys: [{sha256: KEY}], credentials: {groq: env:NOT_THERE_EITHER}}
+""".replace("KEY", KEY_DIGEST)
+WHOSE_KEY: dict[str, tuple[list[str], str | None]] = {
+    "held for every org": (["--model", "gpt-4o"], "held by the gateway (every org)"),
+    "held for this org": (["--header", "X-Lectr-Provider: groq"], "held by the gateway (org)"),
+    "held, and a client with one key": (
+        ["--model", "gpt-4o", "--header", "Authorization: Bearer lc_key_1"],
+        "held by the gateway (every org)",
+    ),
+    "the client's": (["--model", "gpt-4o", "--header", "Authorization: Bearer sk-1"], "the client's own"),
+    "not held": (["--model", "claude-sonnet-4-6"], "the client's own"),
+    "not held, and a client with one key": (
+        ["--model", "claude-sonnet-4-6", "--header", "Authorization: Bearer lc_key_1"],
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "whose"), WHOSE_KEY.values(), ids=WHOSE_KEY)
+def test_explain_says_whose_key_would_go_without_reading_it(
+    arguments: list[str], whose: str | None, file: Path, capsys: Capture
+) -> None:
+    file.write_text(HELD)
+    assert explained(capsys, "--config", file, *arguments)["credential"] == whose
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_who_needs_the_held_keys_names_the_missing_ones(command: str, file: Path, capsys: Capture) -> None:
+    file.write_text(HELD)
+    assert main([command, "--config", str(file)]) == 64
+    said_so = capsys.readouterr().err
+    assert "line 2: credentials.openai: the environment has no NOT_THERE" in said_so
+    assert "line 2: credentials.groq: /not/there cannot be read: No such file or directory" in said_so
+    assert "line 4: orgs[0].credentials.groq: the environment has no NOT_THERE_EITHER" in said_so
 
 
 def test_explain_tells_a_refusal(file: Path, capsys: Capture) -> None:

@@ -65,29 +65,37 @@ def test_the_folder_of_a_run_is_private_and_goes_with_it() -> None:
 
 
 def test_practising_needs_nothing_but_a_line_to_paste() -> None:
-    text = banner(practice(), KEY, {})
+    text = banner(practice(), KEY)
     assert "http://127.0.0.1:10000/v1" in text
-    assert f"-H 'X-Lectr-Key: {KEY}'" in text
-    assert "-H 'Authorization: Bearer practice'" in text
-    assert 'api_key="practice",' in text
+    assert f"-H 'Authorization: Bearer {KEY}'" in text
+    assert f'api_key="{KEY}")' in text
+    assert "X-Lectr-Key" not in text
     assert "  openai      practice: OPENAI_API_KEY is not set, the built-in provider answers" in text
     assert "  azure       practice: AZURE_OPENAI_ENDPOINT is not set" in text
 
 
-def test_with_a_key_the_line_to_paste_lets_the_shell_fill_it_in() -> None:
+def test_a_key_in_the_environment_is_held_for_the_one_org() -> None:
     endpoint = "https://acme.openai.azure.com"
     environment = {**ALL_KEYS, "AZURE_OPENAI_API_KEY": "hunter2", "AZURE_OPENAI_ENDPOINT": endpoint}
-    text = banner(practice(**environment), KEY, environment)
-    assert '-H "Authorization: Bearer $OPENAI_API_KEY"' in text
-    assert "  openai      api.openai.com: calls carry their own key (OPENAI_API_KEY is set)" in text
+    practising = practice_settings(environment, 4711, KEY)
+    settings = load("", defaults=practising, read_reference=lambda reference: environment[reference[4:]])
+    org = settings.snapshot.orgs_by_key[digest(KEY)]
+    assert {id_: held.secret for id_, held in org.credentials.items()} == dict.fromkeys(
+        ("openai", "anthropic", "groq", "gemini", "azure"), "hunter2"
+    )
+    text = banner(settings, KEY)
+    assert f"-H 'Authorization: Bearer {KEY}'" in text
+    assert "  openai      api.openai.com: the gateway holds a key" in text
     assert "hunter2" not in text
     assert "practice:" not in text
 
 
 def test_with_settings_of_ones_own_no_key_is_made_up() -> None:
-    text = banner(load("orgs: [{name: a, keys: []}]\nenvoy: {listen: '127.0.0.1:8000'}"), None, {})
+    text = banner(load("orgs: [{name: a, keys: []}]\nenvoy: {listen: '127.0.0.1:8000'}"), None)
     assert WELL_FORMED_KEY.search(text) is None
     assert '-H "X-Lectr-Key: $LECTR_KEY"' in text
+    assert '-H "Authorization: Bearer $OPENAI_API_KEY"' in text
+    assert """default_headers={"X-Lectr-Key": "lc_key_..."})""" in text
     assert "curl http://127.0.0.1:8000/v1/chat/completions" in text
     assert "  groq        api.groq.com: calls carry their own key\n" in text
     assert "  azure       no org has an endpoint for it: calls get azure_config_missing" in text
@@ -96,7 +104,20 @@ def test_with_settings_of_ones_own_no_key_is_made_up() -> None:
 
 def test_a_provider_of_ones_own_on_this_machine_is_no_practice() -> None:
     settings = {**practice_settings({}, 4711, KEY), "providers": [{"id": "vllm", "base_url": "http://127.0.0.1:8000"}]}
-    assert "  vllm        127.0.0.1:8000: calls carry their own key\n" in banner(compile_settings(settings), KEY, {})
+    assert "  vllm        127.0.0.1:8000: calls carry their own key\n" in banner(compile_settings(settings), KEY)
+
+
+def test_where_the_gateway_holds_the_key_one_of_ours_is_all_a_caller_needs() -> None:
+    text = banner(load("credentials: {openai: env:OPENAI_API_KEY}"), None)
+    assert '-H "Authorization: Bearer $LECTR_KEY"' in text
+    assert 'api_key="lc_key_...")' in text
+    assert "  openai      api.openai.com: the gateway holds a key\n" in text
+    assert "  groq        api.groq.com: calls carry their own key\n" in text
+
+
+def test_azures_key_never_goes_to_the_practice_provider() -> None:
+    made = practice_settings({"AZURE_OPENAI_API_KEY": "hunter2"}, 4711, KEY)
+    assert made["orgs"][0]["credentials"] == {}
 
 
 # --- what goes wrong before Envoy starts ------------------------------------------------------------------------------

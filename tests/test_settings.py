@@ -130,6 +130,96 @@ def test_an_azure_endpoint_is_understood_as_people_write_it(written: str, prefix
     assert site.upstream in settings.snapshot.upstreams
 
 
+HELD = f"""
+credentials: {{openai: env:OPENAI, groq: file:/run/groq}}
+orgs:
+- name: acme
+  keys: [{{sha256: {DIGEST}}}]
+  credentials: {{azure: file:/run/azure, openai: env:ACME_OPENAI}}
+"""
+
+
+def test_keys_are_held_by_reference_for_every_org_and_for_one() -> None:
+    settings = load(HELD, read_reference=lambda reference: f"secret of {reference}")
+    snapshot = settings.snapshot
+    assert {id_: held.secret for id_, held in snapshot.credentials.items()} == {
+        "openai": "secret of env:OPENAI",
+        "groq": "secret of file:/run/groq",
+    }
+    assert {id_: held.secret for id_, held in snapshot.orgs_by_key[DIGEST].credentials.items()} == {
+        "azure": "secret of file:/run/azure",
+        "openai": "secret of env:ACME_OPENAI",
+    }
+    assert settings.secret_files == {"/run/groq", "/run/azure"}
+    assert "secret of" not in repr(settings)
+
+
+def test_settings_with_a_new_key_behind_an_old_reference_are_new_settings() -> None:
+    assert load(HELD) == load(HELD)
+    assert load(HELD) != load(HELD, read_reference=lambda reference: f"{reference}, rotated")
+
+
+PLAIN = "write where the key is found, env:NAME or file:/path, and never the key itself"
+BAD_CREDENTIALS = {
+    "a key itself": ("credentials: {openai: sk-hunter2}", f"line 1: credentials.openai: {PLAIN}"),
+    "a key itself in an org": (
+        "orgs: [{name: a, credentials: {openai: sk-hunter2}}]",
+        f"line 1: orgs[0].credentials.openai: {PLAIN}",
+    ),
+    "a path that depends on where lectr starts": ("credentials: {openai: file:key}", f"credentials.openai: {PLAIN}"),
+    "a name that no environment has": ("credentials: {openai: 'env:1 2'}", f"credentials.openai: {PLAIN}"),
+    "no name at all": ("credentials: {openai: 'env:'}", f"credentials.openai: {PLAIN}"),
+    "a number": ("credentials: {openai: 12345}", "credentials.openai: Input should be a valid string"),
+    "a list": ("credentials: [openai]", "credentials: Input should be a valid dictionary"),
+    "a provider nobody knows": ("credentials: {opneai: env:X}", "credentials.opneai: 'opneai' is not a provider"),
+    "a key for addresses of the orgs": (
+        "credentials: {azure: env:X}",
+        "credentials.azure: each org has its own address",
+    ),
+    "a reference to nothing": ("credentials: {groq: env:GONE}", "credentials.groq: the environment has no GONE"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), BAD_CREDENTIALS.values(), ids=BAD_CREDENTIALS)
+def test_a_mistake_about_a_held_key_is_told_without_it(text: str, told: str) -> None:
+    def read(reference: str) -> str:
+        if reference == "env:GONE":
+            raise ValueError("the environment has no GONE")
+        return reference
+
+    with pytest.raises(ConfigError) as caught:
+        load(text, read_reference=read)
+    (problem,) = caught.value.problems
+    assert told in problem
+    assert "hunter2" not in problem
+
+
+def test_a_key_for_every_org_may_be_held_where_they_share_an_address() -> None:
+    text = "providers: [{id: azure, base_url: 'https://x.openai.azure.com'}]\ncredentials: {azure: env:X}"
+    assert load(text).snapshot.credentials.keys() == {"azure"}
+
+
+def test_a_key_may_be_held_for_a_provider_of_ones_own() -> None:
+    text = "providers: [{id: vllm, base_url: 'http://vllm:8000'}]\ncredentials: {vllm: env:X}"
+    assert load(text).snapshot.credentials.keys() == {"vllm"}
+
+
+def test_a_missing_key_is_told_with_every_other_mistake_and_with_the_files_that_may_mend_it() -> None:
+    def read(_: str) -> str:
+        raise ValueError("gone")
+
+    with pytest.raises(ConfigError) as caught:
+        load(f"log: {{level: loud}}\n{HELD}", read_reference=read)
+    assert [problem.split(": ")[1] for problem in caught.value.problems] == [
+        "log.level",
+        "credentials.groq",
+        "credentials.openai",
+        "orgs[0].credentials.azure",
+        "orgs[0].credentials.openai",
+    ]
+    assert caught.value.secret_files == {"/run/groq", "/run/azure"}
+
+
 def test_a_price_of_ones_own_arrives_exactly() -> None:
     prices = load(
         """
@@ -534,7 +624,7 @@ def test_the_example_with_everything_uncommented_is_settings_too() -> None:
 
 
 def test_each_section_of_the_example_can_be_uncommented_alone() -> None:
-    for section in ("providers", "prices", "catalogue", "envoy", "grpc", "admin", "limits", "log"):
+    for section in ("providers", "credentials", "prices", "catalogue", "envoy", "grpc", "admin", "limits", "log"):
         assert load(EXAMPLE.replace(f"\n#{section}:", f"\n{section}:")).gateway == load("").gateway
 
 
@@ -547,7 +637,10 @@ def written_in(value: Any, path: str = "") -> dict[str, Any]:
     return {
         name: found
         for key, inner in value.items()
-        for name, found in {f"{path}{key}": inner, **written_in(inner, f"{path}{key}.")}.items()
+        for name, found in {
+            f"{path}{key}": inner,
+            **(written_in(inner, f"{path}{key}.") if key != "credentials" else {}),  # its names are providers
+        }.items()
     }
 
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote
 
 from lectr_extproc.core import credential as credentials
 from lectr_extproc.core import words
+from lectr_extproc.core.credential import Credential
 from lectr_extproc.core.detect import Detected, detect, own_name
 from lectr_extproc.core.facts import Facts, label
 from lectr_extproc.core.inject import asks_for_usage, inject_include_usage
@@ -22,7 +23,7 @@ from lectr_extproc.core.rewrite import rename_model, verbatim
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.tables import Endpoint, Org, Provider, Site
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX
-from lectr_extproc.core.words import ProviderSource, Shape
+from lectr_extproc.core.words import CredentialSource, ProviderSource, Shape
 
 _OURS = (words.OWN_PREFIX, "x-forwarded-")
 _CREDENTIALS = frozenset({*(form.value for form in credentials.HEADERS), "proxy-authorization"})
@@ -64,8 +65,9 @@ class Route:
     cluster: str
     authority: str
     path: str
-    sets: Mapping[str, str]
+    sets: Mapping[str, str] = dataclasses.field(repr=False)
     removes: tuple[str, ...]
+    credential: CredentialSource
     model_is_renamed: bool
     observe: Observe
     asks_for_usage: bool
@@ -146,7 +148,8 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
 
     is_native = endpoint.native_to == provider.kind
     form = endpoint.key_form if is_native and endpoint.key_form is not None else provider.key_form
-    sent = credentials.present(facts.credential, form, provider.stays_bearer)
+    source, credential = choose_credential(facts, provider, org, snapshot)
+    sent = credentials.present(credential, form, provider.stays_bearer)
     if is_native and not provider.sited_per_org:
         path = verbatim(facts)
     else:
@@ -164,6 +167,7 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
         path=path,
         sets=sets,
         removes=_removed(facts, provider, kept=sent[0] if sent else None, plain=asks or observe == "native"),
+        credential=source if sent else "none",
         model_is_renamed=choice.model_sent != choice.model_requested and _model_is_in_body(facts, path),
         observe=observe,
         asks_for_usage=asks,
@@ -228,6 +232,20 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
     return choice(snapshot.default_provider, "default", unknown=True)
 
 
+def choose_credential(
+    facts: Facts, provider: Provider, org: Org, snapshot: Snapshot
+) -> tuple[CredentialSource, Credential | None]:
+    """The client's own key; where it has none, or evidently another provider's, the one held for the chosen provider.
+
+    A key held for every org never goes to an address that is one org's own: that org may not be who holds the key.
+    """
+    everyones = {} if provider.id in org.sites else snapshot.credentials
+    held = org.credentials.get(provider.id) or everyones.get(provider.id)
+    if held is not None and (facts.credential is None or _key_is_anothers(facts, provider, snapshot)):
+        return "gateway", held
+    return "client", facts.credential
+
+
 def site_of(provider: Provider, org: Org, snapshot: Snapshot) -> Site | None:
     """Where this org's calls to a provider go."""
     return org.sites.get(provider.id) or snapshot.sites.get(provider.id)
@@ -265,7 +283,7 @@ def _provider_of_key(facts: Facts, snapshot: Snapshot) -> str | None:
 
 
 def _key_is_anothers(facts: Facts, chosen: Provider, snapshot: Snapshot) -> bool:
-    """Worth a note, never a refusal: the client's own key goes where the client sends it."""
+    """Worth a note, never a refusal: where none is held, the client's own key goes where the client sends it."""
     owner = _provider_of_key(facts, snapshot)
     return owner is not None and owner != chosen.id and bool(chosen.key_shapes)
 
@@ -340,6 +358,7 @@ def _removed(facts: Facts, provider: Provider, *, kept: str | None, plain: bool)
 #   stream   "1"     the client asked for a stream
 #   host             the provider's address
 #   observe          who reads the answer
+#   credential       whose key went out: client, gateway or none
 #   asked    "1"     the provider was asked for a usage chunk that the client did not ask for
 #   parent           the traceparent of the span this call belongs under
 #   refused          the code of our own answer
@@ -376,6 +395,7 @@ def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str, parent: st
                 "routed": "1",
                 "host": decision.authority,
                 "observe": decision.observe,
+                "credential": decision.credential,
                 "asked": "1" if decision.asks_for_usage else None,
             }
         case Refuse():

@@ -109,6 +109,8 @@ class CallRecord:
     notes: tuple[str, ...]
     host: str | None = None
     "The provider's address, with its port where that is not the usual one."
+    credential: str | None = None
+    "Whose key went to the provider: the `client`'s own, the `gateway`'s, or `none`."
     observed: str | None = None
     "Who read the answer: `native` (Envoy), `stream` (lectr), or nobody."
     usage: Usage | None = None
@@ -214,6 +216,7 @@ def record_from(entry: LogEntry, snapshot: Snapshot) -> CallRecord:
         request_id=entry.request_id or None,
         notes=tuple(filter(None, (_text(said.get("notes")) or "").split(","))),
         host=_text(said.get("host")),
+        credential=_text(said.get("credential")),
         observed=_text(said.get("observe")),
         usage=usage,
         token_source=token_source,

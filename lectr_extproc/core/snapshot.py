@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lectr_extproc.core.answer import AnswerRow
+from lectr_extproc.core.credential import Credential
 from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.tables import Endpoint, Limits, Models, Org, Provider, Site
 from lectr_extproc.core.upstream import Upstream
@@ -42,6 +43,8 @@ class Snapshot:
     models: Models
     endpoints: tuple[Endpoint, ...]
     observation: Observation
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    "The keys held for every org, by provider."
     prices: PriceTable
     limits: Limits = field(default_factory=Limits)
     default_provider: str = "openai"

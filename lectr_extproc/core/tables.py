@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
-from lectr_extproc.core.credential import Form
+from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.facts import Facts
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.upstream import Upstream
@@ -127,11 +127,13 @@ class Models:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Org:
-    """A tenant, and where it keeps the providers that every org sites for itself."""
+    """A tenant, where it keeps the providers that every org sites for itself, and the keys held for it alone."""
 
     name: str
     enabled: bool = True
     sites: Mapping[str, Site] = field(default_factory=dict)
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    "By provider."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,4 +32,7 @@ TASKS = ("classification", "summarisation", "extraction", "generation", "reasoni
 Shape = Literal["openai", "anthropic"]
 "Whose error format the client's SDK understands."
 
+CredentialSource = Literal["client", "gateway", "none"]
+"Whose key goes to the provider."
+
 ProviderSource = Literal["header", "path", "registry", "exact", "prefix", "rule", "credential", "default"]

@@ -160,6 +160,7 @@ SPAN: Mapping[str, Reading] = {
     "lectr.provider_unknown": lambda r, _u, _c: r.provider_unknown,
     "lectr.provider_detected": lambda r, _u, _c: r.provider_detected,
     "lectr.model_requested": lambda r, _u, _c: r.model_requested if r.model_requested != r.model_sent else None,
+    "lectr.credential": lambda r, _u, _c: r.credential,
     "lectr.dialect": lambda r, _u, _c: r.dialect,
     "lectr.streaming": lambda r, _u, _c: r.streaming,
     "lectr.observed": lambda r, _u, _c: r.observed,

@@ -1,4 +1,5 @@
-"""New settings without a restart: the file is watched, read whole, and adopted as one snapshot, or refused as one.
+"""New settings without a restart: the file is watched, with the files of keys it refers to, read whole, and adopted as
+one snapshot, or refused as one.
 
 Envoy and lectr change one after the other, so the order matters: a new address must be known to Envoy before lectr
 sends calls there, and lectr must have stopped sending calls to an old one before Envoy forgets it.
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.edge.credentials import content
 from lectr_extproc.edge.envoy import knows_clusters, write_files
 from lectr_extproc.edge.live import Live
 from lectr_extproc.gateway import render_includes
@@ -26,27 +28,33 @@ Load = Callable[[str], Settings]
 
 
 async def watch(live: Live, path: Path, load: Load) -> None:
-    """Adopt the file each time its content changes, for ever."""
-    text = _read(path)
-    done: str | bool | None = False  # the file may have changed since start, so it is read once more
+    """Adopt the file each time its content changes, or that of a file of keys, for ever."""
+    files = live.settings.secret_files
+    seen = _look(path, files)
+    done: tuple[str | None, ...] = ()  # the file may have changed since start, so it is read once more
     while True:
         await asyncio.sleep(POLL_S)
-        before, text = text, _read(path)
-        if text == done or text != before:  # a file that is still being written is not read half: it has fewer orgs
+        before, seen = seen, _look(path, files)
+        if seen == done or seen != before:  # a file that is still being written is not read half: it has fewer orgs
             continue
-        done = text
+        done, text = seen, seen[0]
         try:
             if text is None:
                 raise ConfigError(str(path), ["the file is gone, or is not UTF-8 text"])
             settings = await asyncio.to_thread(load, text)  # YAML of a thousand orgs takes longer than calls may wait
+            files = settings.secret_files  # other ones are looked at, and all is read, once more
             if settings != live.settings:
                 await adopt(live, settings)
             live.settings_problem = None
         except ConfigError as error:
-            live.settings_problem = str(error)
-            log.error("settings refused, the old ones stay in force", extra={"fields": {"problems": error.problems}})
+            files = error.secret_files
+            if live.settings_problem != str(error):
+                live.settings_problem = str(error)
+                log.error(
+                    "settings refused, the old ones stay in force", extra={"fields": {"problems": error.problems}}
+                )
         except Exception as error:  # whatever the file or the disk holds, the watch goes on, and tries again
-            done = False
+            done = ()
             problem = str(error) if isinstance(error, OSError) else type(error).__name__
             if live.settings_problem != problem:
                 live.settings_problem = problem
@@ -98,6 +106,18 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "log.level": (old.log_level, new.log_level),
     }
     return [name for name, (before, after) in pairs.items() if before != after]
+
+
+def _look(path: Path, files: Iterable[str]) -> tuple[str | None, ...]:
+    """Contents and not times: a link that is swapped, as Kubernetes does, is a change too."""
+    return (_read(path), *(_key(file) for file in sorted(files)))
+
+
+def _key(file: str) -> str | None:
+    try:
+        return content(file)
+    except (OSError, ValueError):
+        return None
 
 
 def _read(path: Path) -> str | None:

@@ -9,6 +9,7 @@ from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.decision import Decision, Route, decide
 from lectr_extproc.core.facts import Facts, read_facts
 from lectr_extproc.core.record import CallRecord, LogEntry, record_from
@@ -53,6 +54,11 @@ def snapshot(
 def recorded(entry: LogEntry) -> CallRecord:
     """The record of one entry, with the catalogue's own prices."""
     return record_from(entry, _CATALOGUE)
+
+
+def held(**keys: str) -> dict[str, Credential]:
+    """Keys that the gateway holds, by provider."""
+    return {provider: Credential(Form.NONE, key) for provider, key in keys.items()}
 
 
 def digest(key: str) -> str:

@@ -19,7 +19,7 @@ from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.tables import Limits
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX
-from tests.core.given import CLIENT_KEY, DISABLED_KEY, KEY, azure_site, recorded, request, routed, snapshot
+from tests.core.given import CLIENT_KEY, DISABLED_KEY, KEY, azure_site, held, recorded, request, routed, snapshot
 
 EVERYWHERE = snapshot(
     azure_site(),
@@ -453,6 +453,106 @@ def test_an_org_key_that_strayed_never_reaches_a_provider(ingress: str, provider
     assert KEY_HEADERS & facts.header_names <= set(route.removes)
 
 
+# --- keys that the gateway holds --------------------------------------------------------------------------------------
+
+
+def holding(everyones: dict[str, str] | None = None, /, **orgs: str) -> Snapshot:
+    """Keys held for every org, and for acme."""
+    tables = dataclasses.replace(EVERYWHERE, credentials=held(**(everyones or {})))
+    return replaced_org(tables, credentials=held(**orgs))
+
+
+def replaced_org(tables: Snapshot, **changes: Any) -> Snapshot:
+    changed = {key: dataclasses.replace(org, **changes) for key, org in tables.orgs_by_key.items()}
+    return dataclasses.replace(tables, orgs_by_key=changed)
+
+
+def to(provider: str, bearer: str | None = None) -> Facts:
+    return request("m", ("x-lectr-provider", provider), bearer=bearer)
+
+
+def keys_out(route: Route) -> dict[str, str]:
+    return {name: value for name, value in route.sets.items() if name in KEY_HEADERS}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_held_key_goes_out_in_its_providers_form_for_a_client_that_has_none(provider: str) -> None:
+    route = routed(to(provider), holding(dict.fromkeys(PROVIDERS, "everyones"), **{provider: "acmes"}))
+    header = EGRESS.get(provider, "authorization")
+    value = "Bearer acmes" if header == "authorization" else "acmes"
+    assert keys_out(route) == ({header: value} if header else {})
+    assert route.credential == ("gateway" if header else "none")
+
+
+def test_an_orgs_own_key_comes_before_everyones() -> None:
+    both = holding({"openai": "everyones", "groq": "everyones"}, openai="acmes")
+    assert keys_out(routed(to("openai"), both)) == {"authorization": "Bearer acmes"}
+    assert keys_out(routed(to("groq"), both)) == {"authorization": "Bearer everyones"}
+
+
+def test_everyones_key_never_goes_to_an_address_that_is_one_orgs_own() -> None:
+    everyones = holding({"azure": "everyones"})
+    assert (keys_out(routed(to("azure"), everyones)), routed(to("azure"), everyones).credential) == ({}, "none")
+    unsited = replaced_org(everyones, sites={})
+    shared = dataclasses.replace(unsited, sites={**unsited.sites, "azure": azure_site()})
+    assert keys_out(routed(to("azure"), shared)) == {"api-key": "everyones"}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_key_held_for_one_provider_goes_to_no_other(provider: str) -> None:
+    others = {name: f"held-{name}" for name in PROVIDERS if name != provider}
+    route = routed(to(provider), holding(others, **others))
+    assert (keys_out(route), route.credential) == ({}, "none")
+
+
+WHOSE: dict[str, tuple[Facts, str, str]] = {
+    "the client's own, as it should look": (to("groq", "gsk_theirs"), "gsk_theirs", "client"),
+    "the client's own, that looks like nobody's": (to("groq", "theirs"), "theirs", "client"),
+    "evidently another provider's": (to("groq", "sk-ant-theirs"), "held", "gateway"),
+    "one of ours": (to("groq", KEY), "held", "gateway"),
+    "none": (to("groq"), "held", "gateway"),
+}
+
+
+@pytest.mark.parametrize(("facts", "secret", "source"), WHOSE.values(), ids=WHOSE)
+def test_the_clients_own_key_goes_unless_it_is_evidently_anothers(facts: Facts, secret: str, source: str) -> None:
+    route = routed(facts, holding({"groq": "held"}))
+    assert (keys_out(route), route.credential) == ({"authorization": f"Bearer {secret}"}, source)
+    noted = "credential_of_another_provider" in route.choice.notes
+    assert noted == (facts.credential is not None and facts.credential.secret.startswith("sk-ant-"))
+
+
+def test_where_no_key_is_held_anothers_goes_where_the_client_sends_it() -> None:
+    route = routed(to("groq", "sk-ant-theirs"), holding({"openai": "held"}))
+    assert (keys_out(route), route.credential) == ({"authorization": "Bearer sk-ant-theirs"}, "client")
+
+
+HELD_FORMS: dict[str, tuple[Facts, str, dict[str, str]]] = {
+    "Gemini's own API": (
+        request(None, path="/v1beta/models/gemini-2.5-pro:generateContent", bearer=None),
+        "AIza1",
+        {"x-goog-api-key": "AIza1"},
+    ),
+    "Gemini as OpenAI": (to("gemini"), "AIza1", {"authorization": "Bearer AIza1"}),
+    "an Entra token": (to("azure"), "eyJ0.e30.sig", {"authorization": "Bearer eyJ0.e30.sig"}),
+    "Anthropic's OAuth token": (to("anthropic"), "sk-ant-oat01-1", {"authorization": "Bearer sk-ant-oat01-1"}),
+}
+
+
+@pytest.mark.parametrize(("facts", "secret", "sets"), HELD_FORMS.values(), ids=HELD_FORMS)
+def test_a_held_key_takes_the_form_of_its_path_and_kind(facts: Facts, secret: str, sets: dict[str, str]) -> None:
+    provider = routed(facts, EVERYWHERE).choice.provider
+    assert keys_out(routed(facts, holding(**{provider: secret}))) == sets
+
+
+def test_a_held_key_is_never_shown() -> None:
+    tables = holding({"groq": "hunter2"}, openai="hunter2")
+    facts = to("openai")
+    route = routed(facts, tables)
+    assert "hunter2" in str(route.sets)
+    assert "hunter2" not in repr(tables) + repr(route) + repr(to_metadata(route, facts, "c1"))
+
+
 # --- headers, paths, addresses ----------------------------------------------------------------------------------------
 
 HEADERS = [
@@ -699,6 +799,7 @@ def test_a_route_writes_what_its_record_needs() -> None:
         "stream": "1",
         "host": "api.openai.com",
         "observe": "stream",
+        "credential": "client",
         "notes": "provider_header_invalid,credential_of_another_provider",
     }
 
@@ -720,6 +821,7 @@ def test_what_is_absent_has_no_key() -> None:
         "path": "/v1/chat/completions",
         "host": "api.openai.com",
         "observe": "stream",
+        "credential": "none",
     }
 
 
@@ -754,6 +856,7 @@ def test_the_decision_comes_back_as_the_record() -> None:
     assert (record.call_id, record.org, record.path) == ("c1", route.org.name, facts.path)
     assert (record.provider, record.provider_source) == (choice.provider, choice.source)
     assert (record.provider_unknown, record.provider_detected) == (choice.unknown, choice.detected)
+    assert record.credential == route.credential == "client"
     assert (record.dialect, record.notes) == (choice.dialect, choice.notes)
     assert (record.model_requested, record.model_sent) == (choice.model_requested, choice.model_sent)
     assert (record.feature, record.task, record.task_known) == ("search", "Summarization", "summarisation")

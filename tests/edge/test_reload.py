@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lectr_extproc.app import service
 from lectr_extproc.edge import reload
 from lectr_extproc.edge.admin import http_server
+from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import write_files
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.reload import adopt, needs_restart, watch
@@ -214,6 +216,97 @@ async def test_the_watch_ends_with_the_service_also_when_something_beside_it_fai
 
 def tasks() -> set[str]:
     return {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
+
+
+# --- files of keys ----------------------------------------------------------------------------------------------------
+
+reading = partial(load, read_reference=read_reference)
+
+
+def held_by(live: Live) -> str | None:
+    credential = live.snapshot.credentials.get("groq")
+    return credential.secret if credential else None
+
+
+async def test_a_key_that_changed_in_its_file_is_adopted_whole(
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    secret = tmp_path / "groq"
+    write(secret, "gsk_one\n")
+    write(file, f"{ONE}credentials: {{groq: 'file:{secret}'}}")
+    async with watching(file, reading) as (live, look):
+        await look(3)
+        assert held_by(live) == "gsk_one"
+        for half in ("gsk_t", "gsk_tw"):
+            write(secret, half)
+            await look(1)
+            assert held_by(live) == "gsk_one"
+        write(secret, "gsk_two")
+        await look(2)
+        assert held_by(live) == "gsk_two"
+        await look(2)
+    assert caplog.messages == ["settings adopted"] * 2
+    assert "gsk_" not in str([vars(record) for record in caplog.records])
+
+
+async def test_a_key_that_cannot_be_read_keeps_the_old_one_until_its_file_is_mended(
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = tmp_path / "groq"
+    write(secret, "gsk_one")
+    write(file, f"{ONE}credentials: {{groq: 'file:{secret}'}}")
+    async with watching(file, reading) as (live, look):
+        await look(3)
+        for bad, told in ((None, "cannot be read"), ("hunter2 ", "is no key")):
+            secret.unlink() if bad is None else write(secret, bad)
+            await look(5)
+            assert held_by(live) == "gsk_one"
+            assert told in str(live.health()["settings_problem"])
+        write(secret, "gsk_two")
+        await look(2)
+        assert (held_by(live), live.settings_problem) == ("gsk_two", None)
+    assert caplog.messages == ["settings refused, the old ones stay in force"] * 2
+    assert "hunter2" not in str([vars(record) for record in caplog.records])
+
+
+async def test_settings_whose_key_comes_later_are_adopted_when_it_comes(file: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "groq"
+    async with watching(file, reading) as (live, look):
+        write(file, f"{TWO}credentials: {{groq: 'file:{secret}'}}")
+        await look(3)
+        assert (live.settings.orgs, held_by(live)) == (("one",), None)
+        write(secret, "gsk_one")
+        await look(2)
+        assert (live.settings.orgs, held_by(live)) == (("one", "two"), "gsk_one")
+
+
+async def test_a_mounted_secret_that_kubernetes_swaps_is_a_new_key(file: Path, tmp_path: Path) -> None:
+    mount = tmp_path / "secrets"
+    for name in ("v1", "v2"):
+        (mount / name).mkdir(parents=True)
+        write(mount / name / "groq", f"gsk_{name}")
+    (mount / "..data").symlink_to("v1")
+    (mount / "groq").symlink_to("..data/groq")
+    write(file, f"{ONE}credentials: {{groq: 'file:{mount}/groq'}}")
+    async with watching(file, reading) as (live, look):
+        await look(3)
+        assert held_by(live) == "gsk_v1"
+        (mount / "..new").symlink_to("v2")
+        (mount / "..new").rename(mount / "..data")
+        await look(2)
+        assert held_by(live) == "gsk_v2"
+
+
+async def test_what_can_be_no_file_does_not_end_the_watch(file: Path) -> None:
+    async with watching(file, reading) as (live, look):
+        for odd in ("/dev/zero", "/a\\0b"):
+            write(file, f'{ONE}credentials: {{groq: "file:{odd}"}}')
+            await look(3)
+            assert "credentials.groq" in str(live.settings_problem)
+        write(file, TWO)
+        await look(2)
+        assert live.settings.orgs == ("one", "two")
 
 
 # --- Envoy ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,37 @@
+"""The keys that the gateway holds, behind their references: `env:NAME` and `file:/path`. They stay in memory."""
+
+import os
+from pathlib import Path
+
+from lectr_extproc.core.words import KEY_PREFIX
+
+MAX_BYTES = 64 * 1024
+"More than any header may hold."
+
+
+def read_reference(reference: str) -> str:
+    """The key behind a reference; ValueError says why there is none, and never what was found."""
+    kind, _, name = reference.partition(":")
+    try:
+        text = content(name) if kind == "file" else os.environ[name]
+    except KeyError:
+        raise ValueError(f"the environment has no {name}") from None
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror or error}") from None
+    key = text.rstrip("\r\n")
+    if not key:
+        raise ValueError(f"{name} is empty")
+    if not key.isascii() or not key.isprintable() or " " in key or len(key) >= MAX_BYTES:
+        raise ValueError(f"what {name} holds is no key: a key is one line of ASCII without blanks")
+    if KEY_PREFIX in key:
+        raise ValueError(f"what {name} holds is a key of this gateway, not of a provider")
+    return key
+
+
+def content(path: str) -> str:
+    """What a file holds, as far as a key may be long; OSError says why there is none."""
+    file = Path(path)
+    if file.exists() and not file.is_file():
+        raise OSError("it is no file")  # a pipe would wait, and a device never end
+    with file.open("rb") as opened:
+        return opened.read(MAX_BYTES).decode("utf-8", "replace")
