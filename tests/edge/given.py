@@ -126,8 +126,12 @@ async def serving(live: Live, sink: Sink = lambda _: None) -> AsyncIterator[grpc
 
 
 def channel_to(live: Live) -> grpc.aio.Channel:
-    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    return grpc.aio.insecure_channel(live.settings.grpc_listen, options=unlimited)
+    options = [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.use_local_subchannel_pool", 1),  # a connection of its own, not one that a channel before it left
+    ]
+    return grpc.aio.insecure_channel(live.settings.grpc_listen, options=options)
 
 
 def process(channel: grpc.aio.Channel) -> Any:
