@@ -638,7 +638,7 @@ def _site(row: Provider, url: str) -> Site:
     """An address without a path keeps the path prefix that the provider, or else everyone, has: `/v1`."""
     upstream = Upstream.parse(row.id, url)
     if not upstream.prefix and url != row.base_url:
-        upstream = replace(upstream, prefix="" if row.sited_per_org else row.prefix or "/v1")
+        upstream = replace(upstream, prefix=row.prefix if row.base_url or row.sited_per_org else "/v1")
     return Site(upstream=upstream, api_version=AzureSection.model_fields["api_version"].default)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.edge.envoy import EnvoyError
 from lectr_extproc.keys import digest, new_key
@@ -13,7 +14,8 @@ from lectr_extproc.run import banner, practice_settings, run, run_defaults, run_
 from lectr_extproc.settings import Settings, compile_settings, load
 
 KEY = new_key()
-ALL_KEYS = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY", "GEMINI_API_KEY"), "hunter2")
+REACHED = [row for row in PROVIDERS.values() if row.base_url]
+ALL_KEYS = {row.key_env: "hunter2" for row in REACHED if row.key_env}
 
 
 def practice(**environment: str) -> Settings:
@@ -29,7 +31,7 @@ def addresses(settings: Settings) -> dict[str, str]:
 
 
 def test_without_any_key_the_practice_provider_plays_everyone() -> None:
-    assert addresses(practice()) == dict.fromkeys(("openai", "anthropic", "groq", "gemini", "azure"), "127.0.0.1:4711")
+    assert addresses(practice()) == dict.fromkeys(("azure", *(row.id for row in REACHED)), "127.0.0.1:4711")
 
 
 def test_a_provider_whose_key_is_there_is_called_itself() -> None:
@@ -81,7 +83,7 @@ def test_a_key_in_the_environment_is_held_for_the_one_org() -> None:
     settings = load("", defaults=practising, read_reference=lambda reference: environment[reference[4:]])
     org = settings.snapshot.orgs_by_key[digest(KEY)]
     assert {id_: held.secret for id_, held in org.credentials.items()} == dict.fromkeys(
-        ("openai", "anthropic", "groq", "gemini", "azure"), "hunter2"
+        ("azure", *(row.id for row in REACHED)), "hunter2"
     )
     text = banner(settings, KEY)
     assert f"-H 'Authorization: Bearer {KEY}'" in text
@@ -99,7 +101,7 @@ def test_with_settings_of_ones_own_no_key_is_made_up() -> None:
     assert "curl http://127.0.0.1:8000/v1/chat/completions" in text
     assert "  groq        api.groq.com: calls carry their own key\n" in text
     assert "  azure       no org has an endpoint for it: calls get azure_config_missing" in text
-    assert "mistral" not in text
+    assert "ollama" not in text
 
 
 def test_a_provider_of_ones_own_on_this_machine_is_no_practice() -> None:

@@ -15,6 +15,10 @@ REACHED = {
     "anthropic": ("api.anthropic.com", "/v1", Form.X_API_KEY),
     "groq": ("api.groq.com", "/openai/v1", Form.BEARER),
     "gemini": ("generativelanguage.googleapis.com", "/v1beta/openai", Form.BEARER),
+    "mistral": ("api.mistral.ai", "/v1", Form.BEARER),
+    "cohere": ("api.cohere.com", "/compatibility/v1", Form.BEARER),
+    "xai": ("api.x.ai", "/v1", Form.BEARER),
+    "cerebras": ("api.cerebras.ai", "/v1", Form.BEARER),
 }
 
 

@@ -136,7 +136,7 @@ NOT_NAMED = {
     "nobody's name": [("x-lectr-provider", "acme")],
     "an empty name": [("x-lectr-provider", "")],
     "two that differ": [("x-lectr-provider", "groq"), ("x-lectr-provider", "openai")],
-    "a provider without an address": [("x-lectr-provider", "mistral")],
+    "a provider without an address": [("x-lectr-provider", "ollama")],
     "a word that is only a model's prefix": [("x-lectr-provider", "models")],
 }
 
@@ -204,24 +204,11 @@ CHAIN: dict[str, tuple[Facts, str, str, bool, str | None]] = {
     "an unknown model and Groq's key": (request("mystery", bearer="gsk_abc"), "groq", "credential", True, None),
     "an unknown model and Google's key": (request("mystery", bearer="AIzaabc"), "gemini", "credential", True, None),
     "an unknown model and OpenAI's key": (request("mystery", bearer="sk-abc"), "openai", "credential", True, None),
-    "an unknown model and the key of a provider without an address": (
-        request("mystery", bearer="xai-abc"),
-        "openai",
-        "default",
-        True,
-        None,
-    ),
     "an unknown model and a key like any other": (request("mystery"), "openai", "default", True, None),
     "an unknown model and no key": (request("mystery", bearer=None), "openai", "default", True, None),
     "no model": (request(path="/v1/files", method="GET", has_body=False), "openai", "default", True, None),
-    "a known model whose provider has no address": (request("grok-3"), "openai", "default", True, "xai"),
-    "a native path whose provider has no address": (
-        request(path="/model/amazon.nova-pro-v1%3A0/converse"),
-        "openai",
-        "default",
-        True,
-        "bedrock",
-    ),
+    "a known model whose provider has no address": (request("ollama/mistral"), "openai", "default", True, "ollama"),
+    "a native path whose provider has no address": (request(path="/api/chat"), "openai", "default", True, "ollama"),
     "a tag where there is no Ollama": (request("llama3.1:8b"), "openai", "default", True, None),
 }
 
@@ -232,6 +219,11 @@ def test_somebody_always_gets_the_call(
 ) -> None:
     choice = routed(facts).choice
     assert (choice.provider, choice.source, choice.unknown, choice.detected) == (provider, source, unknown, detected)
+
+
+def test_the_key_of_a_provider_without_an_address_suggests_nobody() -> None:
+    choice = routed(request("mystery", bearer="xai-abc"), snapshot(addresses={"xai": ""})).choice
+    assert (choice.provider, choice.source, choice.unknown) == ("openai", "default", True)
 
 
 def test_a_tag_is_ollamas_where_there_is_one() -> None:
@@ -253,7 +245,7 @@ MODELS_SENT: dict[str, tuple[Facts, str | None, str | None]] = {
         "openai/gpt-4o",
     ),
     "an id that looks like a prefix": (request("openai/gpt-oss-120b"), "openai/gpt-oss-120b", "openai/gpt-oss-120b"),
-    "a prefix whose provider has no address": (request("mistral/x"), "mistral/x", "mistral/x"),
+    "a prefix whose provider has no address": (request("ollama/x"), "ollama/x", "ollama/x"),
     "no model, but a provider's name": (request(None, ("x-lectr-provider", "groq")), None, None),
     "a model in the path before the body's": (
         request("x", path="/v1beta/models/gemini-2.5-pro:generateContent"),
@@ -805,7 +797,7 @@ def test_a_route_writes_what_its_record_needs() -> None:
 
 
 def test_what_is_absent_has_no_key() -> None:
-    facts = request("grok-3", bearer=None)
+    facts = request("ollama/mistral", bearer=None)
     assert to_metadata(routed(facts), facts, "c1") == {
         "call_id": "c1",
         "routed": "1",
@@ -813,11 +805,11 @@ def test_what_is_absent_has_no_key() -> None:
         "provider": "openai",
         "source": "default",
         "unknown": "1",
-        "detected": "xai",
+        "detected": "ollama",
         "dialect": "openai.chat",
         "shape": "openai",
-        "requested": "grok-3",
-        "sent": "grok-3",
+        "requested": "ollama/mistral",
+        "sent": "ollama/mistral",
         "path": "/v1/chat/completions",
         "host": "api.openai.com",
         "observe": "stream",

@@ -38,4 +38,4 @@ def test_each_address_is_listed_once_however_many_orgs_share_it() -> None:
     orgs = {name: Org(name=name, sites={"azure": azure}) for name in ("a", "b")}
     shared = dataclasses.replace(plain, orgs_by_key=orgs)
     assert shared.upstreams == (*plain.upstreams, azure.upstream)
-    assert [upstream.provider for upstream in plain.upstreams] == ["openai", "anthropic", "groq", "gemini"]
+    assert [upstream.provider for upstream in plain.upstreams] == [row.id for row in PROVIDERS.values() if row.base_url]

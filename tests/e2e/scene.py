@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from typing import Any
 
+from lectr_extproc.catalog.providers import PROVIDERS
 from tests.e2e.answers import Flavour
 from tests.e2e.provider import Provider, Received
 
@@ -26,6 +27,8 @@ PROMPT = f"Who carries the state? {HUSH}"
 MESSAGES = [{"role": "user", "content": PROMPT}]
 
 PREFIXES: dict[Flavour, str] = {"openai": "/v1", "anthropic": "/v1", "groq": "/openai/v1", "gemini": "/v1beta/openai"}
+OTHERS = [row.id for row in PROVIDERS.values() if row.base_url and row.id not in PREFIXES]
+"Reached without settings as well; the first provider stands in for them."
 CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 OURS = ("x-lectr-", "x-forwarded-", "x-envoy-")
 
@@ -46,7 +49,11 @@ def settings_for(providers: Providers) -> dict[str, Any]:
             org(SECOND_ORG, SECOND_KEY),
             org(CLOSED_ORG, CLOSED_KEY, enabled=False),
         ],
-        "providers": [{"id": name, "base_url": providers[name].origin + prefix} for name, prefix in PREFIXES.items()],
+        "providers": [
+            *({"id": name, "base_url": providers[name].origin + prefix} for name, prefix in PREFIXES.items()),
+            # Nothing in these tests may leave the machine; these are told apart by their paths and records.
+            *({"id": name, "base_url": f"{providers['openai'].origin}/{name}/v1"} for name in OTHERS),
+        ],
     }
 
 

@@ -67,6 +67,11 @@ def elsewhere(name: str, detected: str) -> Case:
     return Case(body=asking(name), to="openai", target=CHAT, says={"model_requested": name, **unknown(detected)})
 
 
+def played(name: str, by: str) -> Case:
+    """A provider that the first one stands in for."""
+    return Case(body=asking(name), to="openai", target=f"/{by}{CHAT}", says={**model(name), "provider": by})
+
+
 CASES: dict[str, Case] = {
     # one model per rule
     "a GPT": plain("gpt-4.1-nano", "openai"),
@@ -79,11 +84,11 @@ CASES: dict[str, Case] = {
     "a Gemini as Google writes it": plain("models/gemini-2.5-flash", "gemini", GEMINI_CHAT, sent="gemini-2.5-flash"),
     "a provider before the name": plain("anthropic/claude-sonnet-4-6", "anthropic", sent="claude-sonnet-4-6"),
     "a synonym before the name": plain("google/gemini-2.5-pro", "gemini", GEMINI_CHAT, sent="gemini-2.5-pro"),
-    "a Mistral": elsewhere("mistral-large-latest", "mistral"),
-    "a Grok": elsewhere("grok-4", "xai"),
+    "a Mistral": played("mistral-large-latest", "mistral"),
+    "a Grok": played("grok-4", "xai"),
     "a DeepSeek": elsewhere("deepseek-chat", "deepseek"),
-    "a Command": elsewhere("command-a-03-2025", "cohere"),
-    "a Cerebras": elsewhere("llama3.1-8b", "cerebras"),
+    "a Command": played("command-a-03-2025", "cohere"),
+    "a Cerebras": played("llama3.1-8b", "cerebras"),
     "a Bedrock id": elsewhere("anthropic.claude-3-haiku-20240307-v1:0", "bedrock"),
     # the header
     "a header": Case(headers=with_header("groq"), to="groq", target=GROQ_CHAT, says={"provider_source": "header"}),
@@ -106,7 +111,7 @@ CASES: dict[str, Case] = {
         says={"provider_source": "prefix", "notes": ["provider_header_invalid"]},
     ),
     "a header for a provider without address": Case(
-        headers=with_header("mistral"), to="openai", says={"notes": ["provider_header_invalid"]}
+        headers=with_header("ollama"), to="openai", says={"notes": ["provider_header_invalid"]}
     ),
     "a header that is no word": Case(
         headers=with_header("../openai"), to="openai", says={"notes": ["provider_header_invalid"]}
