@@ -430,7 +430,7 @@ _ROWS = (
         dialect="openai.audio",
         shapes=(_RESPONSES, _OPENAI, _SPOKEN),
         words={"model": ("model",), "response_id": ("id", "x_groq.id")},
-        ends=(("type", "transcript.text.done"), ("type", "transcription.done")),
+        ends=(("type", "transcript.text.done"), ("type", "transcription.done"), ("type", "speech.audio.done")),
         text=("delta",),
     ),
     AnswerRow(

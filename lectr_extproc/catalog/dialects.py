@@ -6,7 +6,7 @@ Native paths come first: they name their provider. The last row takes every othe
 import re
 
 from lectr_extproc.core.credential import Form
-from lectr_extproc.core.tables import Endpoint
+from lectr_extproc.core.tables import Endpoint, Streams
 
 
 def _path(pattern: str) -> re.Pattern[str]:
@@ -63,14 +63,21 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             (".*", "other"),
         )
     ),
-    Endpoint(
-        pattern=_path(r"/v1(?:beta\d*|alpha)?/(?:models|tunedModels)/(?P<model>[^/:]+):(?:[a-z]+[A-Z]\w*|predict)"),
-        dialect="gemini.generate",
-        native_to="gemini",
-        key_form=Form.X_GOOG_API_KEY,
+    *(
+        Endpoint(
+            pattern=_path(rf"/v1(?:beta\d*|alpha)?/(?:models|tunedModels)/(?P<model>[^/:]+):{method}"),
+            dialect="gemini.generate",
+            native_to="gemini",
+            key_form=Form.X_GOOG_API_KEY,
+            streams=streams,
+        )
+        for method, streams in (
+            ("streamGenerateContent", Streams.ALWAYS),
+            (r"(?:[a-z]+[A-Z]\w*|predict)", Streams.ASKED),
+        )
     ),
     Endpoint(
-        pattern=_path(r"/v1beta\d*/(?!openai(?:/|$)).*"),
+        pattern=_path(r"(?:/upload|/download)?/v1beta\d*/(?!openai(?:/|$)).*"),
         dialect="other",
         native_to="gemini",
         key_form=Form.X_GOOG_API_KEY,
@@ -89,9 +96,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(pattern=_path(r"/v[12]/chat|/v1/generate"), dialect="cohere.chat", native_to="cohere"),
     Endpoint(pattern=_path(r"/v[12]/embed"), dialect="cohere.embed", native_to="cohere"),
     Endpoint(pattern=_path(r"/v2/rerank"), dialect="cohere.rerank", native_to="cohere"),
+    Endpoint(pattern=_path(r"/v2/.*"), dialect="other", native_to="cohere"),
     Endpoint(
-        pattern=_path(r"/api/(?:chat|generate|embed|embeddings|tags|show|ps|version)"),
+        pattern=_path(r"/api/(?:chat|generate)"),
         dialect="ollama",
+        native_to="ollama",
+        streams=Streams.UNLESS_REFUSED,
+    ),
+    Endpoint(pattern=_path(r"/api/(?:embed|embeddings)"), dialect="ollama", native_to="ollama"),
+    Endpoint(pattern=_path(r"/api/tags"), dialect="models", native_to="ollama"),
+    Endpoint(
+        pattern=_path(r"/api/(?:show|ps|version|pull|push|create|copy|delete|blobs/.*)"),
+        dialect="other",
         native_to="ollama",
     ),
     Endpoint(pattern=_path(r"/v1/messages"), dialect="anthropic.messages", home="anthropic", shape="anthropic"),
@@ -114,9 +130,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(pattern=_path(_OPENAI + r"/responses/input_tokens"), dialect="openai.input_tokens"),
     Endpoint(pattern=_path(_OPENAI + r"/embeddings"), dialect="openai.embeddings"),
     # Jina, vLLM and others have it too, in Cohere's shape.
-    Endpoint(pattern=_path(r"/v1/rerank"), dialect="cohere.rerank"),
-    Endpoint(pattern=_path(r"/v1/fim/completions"), dialect="openai.chat"),
-    Endpoint(pattern=_path(r"/v1/ocr"), dialect="mistral.ocr"),
+    Endpoint(pattern=_path(r"/v1/rerank"), dialect="cohere.rerank", home="cohere"),
+    Endpoint(pattern=_path(r"/v1/fim/completions"), dialect="openai.chat", home="mistral"),
+    Endpoint(pattern=_path(r"/v1/ocr"), dialect="mistral.ocr", home="mistral"),
     Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/images/.*"), dialect="openai.images", takes_form=True),
     Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/audio/.*"), dialect="openai.audio", takes_form=True),
     Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/videos"), dialect="other", takes_form=True),

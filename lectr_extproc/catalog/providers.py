@@ -77,6 +77,7 @@ _ROWS = (
         name="Azure OpenAI",
         base_url=None,
         key_form=Form.API_KEY,
+        key_form_of={"anthropic": Form.X_API_KEY},
         path=azure_path,
         stays_bearer=("eyJ",),
         sited_per_org="azure_config_missing",
@@ -102,6 +103,20 @@ _ROWS = (
         base_url="https://api.cohere.com/compatibility/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        # Its compatible layer has chat and embeddings; the rest of `/v1` is Cohere's own.
+        elsewhere=tuple(
+            (f"/v1/{path}", f"/v1/{path}")
+            for path in (
+                "models",
+                "rerank",
+                "tokenize",
+                "detokenize",
+                "classify",
+                "datasets",
+                "embed-jobs",
+                "connectors",
+            )
+        ),
         key_env="CO_API_KEY",
         source="https://docs.cohere.com/docs/compatibility-api",
         checked=_CHECKED,
@@ -147,6 +162,7 @@ _ROWS = (
         base_url=None,
         key_form=Form.BEARER,
         path=replace_prefix,
+        elsewhere=(("/v1/completions", "/beta/completions"), ("/v1/messages", "/anthropic/v1/messages")),
         source="https://api-docs.deepseek.com/",
         checked=_CHECKED,
     ),

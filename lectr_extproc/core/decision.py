@@ -21,7 +21,7 @@ from lectr_extproc.core.inject import asks_for_usage, inject_include_usage
 from lectr_extproc.core.refusal import REFUSALS, Refusal
 from lectr_extproc.core.rewrite import rename_model, verbatim
 from lectr_extproc.core.snapshot import Snapshot
-from lectr_extproc.core.tables import Endpoint, Org, Provider, Site
+from lectr_extproc.core.tables import Endpoint, Org, Provider, Site, Streams
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX
 from lectr_extproc.core.words import CredentialSource, ProviderSource, Shape
 
@@ -45,6 +45,7 @@ class Choice:
     shape: Shape = "openai"
     model_requested: str | None = None
     model_sent: str | None = None
+    streaming: bool = False
     notes: tuple[str, ...] = ()
     "Codes for what the operator should know about this call."
 
@@ -147,7 +148,9 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
         return Refuse(refusal=refusal, shape=endpoint.shape, org=org, choice=choice)
 
     is_native = endpoint.native_to == provider.kind
-    form = endpoint.key_form if is_native and endpoint.key_form is not None else provider.key_form
+    form = provider.key_form_of.get(endpoint.shape, provider.key_form)
+    if is_native and endpoint.key_form is not None:
+        form = endpoint.key_form
     source, credential = choose_credential(facts, provider, org, snapshot)
     sent = credentials.present(credential, form, provider.stays_bearer)
     if is_native and not provider.sited_per_org:
@@ -202,6 +205,7 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
             dialect=endpoint.dialect,
             shape=endpoint.shape,
             model_requested=model,
+            streaming=is_streaming(facts, endpoint),
             model_sent=model if facts.is_upgrade else sent,  # an upgrade names it in its query, which stays as it is
             notes=tuple(notes),
         )
@@ -244,6 +248,19 @@ def choose_credential(
     if held is not None and (facts.credential is None or _key_is_anothers(facts, provider, snapshot)):
         return "gateway", held
     return "client", facts.credential
+
+
+def is_streaming(facts: Facts, endpoint: Endpoint) -> bool:
+    """Whether the answer will be a stream: most APIs are asked for one, some send one anyway."""
+    match endpoint.streams:
+        case Streams.ASKED:
+            return facts.streaming
+        case Streams.UNLESS_REFUSED:
+            return facts.has_body and facts.options.get("stream") is not False
+        case Streams.ALWAYS:
+            return True
+        case _:
+            assert_never(endpoint.streams)
 
 
 def site_of(provider: Provider, org: Org, snapshot: Snapshot) -> Site | None:
@@ -355,7 +372,7 @@ def _removed(facts: Facts, provider: Provider, *, kept: str | None, plain: bool)
 #   call_id          128 random bits, hex
 #   org provider source unknown detected dialect shape requested sent feature task notes
 #   path             the client's path without its query
-#   stream   "1"     the client asked for a stream
+#   stream   "1"     the answer is a stream
 #   host             the provider's address
 #   observe          who reads the answer
 #   credential       whose key went out: client, gateway or none
@@ -374,7 +391,6 @@ def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str, parent: st
         "path": label(facts.path, words.PATH_LIMIT),  # raw bytes would make the reply unwritable
         "feature": facts.feature,
         "task": facts.task,
-        "stream": "1" if facts.streaming else None,
         "parent": parent,
         "org": decision.org.name if decision.org else None,
     }
@@ -387,6 +403,7 @@ def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str, parent: st
             "dialect": choice.dialect,
             "requested": label(choice.model_requested, words.MODEL_LIMIT),
             "sent": label(choice.model_sent, words.MODEL_LIMIT),
+            "stream": "1" if choice.streaming else None,
             "notes": ",".join(choice.notes) or None,
         }
     match decision:

@@ -28,12 +28,16 @@ DEPLOYMENT_PATHS = frozenset(
 )
 "Azure's dated API names the deployment in these paths and in the body of every other."
 
+_FOUNDRY = ("/anthropic/", "/models/", "/api/projects/")
+"Paths of Azure's that are not below `/openai`; their api-versions are other ones than an org's."
+
 
 def replace_prefix(facts: Facts, provider: Provider, site: Site, _model_sent: str | None) -> str:
     """The client's `/v1`, or the prefix the provider's own SDK writes, becomes the prefix of the address."""
-    for known in (provider.prefix, V1):
-        if known and (facts.path == known or facts.path.startswith(known + "/")):
-            return _with_query(site.upstream.prefix + facts.path[len(known) :] or "/", facts.query)
+    under_prefix = ((known, site.upstream.prefix) for known in (provider.prefix, V1) if known)
+    for known, instead in (*provider.elsewhere, *under_prefix):
+        if facts.path == known or facts.path.startswith(known + "/"):
+            return _with_query(instead + facts.path[len(known) :] or "/", facts.query)
     return verbatim(facts)
 
 
@@ -43,12 +47,16 @@ def verbatim(facts: Facts) -> str:
 
 
 def azure_path(facts: Facts, _provider: Provider, site: Site, model_sent: str | None) -> str:
-    """Azure OpenAI: the deployment in the path for a dated api-version, in the body for `v1`.
+    """Azure OpenAI: the deployment in the path for a dated api-version, in the body for `v1`. Claude is beside it.
 
     A client that already writes Azure's own path keeps it, and an api-version it sends is never overridden.
     https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
     """
     prefix, version = site.upstream.prefix, site.api_version or ""
+    if facts.path.startswith(_FOUNDRY):
+        return _with_query(prefix + facts.path, facts.query)
+    if facts.path.startswith(V1 + "/messages"):
+        return _with_query(f"{prefix}/anthropic{facts.path}", facts.query)
     rest = facts.path.removeprefix(V1) if facts.path.startswith(V1 + "/") else facts.path
     if rest.startswith("/openai/"):
         dated = not rest.startswith("/openai/v1/")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from enum import Enum
 from types import MappingProxyType
 
 from lectr_extproc.core.credential import Credential, Form
@@ -14,6 +15,14 @@ from lectr_extproc.core.facts import Facts
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.core.words import Shape
+
+
+class Streams(Enum):
+    """When an API answers with a stream."""
+
+    ASKED = "the body says `stream: true`"
+    UNLESS_REFUSED = "the body does not say `stream: false`"
+    ALWAYS = "whatever the body says"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +43,7 @@ class Endpoint:
     shape: Shape = "openai"
     takes_form: bool = False
     "Its body may be a form in parts, with the model in a field."
+    streams: Streams = Streams.ASKED
 
     @property
     def has_model(self) -> bool:
@@ -73,6 +83,10 @@ class Provider:
     "Further words accepted before the slash of `provider/model` only."
     key_shapes: tuple[str, ...] = ()
     "How its keys begin, where that tells them from everyone else's."
+    key_form_of: Mapping[Shape, Form] = field(default_factory=dict)
+    "The APIs that want its key in another form, by the shape of their errors."
+    elsewhere: tuple[tuple[str, str], ...] = ()
+    "Clients' paths, and all below them, that it has elsewhere than under its prefix."
     stays_bearer: tuple[str, ...] = ()
     "How tokens begin that must stay in the Authorization header."
     adds: tuple[tuple[str, str], ...] = ()

@@ -31,8 +31,9 @@ DIALECTS = {
     "/anthropic/v1/messages": "anthropic.messages",
     "/api/v1/messages": "anthropic.messages",
     "/anthropic/v1/messages/count_tokens": "anthropic.count_tokens",
-    "/v1/rerank": "cohere.rerank",
     "/v1/ocr": "mistral.ocr",
+    "/v1/rerank": "cohere.rerank",
+    "/api/v1/generation": "other",
     "/v1/completions": "openai.completions",
     "/v1/responses": "openai.responses",
     "/v1/embeddings": "openai.embeddings",
@@ -90,7 +91,11 @@ NATIVE = {
     "/api/chat": ("ollama", "ollama", None),
     "/api/generate": ("ollama", "ollama", None),
     "/api/embed": ("ollama", "ollama", None),
-    "/api/tags": ("ollama", "ollama", None),
+    "/api/tags": ("ollama", "models", None),
+    "/api/show": ("ollama", "other", None),
+    "/api/blobs/sha256:1": ("ollama", "other", None),
+    "/v2/audio/transcriptions": ("cohere", "other", None),
+    "/upload/v1beta/files": ("gemini", "other", None),
 }
 
 
@@ -128,6 +133,13 @@ def test_gemini_wants_its_own_header_on_its_own_paths() -> None:
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/messages/batches/1"])
 def test_anthropics_paths_are_answered_in_its_shape_and_are_its_own_when_nothing_else_is_known(path: str) -> None:
     assert (endpoint(path).home, endpoint(path).shape) == ("anthropic", "anthropic")
+
+
+@pytest.mark.parametrize(
+    ("path", "home"), {"/v1/rerank": "cohere", "/v1/ocr": "mistral", "/v1/fim/completions": "mistral"}.items()
+)
+def test_an_api_is_its_vendors_when_nothing_else_is_known(path: str, home: str) -> None:
+    assert endpoint(path).home == home
 
 
 def test_everyone_else_is_answered_in_openais_shape() -> None:

@@ -411,6 +411,17 @@ def test_geminis_own_api_gets_its_own_header(ingress: str, secret: str, sets: di
     assert (route.sets, route.path) == (sets, path)
 
 
+def test_claude_at_azure_gets_its_key_as_anthropic_wants_it() -> None:
+    route = routed(
+        request("claude-sonnet-4-6", ("x-lectr-provider", "azure"), path="/v1/messages"), snapshot(azure_site())
+    )
+    assert (route.path, route.sets, route.removes[0]) == (
+        "/anthropic/v1/messages",
+        {"x-api-key": CLIENT_KEY},
+        "authorization",
+    )
+
+
 def test_geminis_path_does_not_make_its_header_anyone_elses() -> None:
     path = "/v1beta/models/gemini-2.5-pro:generateContent"
     route = routed(request(None, ("x-lectr-provider", "groq"), path=path))
@@ -794,6 +805,24 @@ def test_a_route_writes_what_its_record_needs() -> None:
         "credential": "client",
         "notes": "provider_header_invalid,credential_of_another_provider",
     }
+
+
+STREAMS: dict[str, tuple[Facts, bool]] = {
+    "a chat": (request("gpt-4o"), False),
+    "a message that asks": (request("claude-sonnet-4-6", path="/v1/messages", metadata={"stream": True}), True),
+    "Gemini's answer": (request(path="/v1beta/models/gemini-2.5-pro:generateContent"), False),
+    "Gemini's stream": (request(path="/v1beta/models/gemini-2.5-pro:streamGenerateContent"), True),
+    "Ollama unasked": (request("llama3", path="/api/chat"), True),
+    "Ollama refused": (request("llama3", path="/api/chat", metadata={"stream": False}), False),
+    "Ollama with nothing to read": (request(path="/api/generate", has_body=False), False),
+    "Ollama's embeddings": (request("llama3", path="/api/embed"), False),
+}
+
+
+@pytest.mark.parametrize("case", STREAMS)
+def test_the_record_says_of_each_api_whether_it_streamed(case: str) -> None:
+    facts, streaming = STREAMS[case]
+    assert ("stream" in to_metadata(routed(facts), facts, "c1")) is streaming
 
 
 def test_what_is_absent_has_no_key() -> None:

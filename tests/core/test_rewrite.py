@@ -31,6 +31,14 @@ PREFIXES = {
     "a path below": ("openai", "http://h/p", "/v1/../admin", "/p/../admin"),
     "escapes stay": ("groq", GROQ, "/v1/models/a%2Fb", "/openai/v1/models/a%2Fb"),
     "the star": ("openai", OPENAI, "*", "*"),
+    "a path that is elsewhere": ("deepseek", "http://h/v1", "/v1/completions", "/beta/completions"),
+    "a path below one that is elsewhere": (
+        "cohere",
+        "http://h/compatibility/v1",
+        "/v1/models/m?a=1",
+        "/v1/models/m?a=1",
+    ),
+    "a word that begins as one that is elsewhere": ("cohere", "http://h/c/v1", "/v1/rerankers", "/c/v1/rerankers"),
 }
 
 
@@ -72,6 +80,11 @@ DATED = {
         f"/openai/deployments/%2e%2e/chat/completions?{V}",
     ),
     "Azure's v1 path": ("/openai/v1/chat/completions", "/openai/v1/chat/completions"),
+    "Claude, which is beside it": ("/v1/messages?beta=true", "/anthropic/v1/messages?beta=true"),
+    "tokens of Claude's": ("/v1/messages/count_tokens", "/anthropic/v1/messages/count_tokens"),
+    "Claude's own path": ("/anthropic/v1/messages", "/anthropic/v1/messages"),
+    "a catalogue model": ("/models/chat/completions?api-version=x", "/models/chat/completions?api-version=x"),
+    "a project's": ("/api/projects/p/openai/v1/responses", "/api/projects/p/openai/v1/responses"),
 }
 
 

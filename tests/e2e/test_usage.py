@@ -5,7 +5,6 @@ import json
 import subprocess
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import brotli
@@ -25,12 +24,12 @@ from tests.e2e.answers import (
 )
 from tests.e2e.calls import CHAT, CLAUDE_MESSAGES, JSON, asking, new_id
 from tests.e2e.conftest import Launch, LaunchApart
+from tests.e2e.documented import DOCUMENTED, LACKED, Documented, expected_in, read_in
 from tests.e2e.gateway import LECTR, Gateway, Record, wait_until
 from tests.e2e.provider import Answer, Cut, Gate, Piece, Provider, Received, sse_answer
 from tests.e2e.rawhttp import Connection, Head
 from tests.e2e.scene import Providers, settings_for
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
 MODEL = "gpt-4o"
 USED = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
 ASKED = {"stream": True, "stream_options": {"include_usage": True}}
@@ -76,63 +75,17 @@ def used(record: Record) -> tuple[dict[str, int], str]:
 # --- the project's own fixtures, played by the providers --------------------------------------------------------------
 
 
-class Case:
-    """An answer as its vendor documents it, and what is to be read in it."""
-
-    def __init__(self, about: Path) -> None:
-        self.dialect, self.name = about.parent.name, about.name.removesuffix(".usage.json")
-        self.about = json.loads(about.read_text())
-        self.expected = self.about["answer"]
-        (found,) = about.parent.glob(f"{self.name}.response.*")
-        self.body = found.read_bytes()
-
-    def answer(self) -> Answer:
-        """In pieces that end where they happen to, if it streams; else with its length."""
-        is_stream = "event-stream" in self.about["content_type"]
-        pieces = [self.body[at : at + 97] for at in range(0, len(self.body), 97)] if is_stream else [self.body]
-        headers = [("content-type", self.about["content_type"])]
-        return Answer(status=self.about["status"], headers=headers, pieces=tuple(pieces), chunked=is_stream)
-
-    def play(self, gateway: Gateway, upstream: Provider, provider: str) -> str:
-        """The whole call; the client has asked for usage, and sees every byte."""
-        call_id = new_id()
-        upstream.answer_with(self.answer())
-        streams = ASKED if "event-stream" in self.about["content_type"] else {}
-        _, seen = talk(gateway, asking(MODEL, **streams), call_id, provider=provider, path=PATHS[self.dialect])
-        assert seen == self.body, f"{self.dialect}/{self.name}"
-        return call_id
+def play(case: Documented, gateway: Gateway, upstream: Provider, provider: str) -> str:
+    """The whole call; the client has asked for usage, and sees every byte."""
+    call_id = new_id()
+    upstream.answer_with(case.answer())
+    body = asking(MODEL, **ASKED if case.is_events else {})
+    _, seen = talk(gateway, body, call_id, provider=provider, path=PATHS[case.dialect])
+    assert seen == case.body, case
+    return call_id
 
 
-CASES = {
-    f"{path.parent.name}/{path.name.removesuffix('.usage.json')}": Case(path)
-    for path in sorted(FIXTURES.rglob("*.usage.json"))
-    if path.parent.name in PATHS
-}
-
-
-TOLD = ("model_answered", "response_id", "finish_reasons", "service_tier")
-
-
-def read_in(record: Record) -> dict[str, object]:
-    """Of a record what an answer says."""
-    said = {name: record[name] for name in TOLD if name in record}
-    if record["token_source"] != "none":
-        said["usage"] = record["usage"]
-    if "error_code" in record:
-        said["error"] = record["error_code"]
-    return said
-
-
-def expected_in(record: Record, answer: dict[str, Any]) -> dict[str, object]:
-    """The same of a fixture; counts that it lacks are estimated where text was generated."""
-    said = {name: answer[name] for name in TOLD if name in answer}
-    if answer["usage"] or record["token_source"] == "estimated":
-        guessed = {"input_tokens", "output_tokens"} if record["token_source"] == "estimated" else set()
-        usage = record.get("usage", {})
-        said["usage"] = {name: usage[name] for name in guessed & usage.keys()} | (answer["usage"] or {})
-    if error := answer.get("error"):
-        said["error"] = error["code"] or error["type"] or "error"
-    return said
+CASES = {name: case for name, case in DOCUMENTED.items() if case.dialect in PATHS}
 
 
 def test_every_documented_answer_of_the_five_providers_is_read_as_its_vendor_means_it(
@@ -140,7 +93,7 @@ def test_every_documented_answer_of_the_five_providers_is_read_as_its_vendor_mea
 ) -> None:
     spoken = {name: case for name, case in CASES.items() if case.about["provider"] in providers}
     ids = {
-        name: case.play(gateway, providers[case.about["provider"]], case.about["provider"])
+        name: play(case, gateway, providers[case.about["provider"]], case.about["provider"])
         for name, case in spoken.items()
     }
     records = {name: gateway.record(call_id) for name, call_id in ids.items()}
@@ -153,14 +106,13 @@ def test_every_documented_answer_of_the_five_providers_is_read_as_its_vendor_mea
     }
 
 
-def error_in_200(case: Case) -> str | None:
+def error_in_200(case: Documented) -> str | None:
     return "stream_error" if case.expected.get("error") else None
 
 
 # --- native and stream ------------------------------------------------------------------------------------------------
 
 NATIVE = {"openai.chat", "openai.responses", "anthropic.messages", "gemini.generate"}
-LACKED = ("response_id", "finish_reasons", "service_tier", "error_code", "error_category", "error_source")
 
 
 def by(observe: str, providers: Providers) -> dict[str, Any]:
@@ -179,7 +131,7 @@ def test_envoy_reads_the_same_model_tokens_and_cost_as_lectr_but_for_what_it_doe
     for observe in ("native", "stream"):
         gateway = launch(by(observe, providers))
         ids = {
-            (name, provider): case.play(gateway, providers["openai" if provider == "custom" else provider], provider)
+            (name, provider): play(case, gateway, providers["openai" if provider == "custom" else provider], provider)
             for name, case in chosen.items()
             for provider in {case.about["provider"], "custom"} & {*providers, "custom"}
             if provider != "custom" or case.dialect == "openai.chat"
@@ -212,6 +164,7 @@ LACKING = {
     "anthropic.messages/stream-error": "that the count in message_start is a beginning",
     "gemini.generate/blocked": "that nothing was generated",
     "gemini.generate/count-tokens": "that nothing was generated",
+    "gemini.generate/embed": "that nothing was generated",
     "gemini.generate/generate": "audio, pictures",
     "gemini.generate/grounded": "searches",
     "gemini.generate/grounded-by-query": "searches",
