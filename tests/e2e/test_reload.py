@@ -117,7 +117,7 @@ BAD_FILES: dict[str, tuple[str | None, list[str]]] = {
     "not YAML": ("orgs: [", ["not YAML"]),
     "a mapping no more": ("- orgs", ["must be a mapping"]),
     "several mistakes": ("orgs: [{nmae: x}]\nlimits: {request_body_bytes: many}\n", ["nmae", "request_body_bytes"]),
-    "an unknown provider": ("providers: [{id: acme, base_url: https://acme.test}]", ["acme"]),
+    "an unknown kind of provider": ("providers: [{id: acme, kind: zebra, base_url: https://acme.test}]", ["zebra"]),
     "gone": (None, ["gone"]),
 }
 
