@@ -135,7 +135,8 @@ def authenticate(facts: Facts, snapshot: Snapshot) -> Org | Refusal:
 
 def find_endpoint(path: str, snapshot: Snapshot) -> Endpoint:
     """The API a path belongs to; the last row of the table matches every path."""
-    return next(endpoint for endpoint in snapshot.endpoints if endpoint.pattern.fullmatch(path))
+    usual = snapshot.usual_endpoints.get(path)
+    return usual or next(endpoint for endpoint in snapshot.endpoints if endpoint.pattern.fullmatch(path))
 
 
 def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Route | Refuse:

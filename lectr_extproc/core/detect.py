@@ -37,9 +37,8 @@ def detect(model: str, models: Models, providers: Mapping[str, Provider], *, oll
             if prefix in prefixes(provider):
                 return Detected(provider.id, "prefix", rest)
     name = model.lower()
-    for family in models.families:
-        if family.pattern.match(name):
-            return Detected(family.provider, "prefix", model)
+    if (found := models.any_family.match(name)) and found.lastindex:
+        return Detected(models.families[found.lastindex - 1].provider, "prefix", model)
     if ollama and TAGGED.fullmatch(name):
         return Detected("ollama", "prefix", model)
     return None

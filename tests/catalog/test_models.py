@@ -397,6 +397,10 @@ def test_every_model_has_a_provider_that_there_is() -> None:
     assert {*MODELS.exact.values(), *(family.provider for family in MODELS.families)} <= PROVIDERS.keys()
 
 
+def test_a_family_has_no_groups_of_its_own() -> None:
+    assert [family.pattern.groups for family in MODELS.families] == [0] * len(MODELS.families)
+
+
 def test_an_exact_id_stands_in_the_table_because_no_rule_would_find_it() -> None:
     rules = type(MODELS)(exact={}, families=MODELS.families)
     needless = [

@@ -1,7 +1,8 @@
 import dataclasses
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.snapshot import Observation
+from lectr_extproc.core.decision import find_endpoint
+from lectr_extproc.core.snapshot import USUAL_PATHS, Observation
 from lectr_extproc.core.tables import Org
 from tests.core.given import azure_site, digest, snapshot
 
@@ -29,3 +30,12 @@ def test_unless_settings_say_otherwise_the_chunk_is_taken_out_and_nobody_is_told
 def test_a_provider_of_ones_own_is_of_a_known_kind_and_any_other_of_its_own() -> None:
     tables = snapshot(more=[dataclasses.replace(PROVIDERS["ollama"], id="second")])
     assert [tables.kind_of(id_) for id_ in ("second", "ollama", "nobody")] == ["ollama", "ollama", "nobody"]
+
+
+def test_a_usual_path_has_the_endpoint_that_a_search_finds() -> None:
+    tables = snapshot()
+    assert tables.usual_endpoints.keys() == set(USUAL_PATHS)
+    for path, endpoint in tables.usual_endpoints.items():
+        assert endpoint.dialect != "other"
+        assert endpoint == next(row for row in tables.endpoints if row.pattern.fullmatch(path))
+        assert find_endpoint(path, tables) is endpoint

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.tables import CatalogError, Org, Provider
+from lectr_extproc.core.tables import CatalogError, Family, Models, Org, Provider
 from tests.core.given import azure_site, snapshot
 
 MISTAKES = {
@@ -39,3 +39,9 @@ def test_each_address_is_listed_once_however_many_orgs_share_it() -> None:
     shared = dataclasses.replace(plain, orgs_by_key=orgs)
     assert shared.upstreams == (*plain.upstreams, azure.upstream)
     assert [upstream.provider for upstream in plain.upstreams] == [row.id for row in PROVIDERS.values() if row.base_url]
+
+
+def test_the_first_family_that_matches_is_found() -> None:
+    models = Models(exact={}, families=(Family("a", re.compile("x-")), Family("b", re.compile("x|y"))))
+    found = {name: models.any_family.match(name) for name in ("x-1", "x", "y", "z")}
+    assert {name: match and match.lastindex for name, match in found.items()} == {"x-1": 1, "x": 2, "y": 2, "z": None}
