@@ -159,10 +159,11 @@ _ROWS = (
     Provider(
         id="deepseek",
         name="DeepSeek",
-        base_url=None,
+        base_url="https://api.deepseek.com",
         key_form=Form.BEARER,
         path=replace_prefix,
         elsewhere=(("/v1/completions", "/beta/completions"), ("/v1/messages", "/anthropic/v1/messages")),
+        key_env="DEEPSEEK_API_KEY",
         source="https://api-docs.deepseek.com/",
         checked=_CHECKED,
     ),

@@ -19,6 +19,7 @@ REACHED = {
     "cohere": ("api.cohere.com", "/compatibility/v1", Form.BEARER),
     "xai": ("api.x.ai", "/v1", Form.BEARER),
     "cerebras": ("api.cerebras.ai", "/v1", Form.BEARER),
+    "deepseek": ("api.deepseek.com", "", Form.BEARER),
 }
 
 

@@ -31,6 +31,7 @@ PREFIXES = {
     "a path below": ("openai", "http://h/p", "/v1/../admin", "/p/../admin"),
     "escapes stay": ("groq", GROQ, "/v1/models/a%2Fb", "/openai/v1/models/a%2Fb"),
     "the star": ("openai", OPENAI, "*", "*"),
+    "no prefix at the provider": ("deepseek", "https://api.deepseek.com", "/v1/chat/completions", "/chat/completions"),
     "a path that is elsewhere": ("deepseek", "http://h/v1", "/v1/completions", "/beta/completions"),
     "a path below one that is elsewhere": (
         "cohere",

@@ -86,7 +86,7 @@ CASES: dict[str, Case] = {
     "a synonym before the name": plain("google/gemini-2.5-pro", "gemini", GEMINI_CHAT, sent="gemini-2.5-pro"),
     "a Mistral": played("mistral-large-latest", "mistral"),
     "a Grok": played("grok-4", "xai"),
-    "a DeepSeek": elsewhere("deepseek-chat", "deepseek"),
+    "a DeepSeek": played("deepseek-chat", "deepseek"),
     "a Command": played("command-a-03-2025", "cohere"),
     "a Cerebras": played("llama3.1-8b", "cerebras"),
     "a Bedrock id": elsewhere("anthropic.claude-3-haiku-20240307-v1:0", "bedrock"),
