@@ -170,10 +170,11 @@ _ROWS = (
     Provider(
         id="openrouter",
         name="OpenRouter",
-        base_url=None,
+        base_url="https://openrouter.ai/api/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
         key_shapes=("sk-or-",),
+        key_env="OPENROUTER_API_KEY",
         source="https://openrouter.ai/docs/api-reference",
         checked=_CHECKED,
     ),

@@ -20,6 +20,7 @@ REACHED = {
     "xai": ("api.x.ai", "/v1", Form.BEARER),
     "cerebras": ("api.cerebras.ai", "/v1", Form.BEARER),
     "deepseek": ("api.deepseek.com", "", Form.BEARER),
+    "openrouter": ("openrouter.ai", "/api/v1", Form.BEARER),
 }
 
 
