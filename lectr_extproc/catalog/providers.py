@@ -181,10 +181,11 @@ _ROWS = (
     Provider(
         id="together",
         name="Together",
-        base_url=None,
+        base_url="https://api.together.xyz/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
         model_prefixes=("together_ai",),
+        key_env="TOGETHER_API_KEY",
         source="https://docs.together.ai/reference",
         checked=_CHECKED,
     ),

@@ -21,6 +21,7 @@ REACHED = {
     "cerebras": ("api.cerebras.ai", "/v1", Form.BEARER),
     "deepseek": ("api.deepseek.com", "", Form.BEARER),
     "openrouter": ("openrouter.ai", "/api/v1", Form.BEARER),
+    "together": ("api.together.xyz", "/v1", Form.BEARER),
 }
 
 
