@@ -192,11 +192,12 @@ _ROWS = (
     Provider(
         id="fireworks",
         name="Fireworks",
-        base_url=None,
+        base_url="https://api.fireworks.ai/inference/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
         model_prefixes=("fireworks_ai",),
         key_shapes=("fw_",),
+        key_env="FIREWORKS_API_KEY",
         source="https://docs.fireworks.ai/api-reference",
         checked=_CHECKED,
     ),

@@ -22,6 +22,7 @@ REACHED = {
     "deepseek": ("api.deepseek.com", "", Form.BEARER),
     "openrouter": ("openrouter.ai", "/api/v1", Form.BEARER),
     "together": ("api.together.xyz", "/v1", Form.BEARER),
+    "fireworks": ("api.fireworks.ai", "/inference/v1", Form.BEARER),
 }
 
 
