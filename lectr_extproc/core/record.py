@@ -34,6 +34,9 @@ GENERATES = frozenset(
 )
 "The dialects whose answers are generated text: there, usage that is missing can be estimated."
 
+COUNTS_GROW = frozenset({"anthropic.messages", "gemini.generate"})
+"Of these Envoy reads counts from a stream's first event on; the others count once, at its end."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
@@ -149,6 +152,7 @@ _TIMED_OUT = frozenset(
     }
 )
 _CUT = frozenset({"upstream_connection_termination", "upstream_remote_reset", "local_reset", "upstream_protocol_error"})
+_ENDED_EARLY = _HUNG_UP | _TIMED_OUT | _CUT
 
 CODE_OF_ROUTE: Mapping[str, str] = {
     "lectr_missing_key": "missing_lectr_key",
@@ -240,14 +244,18 @@ def _answer(entry: LogEntry, provider: str | None, snapshot: Snapshot) -> Answer
 def _usage(entry: LogEntry, answer: Answer) -> tuple[Usage | None, TokenSource]:
     """The provider's own counts; where it gave none although it answered, an estimate from what passed."""
     is_answered = 200 <= (entry.status or 0) < 300 and "routed" in entry.decision
-    if not is_answered or _text(entry.decision.get("dialect")) not in GENERATES:
+    dialect = _text(entry.decision.get("dialect"))
+    if not is_answered or dialect not in GENERATES:
         return answer.usage, "none" if answer.usage is None else "provider"
     if answer.usage is None and answer.is_complete and not answer.output_bytes:
         return None, "none"  # read to its end, and nothing was generated: Gemini's countTokens, or a queued response
     # Of an answer lectr did not read itself there are only the bytes on the wire, and a stream's are mostly framing.
     wire_bytes = None if "stream" in entry.decision else entry.response_bytes
     output_bytes = answer.output_bytes if entry.answer else wire_bytes
-    return settle(answer.usage, prompt_bytes=entry.request_bytes, output_bytes=output_bytes)
+    usage, source = settle(answer.usage, prompt_bytes=entry.request_bytes, output_bytes=output_bytes)
+    if source == "provider" and not entry.answer and dialect in COUNTS_GROW and entry.flags & _ENDED_EARLY:
+        source = "estimated"  # what was counted by then, which is a lower bound
+    return usage, source
 
 
 def _cost(

@@ -427,6 +427,7 @@ def test_whatever_the_entry_there_is_a_record(
 
 CHAT = {**DECIDED, "dialect": "openai.chat", "sent": "gpt-4o", "requested": "openai/gpt-4o", "observe": "stream"}
 COUNTED = {"input_tokens": 1_000_000, "output_tokens": 100_000, "model": "gpt-4o-2024-08-06"}
+CUT = frozenset({"upstream_remote_reset"})
 NATIVE = NativeUsage(is_chat=True, model="gpt-4o-2024-08-06", input_tokens=7, output_tokens=3)
 
 
@@ -441,6 +442,30 @@ SOURCES: dict[str, tuple[dict[str, Any], Usage | None, str]] = {
         "provider",
     ),
     "counts that Envoy read": ({"native": NATIVE}, Usage(input_tokens=7, output_tokens=3), "provider"),
+    "counts that Envoy read of a stream that was cut, which counts as it grows": (
+        {"native": NATIVE, "decision": {**CHAT, "dialect": "anthropic.messages"}, "flags": CUT},
+        Usage(input_tokens=7, output_tokens=3),
+        "estimated",
+    ),
+    "counts that Envoy read of such a stream to its end": (
+        {"native": NATIVE, "decision": {**CHAT, "dialect": "gemini.generate"}},
+        Usage(input_tokens=7, output_tokens=3),
+        "provider",
+    ),
+    "counts that Envoy read of a cut stream that counts once, at its end": (
+        {"native": NATIVE, "flags": CUT},
+        Usage(input_tokens=7, output_tokens=3),
+        "provider",
+    ),
+    "counts that lectr read of a cut stream, which knows a beginning from an end": (
+        {
+            "answer": {"input_tokens": 7, "output_tokens": 3},
+            "decision": {**CHAT, "dialect": "gemini.generate"},
+            "flags": CUT,
+        },
+        Usage(input_tokens=7, output_tokens=3),
+        "provider",
+    ),
     "both: lectr's own tells more": (
         {"native": NATIVE, "answer": {"input_tokens": 7, "output_tokens": 3, "reasoning_tokens": 1}},
         Usage(input_tokens=7, output_tokens=3, reasoning_tokens=1),
