@@ -53,6 +53,13 @@ def route_configuration(options: GatewayOptions) -> str:
           request_body_buffer_limit: $max_body_bytes
           routes:
           $routed
+          # A gateway is no proxy. No prefix matches a CONNECT, whose body would be held before anyone asks for a key;
+          # where a route does, Envoy itself answers 403 to an upgrade that the connection manager does not list.
+          - name: lectr_connect
+            match: {connect_matcher: {}}
+            direct_response: {status: 403}
+            typed_per_filter_config:
+              $disabled
           $doors
           # Nobody has decided on this call: it waits for lectr's reply, or there was none (503 gateway_unavailable).
           - name: $unrouted
@@ -62,6 +69,7 @@ def route_configuration(options: GatewayOptions) -> str:
         name=NAME,
         max_body_bytes=str(options.max_body_bytes),
         routed=_routed(options),
+        disabled=_disabled(options),
         doors="".join(doors),
         unrouted=UNROUTED,
     )
@@ -123,8 +131,12 @@ def _turn_away(code: str, key: str, shape: Shape, options: GatewayOptions) -> st
         key=key,
         status=str(refusal.status),
         body=quote(refusal.body(shape).decode()),
-        disabled="".join(
-            f'{name}: {{"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n'
-            for name in filters(options)
-        ),
+        disabled=_disabled(options),
+    )
+
+
+def _disabled(options: GatewayOptions) -> str:
+    return "".join(
+        f'{name}: {{"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n'
+        for name in filters(options)
     )

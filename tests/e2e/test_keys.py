@@ -162,6 +162,15 @@ def test_a_stranger_is_refused_before_its_body_is_read(
     assert contacted(providers) == []
 
 
+@pytest.mark.parametrize("key", [[], [("x-lectr-key", ORG_KEY)]], ids=["no key", "a good key"])
+def test_a_gateway_is_no_proxy(gateway: Gateway, providers: Providers, key: list[tuple[str, str]]) -> None:
+    target = f"127.0.0.1:{providers['openai'].port}"
+    with Connection(gateway.port) as connection:
+        connection.send("CONNECT", target, [*key, ("content-type", "application/json")], host=target)
+        assert connection.read_head().status == 403
+    assert contacted(providers) == []
+
+
 def test_a_stranger_who_sends_64_mebibytes_is_refused_all_the_same(gateway: Gateway, providers: Providers) -> None:
     with Connection(gateway.port) as connection:
         connection.send("POST", CHAT, [("content-length", str(64 << 20)), ("content-type", "application/json")])

@@ -157,7 +157,7 @@ def test_a_port_in_use_is_named(build: Build, practice: Practice, providers: Pro
 
 def test_bad_settings_are_told_all_at_once(build: Build, tmp_path: Path) -> None:
     config = tmp_path / "lectr.yaml"
-    config.write_text("orgs:\n- {nmae: acme}\nenvoy: {listen: nowhere}\nproviders:\n- {id: acme, base_url: ftp://x}\n")
+    config.write_text("orgs:\n- {nmae: acme}\nenvoy: {listen: nowhere}\nproviders:\n- {id: Acme, base_url: ftp://x}\n")
     done = run_to_its_end(build, config)
     assert done.returncode == 64
     wrong = ("orgs[0].name", "orgs[0].nmae", "envoy.listen", "providers[0].id", "providers[0].base_url")

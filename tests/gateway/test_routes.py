@@ -17,6 +17,7 @@ ROUTES = {route["name"]: route for route in HOST["routes"]}
 def test_routes_are_tried_in_the_order_that_works_when_lectr_has_removed_the_key() -> None:
     assert list(ROUTES) == [
         "lectr_routed",
+        "lectr_connect",
         "lectr_missing_key_anthropic",
         "lectr_missing_key",
         "lectr_invalid_key_anthropic",
@@ -36,7 +37,7 @@ def test_only_a_call_with_lectrs_metadata_reaches_a_provider_and_once() -> None:
 
 def test_strangers_are_turned_away_before_any_filter_runs_and_in_the_words_of_the_core() -> None:
     for name, route in ROUTES.items():
-        if "direct_response" in route:
+        if "body" in route.get("direct_response", {}):
             code = "missing_lectr_key" if "missing" in name else "invalid_lectr_key"
             shape = "anthropic" if name.endswith("_anthropic") else "openai"
             body = REFUSALS[code].body("anthropic" if shape == "anthropic" else "openai")
@@ -45,6 +46,12 @@ def test_strangers_are_turned_away_before_any_filter_runs_and_in_the_words_of_th
             assert [n for n, config in route["typed_per_filter_config"].items() if config["disabled"]] == list(
                 filters(NATIVE)
             )
+
+
+def test_a_connect_which_no_prefix_matches_is_turned_away_before_any_filter_runs_too() -> None:
+    connect = ROUTES["lectr_connect"]
+    assert (connect["match"], connect["direct_response"]) == ({"connect_matcher": {}}, {"status": 403})
+    assert connect["typed_per_filter_config"] == ROUTES["lectr_missing_key"]["typed_per_filter_config"]
 
 
 KEY = "lc_key_0123456789abcdef"
@@ -71,7 +78,7 @@ IN: dict[str, tuple[dict[str, str], bool]] = {
 
 @pytest.mark.parametrize(("headers", "is_let_in"), IN.values(), ids=IN)
 def test_only_a_call_with_a_key_that_may_be_ours_passes_the_doors(headers: dict[str, str], is_let_in: bool) -> None:
-    doors = [route["match"]["headers"] for route in ROUTES.values() if "direct_response" in route]
+    doors = [route["match"]["headers"] for route in ROUTES.values() if "headers" in route["match"]]
     assert any(all(_matches(one, headers) for one in door) for door in doors) is not is_let_in
 
 
