@@ -67,6 +67,9 @@ class ExtProc:
                         yield reply
                     continue
                 decision = decide(facts, snapshot)
+                if snapshot is not self._live.snapshot and self._has_left(decision):
+                    snapshot = self._live.snapshot
+                    decision = decide(facts, snapshot)  # the body was long on its way: what it was to reach has left
                 if isinstance(decision, AskForBody):
                     counts["bodies_asked_for"] += 1
                     yield wire.ask_for_body()
@@ -82,6 +85,11 @@ class ExtProc:
             counts[f"{what}s_failed"] += 1
             log.exception("a %s failed", what)
             await context.abort(grpc.StatusCode.INTERNAL, f"{what} failed")
+
+    def _has_left(self, decision: Decision) -> bool:
+        """Settings that change in the middle of a call are the next call's, unless its address is no more."""
+        known = {upstream.cluster for upstream in self._live.snapshot.upstreams}
+        return isinstance(decision, Route) and decision.cluster not in known
 
     def _parent(self, facts: Facts, context: Any) -> str | None:
         """Envoy's own span when it traces, else the client's, where it is trusted."""

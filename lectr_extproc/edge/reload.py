@@ -7,6 +7,7 @@ sends calls there, and lectr must have stopped sending calls to an old one befor
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -32,8 +33,12 @@ async def watch(live: Live, path: Path, load: Load) -> None:
     files = live.settings.secret_files
     seen = _look(path, files)
     done: tuple[str | None, ...] = ()  # the file may have changed since start, so it is read once more
+    looks_until_forgotten = 0
     while True:
         await asyncio.sleep(POLL_S)
+        looks_until_forgotten -= 1
+        if looks_until_forgotten == 0:
+            await forget(live)
         before, seen = seen, _look(path, files)
         if seen == done or seen != before:  # a file that is still being written is not read half: it has fewer orgs
             continue
@@ -43,8 +48,8 @@ async def watch(live: Live, path: Path, load: Load) -> None:
                 raise ConfigError(str(path), ["the file is gone, or is not UTF-8 text"])
             settings = await asyncio.to_thread(load, text)  # YAML of a thousand orgs takes longer than calls may wait
             files = settings.secret_files  # other ones are looked at, and all is read, once more
-            if settings != live.settings:
-                await adopt(live, settings)
+            if settings != live.settings and await adopt(live, settings):
+                looks_until_forgotten = math.ceil(settings.gateway.message_timeout_s / POLL_S) + 1
             live.settings_problem = None
         except ConfigError as error:
             files = error.secret_files
@@ -61,8 +66,8 @@ async def watch(live: Live, path: Path, load: Load) -> None:
                 log.exception("settings not adopted", extra={"fields": {"problem": problem}})
 
 
-async def adopt(live: Live, settings: Settings) -> None:
-    """Put new settings in force."""
+async def adopt(live: Live, settings: Settings) -> bool:
+    """Put new settings in force. Whether Envoy still knows addresses that it may forget in a while."""
     old, new = live.settings, settings
     for name in needs_restart(old, new):
         log.warning("a changed setting needs a restart", extra={"fields": {"setting": name}})
@@ -79,12 +84,19 @@ async def adopt(live: Live, settings: Settings) -> None:
             extra={"fields": {"added": sorted(added), "removed": sorted(removed)}},
         )
     live.settings = new
-    if new.envoy_directory is not None and removed:
-        await asyncio.to_thread(_write, new, new.snapshot.upstreams)
     log.info(
         "settings adopted",
         extra={"fields": {"orgs": len(new.orgs), "added": sorted(added), "removed": sorted(removed)}},
     )
+    return new.envoy_directory is not None and bool(removed)
+
+
+async def forget(live: Live) -> None:
+    """Take the addresses that left from Envoy. Before, a decision that was on its way would have met none: a 503."""
+    try:
+        await asyncio.to_thread(_write, live.settings, live.settings.snapshot.upstreams)
+    except OSError:  # nothing is sent there; the next change tries again
+        log.exception("Envoy keeps addresses that left")
 
 
 def _write(settings: Settings, upstreams: Iterable[Upstream]) -> None:

@@ -89,6 +89,16 @@ async def test_a_call_that_needs_its_body_is_decided_on_the_body_alone(tmp_path:
     assert shared.counts == {"bodies_asked_for": 1, "decisions": 1}
 
 
+async def test_a_body_whose_address_left_while_it_was_on_its_way_is_decided_anew(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel)
+        await reply_to(call, form())
+        moved = [{"id": "openai", "base_url": "https://moved.example/v1"}]
+        shared.settings = live(tmp_path, providers=moved).settings
+        assert said(await reply_to(call, body(b'{"model": "gpt-4o"}')))["host"] == "moved.example"
+
+
 async def test_a_body_that_need_not_change_is_left_to_envoy(tmp_path: Path) -> None:
     async with serving(live(tmp_path)) as channel:
         call = process(channel)

@@ -22,7 +22,7 @@ from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import write_files
 from lectr_extproc.edge.live import Live
-from lectr_extproc.edge.reload import adopt, needs_restart, watch
+from lectr_extproc.edge.reload import adopt, forget, needs_restart, watch
 from lectr_extproc.settings import Settings, load
 from tests.edge.given import settings
 
@@ -368,9 +368,38 @@ async def test_envoy_learns_of_additions_before_lectr_and_of_removals_after(
     async with envoy(lambda: admin) as port:
         live, new = Live(with_envoy(tmp_path, port)), with_envoy(tmp_path, port, **GROQ)
         admin = Admin(tmp_path, live, slow=2)
-        await adopt(live, new)
+        assert await adopt(live, new)
+        await forget(live)
     assert steps == [({OLD, NEW}, False), ({NEW}, True)]
     assert admin.asked == [True, True, True]
+
+
+async def test_envoy_forgets_an_address_only_when_no_decision_for_it_can_be_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "ENVOY_ADOPTS_WITHIN_S", 0.0)
+    write(file := tmp_path / "lectr.yaml", TWO)
+    before, after = with_envoy(tmp_path, 1), with_envoy(tmp_path, 1, **GROQ)
+    loaded = iter([before, after])
+    async with watching(file, lambda _: next(loaded)) as (live, look):
+        admin = Admin(tmp_path, live, slow=0)
+        await look(1)
+        write(file, ONE)
+        await look(2)
+        assert live.settings is after
+        known = []
+        for _ in range(6):
+            known.append(admin.written() & {OLD, NEW})
+            await look(1)
+    assert known == [{OLD, NEW}] * 5 + [{NEW}], "two seconds, as long as Envoy waits for a decision, and a look more"
+
+
+async def test_a_disk_that_fails_while_envoy_should_forget_does_not_end_the_watch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "envoy").touch()
+    await forget(Live(with_envoy(tmp_path / "envoy", 1)))
+    assert caplog.messages == ["Envoy keeps addresses that left"]
 
 
 async def test_an_envoy_that_is_away_delays_the_change_but_does_not_stop_it(
