@@ -171,12 +171,15 @@ def explain(
     if isinstance(decision, Refuse):
         refusal = decision.refusal
         return answer | {"refused": {"status": refusal.status, "code": refusal.code, "message": refusal.message}}
+    carrier = next((name for name in decision.sets if name in HEADERS), None)
     return answer | {
         "upstream": {"host": decision.authority, "path": decision.path, "cluster": decision.cluster},
-        "auth_header": next((name for name in decision.sets if name in HEADERS), None),
+        "auth_header": carrier,
         "credential": {
             "client": "the client's own",
-            "gateway": f"held by the gateway ({'org' if choice.provider in caller.credentials else 'every org'})",
+            "gateway": f"held by the gateway ({'org' if choice.provider in caller.credentials else 'every org'})"
+            if carrier
+            else "Envoy's own AWS credentials, with which it signs",
             "none": None,
         }[decision.credential],
     }

@@ -36,7 +36,7 @@ from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.pricing import UNITS
 from lectr_extproc.core.snapshot import Observation, Snapshot
 from lectr_extproc.core.tables import Limits, Org, Provider, Site
-from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.core.upstream import Signing, Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 
 EXIT_BAD_SETTINGS = 64
@@ -191,6 +191,36 @@ class ModelSection(_Prices):
 Model = Annotated[ModelSection, BeforeValidator(_with_an_id, json_schema_input_type=ModelSection | str)]
 
 
+class SigningSection(_Section):
+    """Which AWS credentials Envoy signs calls with."""
+
+    credentials_file: str | None = Field(
+        default=None,
+        pattern="^/",
+        description="As Envoy sees it; read again when it is replaced. Default: what Envoy finds, as AWS's SDKs do: "
+        "AWS_* variables, the shared file, a web identity, a container's or an instance's role.",
+    )
+    profile: str | None = Field(default=None, min_length=1, description="The section of credentials_file.")
+    service: str | None = Field(
+        default=None, min_length=1, description="What signatures name as the service. Default: bedrock."
+    )
+
+    @model_validator(mode="after")
+    def _profiles_are_in_a_file(self) -> Self:
+        if self.profile and not self.credentials_file:
+            raise ValueError("name the credentials_file of the profile; Envoy's own search obeys AWS_PROFILE")
+        return self
+
+
+def _signing_section(value: object) -> object:
+    return {} if value is True else None if value is False else value
+
+
+Sign = Annotated[
+    SigningSection | None, BeforeValidator(_signing_section, json_schema_input_type=bool | SigningSection | None)
+]
+
+
 class ProviderSection(_Section):
     """A provider of your own, or what is different here for one that lectr knows."""
 
@@ -207,6 +237,16 @@ class ProviderSection(_Section):
     base_url: Url | None = Field(
         default=None,
         description="Its path, if it has one, replaces the provider's path prefix. Plain http is accepted.",
+    )
+    region: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]+(-[a-z]+)+-\d+$",
+        description="The AWS region of bedrock, or of one of its kind. Default: us-east-1.",
+    )
+    sign: Sign = Field(
+        default=None,
+        description="true: Envoy signs calls to bedrock with AWS credentials of its own (SigV4), and no client's key "
+        "is passed on. A mapping says with which.",
     )
     auth: Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"] | None = Field(
         default=None, description="How the client's key is passed on. Default: as its kind does."
@@ -512,6 +552,7 @@ def _held(raw: Mapping[str, Any], read: Callable[[str], str]) -> tuple[dict[str,
     problems: list[Problem] = []
     known = {**PROVIDERS, **{id_: None for _, _, id_ in _items(raw, "providers", "id")}}
     addressed = {section.get("id") for _, section, _ in _items(raw, "providers", "base_url")}
+    signed_for = {id_ for _, section, id_ in _items(raw, "providers", "id") if section.get("sign")}
     for path, reference in _references(raw):
         id_ = str(path[-1])
         row = PROVIDERS.get(id_)
@@ -519,6 +560,8 @@ def _held(raw: Mapping[str, Any], read: Callable[[str], str]) -> tuple[dict[str,
             problems.append((path, _unknown(id_, known)))
         elif path[0] != "orgs" and row and row.sited_per_org and id_ not in addressed:
             problems.append((path, "each org has its own address: write it in the orgs that this key is for"))
+        elif id_ in signed_for:
+            problems.append((path, f"Envoy signs calls to {id_!r}: take away this key, or its `sign`"))
         elif not _REFERENCE.fullmatch(reference):
             problems.append((path, "write where the key is found, env:NAME or file:/path, and never the key itself"))
         else:
@@ -533,8 +576,9 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
     providers = MappingProxyType({**PROVIDERS, **{section.id: _provider_row(section) for section in file.providers}})
     registered = {model.id: section.id for section in file.providers for model in section.models}
     addresses = {section.id: section.base_url for section in file.providers}
+    signings = {section.id: signing for section in file.providers if (signing := _signing(section, providers))}
     sites = {
-        row.id: _site(row, url)
+        row.id: _site(row, url, signings.get(row.id))
         for row in providers.values()
         if (url := addresses.get(row.id) or row.base_url) is not None
     }
@@ -595,7 +639,21 @@ def _provider_row(section: ProviderSection) -> Provider:
     if section.include_usage is not None:
         asking = Asking.NEVER if not section.include_usage else Asking.YES if asking is Asking.NEVER else asking
     form = row.key_form if section.auth is None else _FORMS[section.auth]
+    if section.region and row.region and row.base_url:
+        row = replace(row, region=section.region, base_url=row.base_url.replace(row.region, section.region))
     return replace(row, name=section.name or row.name, key_form=form, asking=asking)
+
+
+def _signing(section: ProviderSection, rows: Mapping[str, Provider]) -> Signing | None:
+    row, sign = rows[section.id], section.sign
+    if sign is None or row.aws_service is None or row.region is None:
+        return None
+    return Signing(
+        service=sign.service or row.aws_service,
+        region=row.region,
+        credentials_file=sign.credentials_file,
+        profile=sign.profile,
+    )
 
 
 _FORMS = {
@@ -634,9 +692,9 @@ def _overrides(file: SettingsFile) -> tuple[Override, ...]:
     )
 
 
-def _site(row: Provider, url: str) -> Site:
+def _site(row: Provider, url: str, signing: Signing | None) -> Site:
     """An address without a path keeps the path prefix that the provider, or else everyone, has: `/v1`."""
-    upstream = Upstream.parse(row.id, url)
+    upstream = replace(Upstream.parse(row.id, url), signing=signing)
     if not upstream.prefix and url != row.base_url:
         upstream = replace(upstream, prefix=row.prefix if row.base_url or row.sited_per_org else "/v1")
     return Site(upstream=upstream, api_version=AzureSection.model_fields["api_version"].default)
@@ -689,8 +747,11 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 yield ("providers", i, "kind"), f"lectr knows {id_!r}: give another provider an id of its own"
         elif id_ in words:
             yield ("providers", i, "id"), f"{id_!r} is another name for {words[id_]!r}"
-        elif provider.get("base_url") is None:
-            yield ("providers", i, "id"), f"{_unknown(id_, PROVIDERS)}; a new one needs a base_url"
+        elif provider.get("base_url") is None and not (provider.get("region") and kind in _WITH_REGIONS):
+            wanted = "base_url or a region" if kind in _WITH_REGIONS else "base_url"
+            yield ("providers", i, "id"), f"{_unknown(id_, PROVIDERS)}; a new one needs a {wanted}"
+        for name, problem in _regional(provider, kind or id_):
+            yield ("providers", i, name), problem
         for j, model in _models(provider):
             if model in owners:
                 yield ("providers", i, "models", j), f"{model!r} belongs to {owners[model]!r} already"
@@ -698,6 +759,18 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     for i, _, id_ in _items(raw, "prices", "provider"):
         if id_ not in ids:
             yield ("prices", i, "provider"), _unknown(id_, ids)
+
+
+_WITH_REGIONS = frozenset(row.id for row in PROVIDERS.values() if row.region)
+
+
+def _regional(provider: Mapping[str, Any], kind: str) -> Iterator[tuple[str, str]]:
+    if kind not in _WITH_REGIONS:
+        yield from ((name, f"only for {', '.join(_WITH_REGIONS)}") for name in ("region", "sign") if provider.get(name))
+    elif provider.get("sign") and provider.get("auth") not in (None, "none"):
+        yield "auth", "where Envoy signs, no key is passed on: take away `auth` or `sign`"
+    elif provider.get("sign") and provider.get("base_url") and not provider.get("region"):
+        yield "sign", "say the region that is signed for: it cannot be told from a base_url"
 
 
 def _models(provider: Mapping[str, Any]) -> Iterator[tuple[int, str]]:

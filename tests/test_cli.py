@@ -121,6 +121,7 @@ HELD = """
 credentials: {openai: env:NOT_THERE, groq: file:/not/there}
 orgs:
 - {name: acme, keys: [{sha256: KEY}], credentials: {groq: env:NOT_THERE_EITHER}}
+providers: [{id: bedrock, sign: true}]
 """.replace("KEY", KEY_DIGEST)
 WHOSE_KEY: dict[str, tuple[list[str], str | None]] = {
     "held for every org": (["--model", "gpt-4o"], "held by the gateway (every org)"),
@@ -130,6 +131,7 @@ WHOSE_KEY: dict[str, tuple[list[str], str | None]] = {
         "held by the gateway (every org)",
     ),
     "the client's": (["--model", "gpt-4o", "--header", "Authorization: Bearer sk-1"], "the client's own"),
+    "Envoy's": (["--model", "amazon.nova-pro-v1:0"], "Envoy's own AWS credentials, with which it signs"),
     "not held": (["--model", "claude-sonnet-4-6"], "the client's own"),
     "not held, and a client with one key": (
         ["--model", "claude-sonnet-4-6", "--header", "Authorization: Bearer lc_key_1"],

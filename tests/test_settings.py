@@ -19,6 +19,7 @@ from lectr_extproc.core.credential import Form
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.pricing import UNITS
 from lectr_extproc.core.tables import Limits
+from lectr_extproc.core.upstream import Signing
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, ServerTls, Settings, json_schema, load
 
@@ -298,6 +299,43 @@ def test_a_provider_of_ones_own_is_like_its_kind_but_for_what_is_said() -> None:
     assert list(rows)[: len(PROVIDERS)] == list(PROVIDERS)
 
 
+REGIONS = """
+providers:
+- {id: bedrock, region: eu-central-1}
+- {id: bedrock-us, kind: bedrock, region: us-gov-west-1, sign: true}
+- id: bedrock-private
+  kind: bedrock
+  region: eu-west-1
+  base_url: https://vpce-1.bedrock-runtime.eu-west-1.vpce.amazonaws.com
+  sign: {credentials_file: /run/aws, profile: lectr}
+- {id: mantle, kind: bedrock, region: eu-west-1, base_url: 'https://mantle.example/v1', sign: {service: bedrock-mantle}}
+- {id: keyed, kind: bedrock, base_url: 'https://bedrock.example', sign: false}
+"""
+
+
+def test_bedrock_is_in_the_region_that_settings_say_as_often_as_they_say() -> None:
+    sites = load(REGIONS).snapshot.sites
+    reached = {id_: (site.upstream.authority, site.upstream.prefix) for id_, site in sites.items()}
+    assert reached["bedrock"] == ("bedrock-runtime.eu-central-1.amazonaws.com", "/openai/v1")
+    assert reached["bedrock-us"] == ("bedrock-runtime.us-gov-west-1.amazonaws.com", "/openai/v1")
+    assert reached["bedrock-private"] == ("vpce-1.bedrock-runtime.eu-west-1.vpce.amazonaws.com", "/openai/v1")
+    assert reached["mantle"] == ("mantle.example", "/v1")
+
+
+def test_calls_are_signed_where_settings_say_so_for_the_region_they_say() -> None:
+    signings = {id_: site.upstream.signing for id_, site in load(REGIONS).snapshot.sites.items()}
+    assert {id_: signing for id_, signing in signings.items() if signing} == {
+        "bedrock-us": Signing(service="bedrock", region="us-gov-west-1"),
+        "bedrock-private": Signing(service="bedrock", region="eu-west-1", credentials_file="/run/aws", profile="lectr"),
+        "mantle": Signing(service="bedrock-mantle", region="eu-west-1"),
+    }
+    at_home = load("providers: [{id: bedrock, sign: true}]").snapshot.sites["bedrock"].upstream
+    assert (at_home.authority, at_home.signing) == (
+        "bedrock-runtime.us-east-1.amazonaws.com",
+        Signing(service="bedrock", region="us-east-1"),
+    )
+
+
 def test_the_models_of_ones_own_providers_are_registered_and_priced_and_listed() -> None:
     settings = load(OWN)
     registered = {"Qwen/Qwen3-32B": "my-vllm", "gpt-4o": "my-vllm", "Org/Model": "together", "gpt-4.1": "azure"}
@@ -405,6 +443,43 @@ MISTAKES = {
     "a window of nothing": (
         "providers:\n- {id: groq, models: [{id: m, context_window: 0}]}",
         "line 2: providers[0].models[0].context_window: Input should be greater than 0",
+    ),
+    "a region of a provider that has none": (
+        "providers:\n- id: openai\n  region: eu-west-1",
+        "line 3: providers[0].region: only for bedrock",
+    ),
+    "signing for a provider that takes no signatures": (
+        "providers:\n- {id: mine, base_url: 'https://x', sign: true}",
+        "line 2: providers[0].sign: only for bedrock",
+    ),
+    "a region that is a city": ("providers: [{id: bedrock, region: Frankfurt}]", "line 1: providers[0].region: String"),
+    "a second Bedrock that is nowhere": (
+        "providers: [{id: bedrock-eu, kind: bedrock}]",
+        "line 1: providers[0].id: 'bedrock-eu' is not a provider; known are",
+    ),
+    "signing for a region that nobody knows": (
+        "providers:\n- id: bedrock\n  base_url: https://x\n  sign: true",
+        "line 4: providers[0].sign: say the region that is signed for",
+    ),
+    "signing and a key of the client's": (
+        "providers:\n- id: bedrock\n  sign: true\n  auth: bearer",
+        "line 4: providers[0].auth: where Envoy signs, no key is passed on",
+    ),
+    "signing and a key that the gateway holds": (
+        "providers: [{id: bedrock, sign: true}]\norgs:\n- name: a\n  credentials: {bedrock: env:KEY}",
+        "line 4: orgs[0].credentials.bedrock: Envoy signs calls to 'bedrock': take away this key, or its `sign`",
+    ),
+    "a word for signing": (
+        "providers: [{id: bedrock, sign: aws}]",
+        "line 1: providers[0].sign: write settings under it, such as `name: value`",
+    ),
+    "a profile of no file": (
+        "providers: [{id: bedrock, sign: {profile: x}}]",
+        "line 1: providers[0].sign: name the credentials_file of the profile",
+    ),
+    "credentials in a file somewhere": (
+        "providers: [{id: bedrock, sign: {credentials_file: aws}}]",
+        "line 1: providers[0].sign.credentials_file: String should match",
     ),
     "a provider without an id": ("providers: [{observe: native}]", "line 1: providers[0].id: Field required"),
     "a provider twice": (

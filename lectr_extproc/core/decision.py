@@ -26,7 +26,9 @@ from lectr_extproc.core.upstream import UPGRADE_SUFFIX
 from lectr_extproc.core.words import CredentialSource, ProviderSource, Shape
 
 _OURS = (words.OWN_PREFIX, "x-forwarded-")
-_CREDENTIALS = frozenset({*(form.value for form in credentials.HEADERS), "proxy-authorization"})
+# A client's AWS signature holds for the client's own address alone: neither it nor its parts are of use to anyone else.
+_AWS_SIGNATURE = ("x-amz-date", "x-amz-security-token", "x-amz-content-sha256")
+_CREDENTIALS = frozenset({*(form.value for form in credentials.HEADERS), "proxy-authorization", *_AWS_SIGNATURE})
 
 WELL_FORMED_KEY = re.compile(r"lc_key_[A-Za-z0-9_-]{16,128}", re.ASCII)
 
@@ -152,8 +154,11 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
     form = provider.key_form_of.get(endpoint.shape, provider.key_form)
     if is_native and endpoint.key_form is not None:
         form = endpoint.key_form
-    source, credential = choose_credential(facts, provider, org, snapshot)
+    is_signed = site.upstream.signing is not None
+    source, credential = ("gateway", None) if is_signed else choose_credential(facts, provider, org, snapshot)
     sent = credentials.present(credential, form, provider.stays_bearer)
+    if sent is None and not is_signed and "x-amz-date" in facts.header_names:
+        choice = dataclasses.replace(choice, notes=(*choice.notes, "aws_signature_removed"))
     if is_native and not provider.sited_per_org:
         path = verbatim(facts)
     else:
@@ -171,7 +176,7 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
         path=path,
         sets=sets,
         removes=_removed(facts, provider, kept=sent[0] if sent else None, plain=asks or observe == "native"),
-        credential=source if sent else "none",
+        credential=source if sent or is_signed else "none",
         model_is_renamed=choice.model_sent != choice.model_requested and _model_is_in_body(facts, path),
         observe=observe,
         asks_for_usage=asks,

@@ -99,6 +99,10 @@ class Provider:
     "Dialects in which nothing that Envoy's own reading leaves out changes this provider's price."
     sited_per_org: str | None = None
     "Each org has an address of its own; this is the error code when an org has none."
+    region: str | None = None
+    "The AWS region in its address, in the place of which settings can put another."
+    aws_service: str | None = None
+    "What AWS signatures for it name as the service. None: it takes no such signatures."
     key_env: str | None = None
     "The environment variable its own SDK reads the key from."
     prefix: str = field(init=False, default="")

@@ -1,7 +1,7 @@
 """Where a call can be sent: the address of a provider, as Envoy will know it.
 
-An upstream becomes one Envoy cluster. Its name carries a hash of the address, so that a changed address is one cluster
-added and another removed, and no call ever meets a half-changed one.
+An upstream becomes one Envoy cluster. Its name carries a hash of the address and of how calls to it are signed, so that
+what is changed is one cluster added and another removed, and no call ever meets a half-changed one.
 """
 
 import hashlib
@@ -16,6 +16,18 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """How Envoy signs the calls to an address: AWS Signature Version 4, with credentials that only Envoy knows."""
+
+    service: str
+    region: str
+    credentials_file: str | None = None
+    "In AWS's own format, as Envoy sees it. None: what Envoy finds by itself, as AWS's SDKs do."
+    profile: str | None = None
+    "The section of that file."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """One address of one provider."""
 
@@ -25,6 +37,8 @@ class Upstream:
     port: int
     prefix: str
     "What replaces the client's `/v1`: `/v1`, `/openai/v1`, or empty. No slash at the end."
+    signing: Signing | None = None
+    "Envoy signs what it sends there. None: the client's key, or nothing."
     authority: str = field(init=False)
     "The value of the Host header: the port only where it is not the scheme's own."
     cluster: str = field(init=False)
@@ -32,7 +46,7 @@ class Upstream:
 
     def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        address = f"{self.scheme}://{self.host}:{self.port}"
+        address = f"{self.scheme}://{self.host}:{self.port}{self.signing or ''}"
         is_usual = self.port == DEFAULT_PORTS[self.scheme]
         object.__setattr__(self, "authority", host if is_usual else f"{host}:{self.port}")
         object.__setattr__(self, "cluster", f"{self.provider}-{hashlib.sha256(address.encode()).hexdigest()[:8]}")

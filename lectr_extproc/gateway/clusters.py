@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lectr_extproc.core.upstream import UPGRADE_SUFFIX, Upstream
+from lectr_extproc.core.upstream import UPGRADE_SUFFIX, Signing, Upstream
 from lectr_extproc.gateway.filters import CLUSTER
 from lectr_extproc.gateway.options import GatewayOptions, LectrTls
 from lectr_extproc.gateway.routes import UNROUTED
@@ -121,6 +121,7 @@ def _provider(upstream: Upstream, options: GatewayOptions, *, upgrades: bool) ->
             # is being closed fails, and is not sent again.
             common_http_protocol_options: {idle_timeout: 55s}
             $protocol
+            $signing
         load_assignment:
           cluster_name: $name
           endpoints: [{lb_endpoints: [{endpoint: {address: $address}}]}]
@@ -130,6 +131,8 @@ def _provider(upstream: Upstream, options: GatewayOptions, *, upgrades: bool) ->
         discovery=_discovery(upstream),
         connect_timeout=seconds(options.connect_timeout_s),
         protocol=_by_alpn() if by_alpn else _h1(),
+        # It would wait for the end of a body, which an upgraded connection does not have.
+        signing=_signing(upstream.signing) if upstream.signing and not upgrades else "",
         address=f"{{socket_address: {{address: {quote(upstream.host)}, port_value: {upstream.port}}}}}",
         tls=_provider_tls(upstream, options) if upstream.scheme == "https" else "",
     )
@@ -165,6 +168,43 @@ def _by_alpn() -> str:
 
 def _h1() -> str:
     return "explicit_http_config: {http_protocol_options: {}}\n"
+
+
+def _signing(signing: Signing) -> str:
+    return fill(
+        """
+        # Of the cluster, not of the listener: what is signed is the request as it leaves, after lectr's changes. It
+        # holds each body for its hash, within the limit that bodies have anyway. Without credentials calls go unsigned.
+        http_filters:
+        - name: envoy.filters.http.aws_request_signing
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigning
+            service_name: $service
+            region: $region
+            $credentials
+        - name: envoy.filters.http.upstream_codec
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec
+        """,
+        service=quote(signing.service),
+        region=quote(signing.region),
+        credentials=_credentials(signing.credentials_file, signing.profile) if signing.credentials_file else "",
+    )
+
+
+def _credentials(file: str, profile: str | None) -> str:
+    return fill(
+        """
+        credential_provider:
+          custom_credential_provider_chain: true  # these or none: a missing file must not bring in anyone else's
+          credentials_file_provider:
+            credentials_data_source: {filename: $file, watched_directory: {path: $directory}}
+            $profile
+        """,
+        file=quote(file),
+        directory=quote(file.rpartition("/")[0] or "/"),
+        profile=f"profile: {quote(profile)}\n" if profile else "",
+    )
 
 
 def _provider_tls(upstream: Upstream, options: GatewayOptions) -> str:

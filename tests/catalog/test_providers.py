@@ -23,6 +23,7 @@ REACHED = {
     "openrouter": ("openrouter.ai", "/api/v1", Form.BEARER),
     "together": ("api.together.xyz", "/v1", Form.BEARER),
     "fireworks": ("api.fireworks.ai", "/inference/v1", Form.BEARER),
+    "bedrock": ("bedrock-runtime.us-east-1.amazonaws.com", "/openai/v1", Form.BEARER),
 }
 
 
@@ -59,6 +60,8 @@ KEYS = {
     "xai-abc": "xai",
     "csk-abc": "cerebras",
     "fw_abc": "fireworks",
+    "ABSKabc": "bedrock",
+    "bedrock-api-key-abc": "bedrock",
     "0123456789abcdef": None,
 }
 
@@ -79,6 +82,7 @@ def test_every_row_says_where_it_comes_from_and_fits_the_others(row: Provider) -
     assert row.source.startswith("https://")
     assert row.checked >= date(2026, 1, 1)
     assert row.sited_per_org is None or row.sited_per_org in REFUSALS
+    assert row.region is None or row.region in (row.base_url or "")
     assert all(name == name.lower() for name in (*row.synonyms, *dict(row.adds), *row.refuses))
 
 

@@ -17,8 +17,8 @@ from lectr_extproc.core.decision import (
 from lectr_extproc.core.facts import Facts, with_body
 from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.snapshot import Snapshot
-from lectr_extproc.core.tables import Limits
-from lectr_extproc.core.upstream import UPGRADE_SUFFIX
+from lectr_extproc.core.tables import Limits, Site
+from lectr_extproc.core.upstream import UPGRADE_SUFFIX, Signing
 from tests.core.given import CLIENT_KEY, DISABLED_KEY, KEY, azure_site, held, recorded, request, routed, snapshot
 
 EVERYWHERE = snapshot(
@@ -266,6 +266,44 @@ def test_the_model_requested_and_the_model_sent_are_kept_apart(
 ) -> None:
     choice = routed(facts if facts.model is None or "/" not in facts.model else with_body(facts, b"{}")).choice
     assert (choice.model_requested, choice.model_sent) == (requested, sent)
+
+
+CLIENTS_SIGNATURE = (
+    ("authorization", "AWS4-HMAC-SHA256 Credential=AKID/20261120/us-east-1/bedrock/aws4_request, Signature=0"),
+    ("x-amz-date", "20261120T120000Z"),
+    ("x-amz-security-token", "of the client"),
+    ("x-amz-content-sha256", "0"),
+)
+
+
+def signing_snapshot() -> Snapshot:
+    plain = snapshot()
+    upstream = dataclasses.replace(plain.sites["bedrock"].upstream, signing=Signing(service="bedrock", region="r"))
+    return dataclasses.replace(plain, sites={**plain.sites, "bedrock": Site(upstream=upstream)})
+
+
+@pytest.mark.parametrize("path", ["/model/amazon.nova-pro-v1%3A0/converse", "/v1/chat/completions"])
+def test_where_envoy_signs_no_key_and_no_signature_of_the_client_is_passed_on(path: str) -> None:
+    for bearer, headers in (("a-key", ()), (None, CLIENTS_SIGNATURE)):
+        facts = request("us.amazon.nova-pro-v1:0", *headers, path=path, bearer=bearer)
+        route = routed(facts, signing_snapshot())
+        assert route.choice.provider == "bedrock"
+        assert "authorization" not in route.sets
+        assert {"authorization", *dict(headers)} <= set(route.removes)
+        assert (route.choice.notes, route.credential) == ((), "gateway")
+
+
+def test_a_signature_of_the_client_is_removed_and_noted_where_nobody_signs_anew() -> None:
+    facts = request(None, *CLIENTS_SIGNATURE, path="/model/amazon.nova-pro-v1%3A0/converse", bearer=None)
+    route = routed(facts)
+    assert set(dict(CLIENTS_SIGNATURE)) <= set(route.removes)
+    assert (route.sets, route.choice.notes) == ({}, ("aws_signature_removed",))
+
+
+def test_a_bedrock_key_is_passed_on_as_it_came() -> None:
+    route = routed(request("us.amazon.nova-pro-v1:0", bearer="ABSKabc"))
+    assert (route.sets, route.path) == ({"authorization": "Bearer ABSKabc"}, "/openai/v1/chat/completions")
+    assert route.choice.notes == ()
 
 
 NOTES: dict[str, tuple[Facts, tuple[str, ...]]] = {

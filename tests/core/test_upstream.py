@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.core.upstream import Signing, Upstream
 
 ADDRESSES = {
     "a host alone": ("https://api.example.com", "api.example.com", ""),
@@ -43,6 +45,14 @@ def test_a_secret_in_a_base_url_is_not_repeated(url: str) -> None:
     with pytest.raises(ValueError, match=r"api\.example\.com") as caught:
         Upstream.parse("openai", url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_same_address_signed_for_otherwise_is_another_cluster() -> None:
+    plain = Upstream.parse("bedrock", "https://bedrock.example")
+    signings = [Signing(service="bedrock", region=region) for region in ("us-east-1", "eu-west-1")]
+    signings.append(replace(signings[0], credentials_file="/run/aws"))
+    names = [plain.cluster, *(replace(plain, signing=signing).cluster for signing in signings)]
+    assert len(set(names)) == 4
 
 
 def test_a_changed_address_is_another_cluster_and_a_changed_path_is_not() -> None:

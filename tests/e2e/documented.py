@@ -29,7 +29,9 @@ class Documented:
 
     def answer(self) -> Answer:
         """In pieces that end where they happen to, if it streams; else with its length."""
-        streams = self.is_events or any(word in self.about["content_type"] for word in ("ndjson", "stream+json"))
+        streams = self.is_events or any(
+            word in self.about["content_type"] for word in ("ndjson", "stream+json", "eventstream")
+        )
         pieces = [self.body[at : at + 97] for at in range(0, len(self.body), 97)] if streams else [self.body]
         headers = [("content-type", self.about["content_type"]), *self.about.get("headers", {}).items()]
         return Answer(status=self.about["status"], headers=headers, pieces=tuple(pieces), chunked=streams)

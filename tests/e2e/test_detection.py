@@ -89,7 +89,6 @@ CASES: dict[str, Case] = {
     "a DeepSeek": played("deepseek-chat", "deepseek"),
     "a Command": played("command-a-03-2025", "cohere"),
     "a Cerebras": played("llama3.1-8b", "cerebras"),
-    "a Bedrock id": elsewhere("anthropic.claude-3-haiku-20240307-v1:0", "bedrock"),
     # the header
     "a header": Case(headers=with_header("groq"), to="groq", target=GROQ_CHAT, says={"provider_source": "header"}),
     "a header in capitals": Case(headers=with_header("GEMINI"), to="gemini", says={"provider_source": "header"}),

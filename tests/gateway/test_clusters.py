@@ -1,6 +1,9 @@
+from dataclasses import replace
 from typing import Any
 
-from lectr_extproc.core.upstream import Upstream
+import pytest
+
+from lectr_extproc.core.upstream import Signing, Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 from lectr_extproc.gateway.clusters import clusters as rendered
 from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, bootstrap, clusters
@@ -57,6 +60,41 @@ def test_every_upstream_has_a_cluster_for_upgrades() -> None:
     names = set(clusters(bootstrap()))
     expected = {name for upstream in DEFAULT_UPSTREAMS for name in (upstream.cluster, f"{upstream.cluster}.h1")}
     assert names == {"lectr", "lectr_unrouted"} | expected
+
+
+def signing_in(signing: Signing, suffix: str = "") -> list[dict[str, Any]]:
+    upstream = replace(Upstream.parse("bedrock", "https://bedrock.example"), signing=signing)
+    cluster = clusters(bootstrap(upstreams=[upstream]))[upstream.cluster + suffix]
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    filters: list[dict[str, Any]] = options.get("http_filters", [])
+    return filters
+
+
+def test_a_cluster_signs_last_before_its_codec_and_never_an_upgrade() -> None:
+    signing = Signing(service="bedrock", region="eu-west-1")
+    signs, codec = signing_in(signing)
+    assert (signs["name"], codec["name"]) == (
+        "envoy.filters.http.aws_request_signing",
+        "envoy.filters.http.upstream_codec",
+    )
+    said = {name: value for name, value in signs["typed_config"].items() if name != "@type"}
+    assert said == {"service_name": "bedrock", "region": "eu-west-1"}
+    assert signing_in(signing, ".h1") == []
+
+
+FILES = {
+    "a file": (Signing(service="s", region="r", credentials_file="/run/aws/key"), "/run/aws", None),
+    "a section of a file": (Signing(service="s", region="r", credentials_file="/aws", profile="lectr"), "/", "lectr"),
+}
+
+
+@pytest.mark.parametrize(("signing", "directory", "profile"), FILES.values(), ids=FILES)
+def test_credentials_of_a_file_are_the_only_ones(signing: Signing, directory: str, profile: str | None) -> None:
+    provider = signing_in(signing)[0]["typed_config"]["credential_provider"]
+    assert provider["custom_credential_provider_chain"] is True
+    file = provider["credentials_file_provider"]
+    data = {"filename": signing.credentials_file, "watched_directory": {"path": directory}}
+    assert (file["credentials_data_source"], file.get("profile")) == (data, profile)
 
 
 def test_lectr_is_found_by_socket_address_or_name() -> None:
