@@ -9,7 +9,7 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test unit e2e check cover fmt proto bench image lock clean
+.PHONY: help setup run test unit e2e check cover fmt pages proto bench image lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ cover: setup ## core, catalog and gateway are covered whole
 fmt: setup ## format, and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+pages: setup ## docs/providers from the tables
+	$(BIN)/python -m tools.provider_pages
 
 proto: setup ## lectr_extproc/pb from proto/
 	$(PROTOC) --python_out=. --pyi_out=. proto/lectr_extproc/pb/*.proto

@@ -9,6 +9,7 @@ from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.tables import Provider
 from lectr_extproc.core.upstream import Upstream
+from tools.provider_pages import NOTES, PAGES, pages
 
 REACHED = {
     "openai": ("api.openai.com", "/v1", Form.BEARER),
@@ -96,3 +97,13 @@ def test_only_those_that_know_the_option_are_asked_for_usage() -> None:
     asked = {row.id: row.asking for row in PROVIDERS.values() if row.asking is not Asking.NEVER}
     assert asked.pop("azure") is Asking.AZURE
     assert asked == dict.fromkeys(("openai", "anthropic", "gemini", "xai", "ollama", "custom", "cerebras"), Asking.YES)
+
+
+def test_every_provider_has_a_page_that_says_what_the_tables_say() -> None:
+    assert {page.name: page.read_text() for page in PAGES.iterdir()} == pages(), "write them anew: make pages"
+
+
+@pytest.mark.parametrize("id_", PROVIDERS)
+def test_every_page_has_something_that_no_table_knows(id_: str) -> None:
+    _, _, notes = (PAGES / f"{id_}.md").read_text().partition(NOTES)
+    assert notes.strip()
