@@ -480,7 +480,7 @@ def load(
     try:
         raw = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last two: 2024-13-45, and a file in itself
-        raise ConfigError(source, [f"not YAML: {' '.join(str(error).split())}"]) from None
+        raise ConfigError(source, [f"not YAML: {_unread(error)}"]) from None
     if raw is not None and not isinstance(raw, dict):
         raise ConfigError(source, ["line 1: the file must be a mapping such as `orgs: […]`"])
     merged = _merged(defaults or {}, raw or {})
@@ -497,6 +497,13 @@ def load(
         found = sorted((_line(path, lines), _name(path), problem) for path, problem in problems)
         raise ConfigError(source, [f"line {line}: {name}: {problem}" for line, name, problem in found], files)
     return replace(_settings(file, keys), secret_files=files)
+
+
+def _unread(error: Exception) -> str:
+    """What YAML stumbled over and where, without the piece of the file that it quotes: a key may be in it."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())
 
 
 def compile_settings(raw: Mapping[str, Any]) -> Settings:

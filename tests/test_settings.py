@@ -616,6 +616,11 @@ def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:
     assert "hunter2" not in "\n".join(problems(text))
 
 
+def test_a_secret_where_yaml_stumbles_is_not_repeated() -> None:
+    (problem,) = problems("credentials:\n  openai: sk-hunter2: x\n")
+    assert problem == "not YAML: line 2: mapping values are not allowed here"
+
+
 def test_a_mistake_in_what_the_program_chose_has_a_name_and_the_first_line() -> None:
     assert problems("orgs: []", log={"level": "loud"})[0].startswith("line 1: log.level: ")
     assert problems("log: []", log={"level": "info"})[0].startswith("line 1: log: write settings under it")
