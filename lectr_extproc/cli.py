@@ -21,7 +21,7 @@ from lectr_extproc.catalog.listing import explained_text, list_models, models_te
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import HEADERS, Credential, Form
-from lectr_extproc.core.decision import Refuse, Route, choose_route, find_endpoint
+from lectr_extproc.core.decision import Refuse, Route, choose_route, find_endpoint, is_answered_here
 from lectr_extproc.core.facts import read_facts
 from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.tables import Org
@@ -145,6 +145,23 @@ def explain(
     is_bodiless = method in ("GET", "HEAD", "DELETE")
     facts = read_facts(pairs, {"model": model} if model else {}, end_of_stream=is_bodiless)
     endpoint = find_endpoint(facts.path, snapshot)
+    answer: dict[str, Any] = {
+        "org": caller.name,
+        "provider": None,
+        "provider_source": None,
+        "provider_unknown": False,
+        "provider_detected": None,
+        "dialect": endpoint.dialect,
+        "model_requested": None,
+        "model_sent": None,
+        "upstream": None,
+        "auth_header": None,
+        "credential": None,
+        "notes": ["answered_by_gateway"],
+        "refused": None,
+    }
+    if is_answered_here(facts, endpoint, caller, snapshot):
+        return answer
     decision = choose_route(facts, endpoint, caller, snapshot)
     if isinstance(decision, Route) and decision.credential == "none" and not facts.header_names & set(HEADERS):
         # None is held or told: as if the client sent one, so that the answer names the header of a key.
@@ -153,20 +170,14 @@ def explain(
     choice = decision.choice
     if choice is None:
         raise ConfigError("lectr explain", ["no provider was chosen"])
-    answer: dict[str, Any] = {
-        "org": caller.name,
+    answer |= {
         "provider": choice.provider,
         "provider_source": choice.source,
         "provider_unknown": choice.unknown,
         "provider_detected": choice.detected,
-        "dialect": endpoint.dialect,
         "model_requested": choice.model_requested,
         "model_sent": choice.model_sent,
-        "upstream": None,
-        "auth_header": None,
-        "credential": None,
         "notes": list(choice.notes),
-        "refused": None,
     }
     if isinstance(decision, Refuse):
         refusal = decision.refusal
@@ -189,7 +200,7 @@ def _models(chosen: argparse.Namespace) -> None:
     """List models with their windows, prices, ends, and cheaper ones in their place."""
     settings = _read(_file(chosen))
     provider = _provider(chosen, settings)
-    models = list_models(_price_table(settings), chosen.at, provider, settings.lineup)
+    models = list_models(_price_table(settings), chosen.at, provider, settings.snapshot.lineup)
     print(_json([asdict(model) for model in models]) if chosen.json else models_text(models))
 
 

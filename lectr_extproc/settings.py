@@ -26,7 +26,7 @@ from pydantic import (
 
 from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS
 from lectr_extproc.catalog.dialects import ENDPOINTS
-from lectr_extproc.catalog.lineup import LINEUP, Known
+from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import Override, price_table
 from lectr_extproc.catalog.providers import PROVIDERS
@@ -35,7 +35,7 @@ from lectr_extproc.core.detect import prefixes
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.pricing import UNITS
 from lectr_extproc.core.snapshot import Observation, Snapshot
-from lectr_extproc.core.tables import Limits, Org, Provider, Site
+from lectr_extproc.core.tables import Known, Limits, Org, Provider, Site
 from lectr_extproc.core.upstream import Signing, Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 
@@ -453,8 +453,6 @@ class Settings:
     secret_files: frozenset[str] = frozenset()
     "Where keys are held; new ones are read when a file changes."
     prices: tuple[Override, ...]
-    lineup: Mapping[tuple[str, str], Known]
-    "The models that there are to list, by provider and name."
     catalogue: Catalogue
     gateway: GatewayOptions
     orgs: tuple[str, ...]
@@ -516,7 +514,6 @@ def _settings(file: SettingsFile, keys: Mapping[str, Credential]) -> Settings:
     return Settings(
         snapshot=_snapshot(file, keys),
         prices=_overrides(file),
-        lineup=_lineup(file),
         catalogue=Catalogue(**file.catalogue.model_dump()),
         gateway=_gateway(file),
         orgs=tuple(org.name for org in file.orgs),
@@ -596,6 +593,7 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
         providers=providers,
         sites=sites,
         models=replace(MODELS, registered=MappingProxyType(registered)),
+        lineup=_lineup(file),
         endpoints=ENDPOINTS,
         observation=Observation(
             answers=ANSWERS,
@@ -673,9 +671,13 @@ _FORMS = {
 
 
 def _lineup(file: SettingsFile) -> dict[tuple[str, str], Known]:
+    """The catalogue's models and those of the settings, which are there whatever the catalogue says of their end."""
     own = {(section.id, model.id): model.context_window for section in file.providers for model in section.models}
     known = {key: LINEUP.get(key) or Known(key[1], None) for key in own}
-    return {**LINEUP, **{key: replace(row, window=own[key] or row.window) for key, row in known.items()}}
+    return {
+        **LINEUP,
+        **{key: replace(row, window=own[key] or row.window, retires=None, gone=False) for key, row in known.items()},
+    }
 
 
 def _overrides(file: SettingsFile) -> tuple[Override, ...]:

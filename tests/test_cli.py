@@ -96,7 +96,11 @@ EXPLAINED: dict[str, tuple[list[str], dict[str, object]]] = {
         ["--path", "/v1beta/models/gemini-2.5-pro:generateContent"],
         {"provider": "gemini", "provider_source": "path", "auth_header": "x-goog-api-key"},
     ),
-    "a GET": (["--method", "GET", "--path", "/v1/models"], {"dialect": "models", "model_sent": None}),
+    "a GET": (["--method", "GET", "--path", "/v1/files"], {"provider": "openai", "model_sent": None}),
+    "the models": (
+        ["--method", "GET", "--path", "/v1/models"],
+        {"dialect": "models", "provider": None, "upstream": None, "notes": ["answered_by_gateway"]},
+    ),
     "a note": (
         ["--model", "gpt-4o", "--header", "X-Lectr-Provider: nobody"],
         {"notes": ["provider_header_invalid"]},

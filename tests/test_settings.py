@@ -11,14 +11,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lectr_extproc.catalog.lineup import LINEUP, Known
+from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.prices import Override
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.cli import main
 from lectr_extproc.core.credential import Form
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.pricing import UNITS
-from lectr_extproc.core.tables import Limits
+from lectr_extproc.core.tables import Known, Limits
 from lectr_extproc.core.upstream import Signing
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, ServerTls, Settings, json_schema, load
@@ -340,8 +340,8 @@ def test_the_models_of_ones_own_providers_are_registered_and_priced_and_listed()
     settings = load(OWN)
     registered = {"Qwen/Qwen3-32B": "my-vllm", "gpt-4o": "my-vllm", "Org/Model": "together", "gpt-4.1": "azure"}
     assert settings.snapshot.models.registered == registered
-    assert settings.lineup["my-vllm", "gpt-4o"] == Known("gpt-4o", 4096)
-    assert settings.lineup["my-vllm", "Qwen/Qwen3-32B"] == Known("Qwen/Qwen3-32B", None)
+    assert settings.snapshot.lineup["my-vllm", "gpt-4o"] == Known("gpt-4o", 4096)
+    assert settings.snapshot.lineup["my-vllm", "Qwen/Qwen3-32B"] == Known("Qwen/Qwen3-32B", None)
     row = settings.snapshot.prices.row("my-vllm", "gpt-4o")
     assert row is not None
     level = dict(zip(UNITS, row.rates(0)[0].base, strict=True))
@@ -354,9 +354,11 @@ def test_the_models_of_ones_own_providers_are_registered_and_priced_and_listed()
 
 
 def test_a_model_of_the_lineup_that_is_registered_keeps_what_is_known_of_it() -> None:
-    lineup = load("providers: [{id: openai, models: [gpt-4o, {id: gpt-4, context_window: 1000}]}]").lineup
+    settings = load("providers: [{id: openai, models: [gpt-4o, {id: gpt-4, context_window: 1000}]}]")
+    lineup = settings.snapshot.lineup
     assert lineup["openai", "gpt-4o"] == LINEUP["openai", "gpt-4o"]
     assert (lineup["openai", "gpt-4"].window, lineup["openai", "gpt-4"].to) == (1000, ("gpt-4o",))
+    assert lineup["openai", "gpt-4"].retires is None, "who registers a model says that it is there"
 
 
 def test_the_file_wins_over_what_the_program_would_choose() -> None:

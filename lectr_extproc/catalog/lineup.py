@@ -6,40 +6,16 @@ retirement are those of a model list and not of the providers; confirm one befor
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
-from lectr_extproc.core.tables import CatalogError
+from lectr_extproc.core.tables import Known
 
 CHECKED = date(2026, 11, 20)
 SOURCES = (
     "https://github.com/pydantic/genai-prices",
     "https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """One model of one provider."""
-
-    model: str
-    window: int | None
-    max_output: int | None = None
-    retires: date | None = field(default=None, kw_only=True)
-    gone: bool = field(default=False, kw_only=True)
-    "Lists that drop what is retired have dropped it, or never had it; the day is not known."
-    to: tuple[str, ...] = field(default=(), kw_only=True)
-    "Models of the same provider to suggest instead, the more cautious first."
-    note: str | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        if self.model in self.to or 0 in {self.window, self.max_output}:
-            raise CatalogError(f"model {self.model!r}: a window or downgrade that cannot be")
-
-    def is_retired(self, day: date) -> bool:
-        """No longer to be suggested. Calls to it are still priced."""
-        return self.gone or (self.retires is not None and self.retires <= day)
 
 
 _ROWS: Mapping[str, tuple[Known, ...]] = {

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from lectr_extproc.catalog.lineup import LINEUP, Known
+from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import PER, written
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.detect import detect
 from lectr_extproc.core.pricing import FALLBACK, UNITS, Level, PriceTable, PricingStatus, Rates, count, price, usd
-from lectr_extproc.core.tables import Models, Provider
+from lectr_extproc.core.tables import Known, Models, Provider
 from lectr_extproc.core.usage import Usage
 
 _SMALL_CALL = Usage(input_tokens=3000, output_tokens=1000)

@@ -18,6 +18,7 @@ from lectr_extproc.core.credential import Credential
 from lectr_extproc.core.detect import Detected, detect, own_name
 from lectr_extproc.core.facts import Facts, label
 from lectr_extproc.core.inject import asks_for_usage, inject_include_usage
+from lectr_extproc.core.offer import every, one
 from lectr_extproc.core.refusal import REFUSALS, Refusal
 from lectr_extproc.core.rewrite import rename_model, verbatim
 from lectr_extproc.core.snapshot import Snapshot
@@ -89,12 +90,22 @@ class Refuse:
     choice: Choice | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """Answer it ourselves with what was asked for: no provider is needed for it."""
+
+    body: bytes
+    shape: Shape
+    org: Org
+    notes: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class AskForBody:
     """Come back with the body: nothing else is said or changed until then."""
 
 
-Decision = Route | Refuse | AskForBody
+Decision = Route | Refuse | Serve | AskForBody
 
 ASK_FOR_BODY: Final = AskForBody()
 
@@ -109,6 +120,8 @@ def decide(facts: Facts, snapshot: Snapshot) -> Decision:
         return Refuse(refusal=REFUSALS["org_disabled"], shape=endpoint.shape, org=org)
     if (facts.content_length or 0) > snapshot.limits.max_body_bytes:
         return Refuse(refusal=REFUSALS["request_too_large"], shape=endpoint.shape, org=org)
+    if is_answered_here(facts, endpoint, org, snapshot):
+        return list_models(facts, org, snapshot)
     if facts.model is None and facts.body_may_be_read and _body_may_name_a_model(facts, endpoint, snapshot):
         return ASK_FOR_BODY
     route = choose_route(facts, endpoint, org, snapshot)
@@ -139,6 +152,24 @@ def find_endpoint(path: str, snapshot: Snapshot) -> Endpoint:
     """The API a path belongs to; the last row of the table matches every path."""
     usual = snapshot.usual_endpoints.get(path)
     return usual or next(endpoint for endpoint in snapshot.endpoints if endpoint.pattern.fullmatch(path))
+
+
+def is_answered_here(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> bool:
+    """Whether it is no provider's to answer: a question for models that names none."""
+    is_asked = endpoint.answered_here and facts.method == "GET"
+    return is_asked and not _is_reachable(_named(facts, snapshot), org, snapshot)
+
+
+def list_models(facts: Facts, org: Org, snapshot: Snapshot) -> Serve | Refuse:
+    """The models this org can call, or one of them, in the shape of whose SDK asks."""
+    shape: Shape = "anthropic" if "anthropic-version" in facts.header_names else "openai"
+    listing = snapshot.offer.listing(snapshot.sites.keys() | org.sites.keys(), facts.at_s)
+    model = unquote(facts.path.removeprefix("/v1/models").removeprefix("/"))
+    body = one(listing, model, shape) if model else every(listing, facts.query, shape)
+    if body is None:
+        return Refuse(refusal=REFUSALS["model_not_found"], shape=shape, org=org)
+    invalid = ("provider_header_invalid",) if facts.providers_named else ()
+    return Serve(body=body, shape=shape, org=org, notes=("answered_by_gateway", *invalid))
 
 
 def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Route | Refuse:
@@ -190,8 +221,7 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
     notes: list[str] = []
 
     def is_reachable(name: str | None) -> TypeGuard[str]:
-        row = providers.get(name) if name else None
-        return row is not None and (row.sited_per_org is not None or site_of(row, org, snapshot) is not None)
+        return _is_reachable(name, org, snapshot)
 
     def choice(
         provider: str,
@@ -216,7 +246,7 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
             notes=tuple(notes),
         )
 
-    named = _provider_named(facts, providers)
+    named = _named(facts, snapshot)
     if is_reachable(named):
         return choice(named, "header", own_name(model, providers[named], snapshot.models) if model else None)
     if facts.providers_named:
@@ -274,12 +304,17 @@ def site_of(provider: Provider, org: Org, snapshot: Snapshot) -> Site | None:
     return org.sites.get(provider.id) or snapshot.sites.get(provider.id)
 
 
-def _provider_named(facts: Facts, providers: Mapping[str, Provider]) -> str | None:
+def _is_reachable(name: str | None, org: Org, snapshot: Snapshot) -> TypeGuard[str]:
+    row = snapshot.providers.get(name) if name else None
+    return row is not None and (row.sited_per_org is not None or site_of(row, org, snapshot) is not None)
+
+
+def _named(facts: Facts, snapshot: Snapshot) -> str | None:
     """The provider X-Lectr-Provider names; two differing values name none."""
     if len(facts.providers_named) != 1:
         return None
     name = facts.providers_named[0].lower()
-    return next((row.id for row in providers.values() if name == row.id or name in row.synonyms), None)
+    return next((row.id for row in snapshot.providers.values() if name == row.id or name in row.synonyms), None)
 
 
 def _is_at_its_own_path(facts: Facts, endpoint: Endpoint, provider: Provider) -> bool:
@@ -388,12 +423,14 @@ def _removed(facts: Facts, provider: Provider, *, kept: str | None, plain: bool)
 # Readers tolerate missing and unknown keys: one version of lectr may read what another wrote.
 
 
-def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str, parent: str | None = None) -> dict[str, str]:
+def to_metadata(
+    decision: Route | Refuse | Serve, facts: Facts, call_id: str, parent: str | None = None
+) -> dict[str, str]:
     """What Envoy is asked to remember about this call."""
-    choice = decision.choice
+    choice = None if isinstance(decision, Serve) else decision.choice
     fields = {
         "call_id": call_id,
-        "shape": decision.shape if isinstance(decision, Refuse) else decision.choice.shape,
+        "shape": decision.choice.shape if isinstance(decision, Route) else decision.shape,
         "path": label(facts.path, words.PATH_LIMIT),  # raw bytes would make the reply unwritable
         "feature": facts.feature,
         "task": facts.task,
@@ -423,6 +460,8 @@ def to_metadata(decision: Route | Refuse, facts: Facts, call_id: str, parent: st
             }
         case Refuse():
             fields["refused"] = decision.refusal.code
+        case Serve():
+            fields |= {"dialect": "models", "notes": ",".join(decision.notes)}
         case _:
             assert_never(decision)
     return {key: value for key, value in fields.items() if value}

@@ -43,6 +43,8 @@ class Facts:
     "What of the body bears on asking for usage: `stream`, `stream_options`, `data_sources`."
     traceparent: str | None = None
     "The client's, as it came."
+    at_s: int = 0
+    "When it came, in seconds since 1970."
     boundary: bytes | None = None
     "Where the body is a form in parts."
     is_read_by_envoy: bool = False
@@ -57,7 +59,7 @@ class Facts:
 
 
 def read_facts(
-    headers: Sequence[tuple[str, str]], request_metadata: Mapping[str, object], *, end_of_stream: bool
+    headers: Sequence[tuple[str, str]], request_metadata: Mapping[str, object], *, end_of_stream: bool, at_s: int = 0
 ) -> Facts:
     """Learn what a request's headers and Envoy's reading of its body say. Total: odd input is absent, not an error."""
     one = dict(reversed(headers))  # the first of several wins
@@ -88,6 +90,7 @@ def read_facts(
             "stream_options": {"include_usage": request_metadata.get("include_usage")},
         },
         traceparent=label(one.get("traceparent")),
+        at_s=at_s,
         boundary=boundary_of(one.get("content-type", "")),
         is_read_by_envoy=bool(request_metadata),
     )

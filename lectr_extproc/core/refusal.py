@@ -49,6 +49,12 @@ _ALL = (
         "invalid_request_error",
         "This organisation has no Azure OpenAI endpoint. Add `azure: {endpoint: https://….openai.azure.com}` to it.",
     ),
+    Refusal(
+        404,
+        "model_not_found",
+        "not_found_error",
+        "This model is not listed here. GET /v1/models has those that are; X-Lectr-Provider asks a provider itself.",
+    ),
     Refusal(413, "request_too_large", "invalid_request_error", "The request body is larger than this gateway allows."),
     Refusal(503, "gateway_unavailable", "service_unavailable", "The gateway is not available. Try again shortly."),
     Refusal(503, "provider_unreachable", "service_unavailable", "The provider could not be reached."),

@@ -6,8 +6,9 @@ from typing import Literal
 
 from lectr_extproc.core.answer import AnswerRow
 from lectr_extproc.core.credential import Credential
+from lectr_extproc.core.offer import Offer
 from lectr_extproc.core.pricing import PriceTable
-from lectr_extproc.core.tables import Endpoint, Limits, Models, Org, Provider, Site
+from lectr_extproc.core.tables import Endpoint, Known, Limits, Models, Org, Provider, Site
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.core.usage import CostReading
 
@@ -44,6 +45,8 @@ class Snapshot:
     sites: Mapping[str, Site]
     "The providers that have an address of their own."
     models: Models
+    lineup: Mapping[tuple[str, str], Known]
+    "The models there are to choose from, by provider and name."
     endpoints: tuple[Endpoint, ...]
     observation: Observation
     credentials: Mapping[str, Credential] = field(default_factory=dict)
@@ -57,8 +60,10 @@ class Snapshot:
     "How keys begin and whose they are, the longest first: `sk-ant-` is asked before `sk-`."
     usual_endpoints: Mapping[str, Endpoint] = field(init=False)
     "By path: what the search of `endpoints` finds for the usual ones."
+    offer: Offer = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "offer", Offer(self.lineup, self.models, self.providers))
         shapes = [(shape, row.id) for row in self.providers.values() for shape in row.key_shapes]
         object.__setattr__(self, "key_shapes", tuple(sorted(shapes, key=lambda pair: -len(pair[0]))))
         usual = {path: next(row for row in self.endpoints if row.pattern.fullmatch(path)) for path in USUAL_PATHS}

@@ -41,6 +41,8 @@ class Endpoint:
     key_form: Form | None = None
     "Where this API wants its key, if not where the provider's others do."
     shape: Shape = "openai"
+    answered_here: bool = False
+    "A GET of it is answered by lectr itself, unless the client names a provider."
     takes_form: bool = False
     "Its body may be a form in parts, with the model in a field."
     streams: Streams = Streams.ASKED
@@ -147,6 +149,29 @@ class Models:
     def __post_init__(self) -> None:
         groups = "|".join(f"({family.pattern.pattern})" for family in self.families)
         object.__setattr__(self, "any_family", re.compile(groups, re.ASCII))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One model of one provider."""
+
+    model: str
+    window: int | None
+    max_output: int | None = None
+    retires: date | None = field(default=None, kw_only=True)
+    gone: bool = field(default=False, kw_only=True)
+    "Lists that drop what is retired have dropped it, or never had it; the day is not known."
+    to: tuple[str, ...] = field(default=(), kw_only=True)
+    "Models of the same provider to suggest instead, the more cautious first."
+    note: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.model in self.to or 0 in {self.window, self.max_output}:
+            raise CatalogError(f"model {self.model!r}: a window or downgrade that cannot be")
+
+    def is_retired(self, day: date) -> bool:
+        """No longer to be suggested. Calls to it are still priced."""
+        return self.gone or (self.retires is not None and self.retires <= day)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

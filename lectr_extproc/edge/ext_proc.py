@@ -59,6 +59,7 @@ class ExtProc:
                         wire.headers_from(message.request_headers),
                         wire.request_metadata_from(message),
                         end_of_stream=message.request_headers.end_of_stream,
+                        at_s=began_s,
                     )
                 elif kind == "request_body" and facts is not None:
                     facts = with_body(facts, message.request_body.body)

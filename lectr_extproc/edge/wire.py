@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lectr_extproc.core import words
-from lectr_extproc.core.decision import Refuse, Route
+from lectr_extproc.core.decision import Refuse, Route, Serve
 from lectr_extproc.core.native import NativeUsage
 from lectr_extproc.core.record import LogEntry
 from lectr_extproc.pb import access_log_pb2 as als
@@ -60,7 +60,9 @@ def ask_for_body() -> ext.ProcessingResponse:
     return ext.ProcessingResponse(request_headers=ext.HeadersResponse(), mode_override=mode)
 
 
-def reply_from(decision: Route | Refuse, metadata: Mapping[str, str], *, to_body: bool) -> ext.ProcessingResponse:
+def reply_from(
+    decision: Route | Refuse | Serve, metadata: Mapping[str, str], *, to_body: bool
+) -> ext.ProcessingResponse:
     """The reply that carries a decision, to the headers message or to the body message.
 
     A call whose answer is to be read asks for the response's headers and no more: asked for now, its body would turn a
@@ -77,7 +79,11 @@ def reply_from(decision: Route | Refuse, metadata: Mapping[str, str], *, to_body
             if decision.body is not None:  # last, for each message above was a copy of the one in it
                 reply.request_body.response.body_mutation.body = decision.body
         case Refuse():
-            reply = ext.ProcessingResponse(immediate_response=_refusal(decision))
+            refusal = decision.refusal
+            body = refusal.body(decision.shape)
+            reply = ext.ProcessingResponse(immediate_response=_answer(refusal.status, body, refusal.code))
+        case Serve():
+            reply = ext.ProcessingResponse(immediate_response=_answer(200, decision.body, "models"))
     if isinstance(decision, Route) and decision.observe == "stream" and not to_body:
         reply.mode_override.CopyFrom(_mode(response_header_mode=ext.ProcessingMode.SEND))
     reply.dynamic_metadata.update({words.NAMESPACE: dict(metadata)})
@@ -148,12 +154,12 @@ def _routing(route: Route) -> ext.CommonResponse:
     )
 
 
-def _refusal(refuse: Refuse) -> ext.ImmediateResponse:
+def _answer(status: int, body: bytes, details: str) -> ext.ImmediateResponse:
     return ext.ImmediateResponse(
-        status=ext.HttpStatus(code=refuse.refusal.status),
+        status=ext.HttpStatus(code=status),
         headers=ext.HeaderMutation(set_headers=_set([("content-type", "application/json")])),
-        body=refuse.refusal.body(refuse.shape),
-        details=f"lectr_{refuse.refusal.code}",
+        body=body,
+        details=f"lectr_{details}",
     )
 
 

@@ -2,12 +2,12 @@ from datetime import date
 
 import pytest
 
-from lectr_extproc.catalog.lineup import CHECKED, LINEUP, SOURCES, Known
+from lectr_extproc.catalog.lineup import CHECKED, LINEUP, SOURCES
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.detect import detect
-from lectr_extproc.core.tables import CatalogError
+from lectr_extproc.core.tables import CatalogError, Known
 
 NAMES = ["/".join(key) for key in LINEUP]
 TABLE = price_table()

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from lectr_extproc.catalog.lineup import LINEUP, Known
+from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.listing import (
     Explained,
     Suggestion,
@@ -18,6 +18,7 @@ from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import Override, price_table
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.pricing import PriceTable
+from lectr_extproc.core.tables import Known
 from lectr_extproc.core.usage import Usage
 
 TABLE = price_table()

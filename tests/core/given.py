@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS
 from lectr_extproc.catalog.dialects import ENDPOINTS
+from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
@@ -14,7 +15,7 @@ from lectr_extproc.core.decision import Decision, Route, decide
 from lectr_extproc.core.facts import Facts, read_facts
 from lectr_extproc.core.record import CallRecord, LogEntry, record_from
 from lectr_extproc.core.snapshot import Observation, Snapshot
-from lectr_extproc.core.tables import Limits, Org, Provider, Site
+from lectr_extproc.core.tables import Known, Limits, Org, Provider, Site
 from lectr_extproc.core.upstream import Upstream
 
 KEY = "lc_key_0123456789abcdefghij"
@@ -44,6 +45,7 @@ def snapshot(
         providers=rows,
         sites={id_: Site(upstream=Upstream.parse(id_, base)) for id_, base in bases.items() if base},
         models=replace(MODELS, registered=registered or {}),
+        lineup={**LINEUP, **{(owner, name): Known(name, None) for name, owner in (registered or {}).items()}},
         endpoints=ENDPOINTS,
         limits=limits or Limits(),
         observation=Observation(answers=ANSWERS, reported_costs=REPORTED_COSTS, envoy_reads_usage=True),

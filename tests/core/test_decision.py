@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import strategies as st
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.decision import (
     ASK_FOR_BODY,
+    AskForBody,
+    Choice,
     Refuse,
     Route,
+    Serve,
     decide,
     to_metadata,
 )
@@ -681,6 +685,112 @@ def test_an_upgrade_goes_to_the_same_address_over_http_1() -> None:
     assert (route.choice.model_sent, route.path) == ("gpt-4o-realtime-preview", path)
 
 
+# --- the models there are ---------------------------------------------------------------------------------------------
+
+NOW = int(datetime(2026, 11, 20, tzinfo=UTC).timestamp())
+ANTHROPICS = ("anthropic-version", "2023-06-01")
+
+
+def models_of(*headers: tuple[str, str], path: str = "/v1/models", **more: Any) -> Facts:
+    facts = request(None, *headers, path=path, method="GET", has_body=False, content_type="", **more)
+    return dataclasses.replace(facts, at_s=NOW)
+
+
+def served(facts: Facts, tables: Snapshot | None = None) -> Any:
+    decision = decide(facts, tables or snapshot())
+    assert isinstance(decision, Serve), decision
+    return json.loads(decision.body)
+
+
+def test_every_model_that_is_listed_goes_to_its_owner_when_it_is_asked() -> None:
+    registered = {"gpt-4o": "mine", "Own/Model": "mine", "our-gpt": "azure", "llama3.1:8b": "mine"}
+    more = [dataclasses.replace(PROVIDERS["custom"], id="mine")]
+    addresses = dict.fromkeys([*PROVIDERS, "mine"], "http://h/v1")
+    for tables in (
+        snapshot(),
+        EVERYWHERE,
+        snapshot(azure_site(), more=more, addresses=addresses, registered=registered),
+    ):
+        listed = served(models_of(), tables)["data"]
+        choices = [routed_choice(request(entry["id"]), tables) for entry in listed]
+        assert [(choice.provider, choice.unknown) for choice in choices] == [(e["owned_by"], False) for e in listed]
+        assert len(listed) > 10
+
+
+def routed_choice(facts: Facts, tables: Snapshot) -> Choice:
+    decision = decide(facts, tables)
+    if isinstance(decision, AskForBody):
+        decision = decide(with_body(facts, b"{}"), tables)
+    assert isinstance(decision, Route)
+    return decision.choice
+
+
+def test_an_org_is_offered_what_it_reaches_and_no_more() -> None:
+    own = {"our-gpt": "azure"}
+    without, having = (snapshot(site, registered=own) for site in (None, azure_site()))
+    names = [[entry["id"] for entry in served(models_of(), tables)["data"]] for tables in (without, having)]
+    assert set(names[1]) - set(names[0]) == {"our-gpt"}
+    reached = {entry["owned_by"] for entry in served(models_of(), without)["data"]}
+    assert reached <= without.sites.keys()
+
+
+def test_the_sdk_that_asks_is_answered_in_its_shape() -> None:
+    assert served(models_of())["object"] == "list"
+    page = served(models_of(ANTHROPICS, path="/v1/models?limit=1"))
+    assert (len(page["data"]), page["data"][0]["type"], page["has_more"]) == (1, "model", True)
+    assert served(models_of(ANTHROPICS, path="/v1/models/gpt-4o"))["display_name"] == "gpt-4o"
+
+
+@pytest.mark.parametrize("path", ["/v1/models/mine/a:b", "/v1/models/mine%2Fa%3Ab"])
+def test_a_model_is_found_by_its_name_with_slashes_and_escapes(path: str) -> None:
+    assert served(models_of(path=path), snapshot(registered={"mine/a:b": "openai"}))["id"] == "mine/a:b"
+
+
+@pytest.mark.parametrize(("headers", "shape"), [((), "openai"), ((ANTHROPICS,), "anthropic")])
+def test_a_model_that_is_not_offered_is_not_found(headers: tuple[tuple[str, str], ...], shape: str) -> None:
+    decision = refused(models_of(*headers, path="/v1/models/mystery"))
+    assert (decision.refusal.code, decision.refusal.status, decision.shape) == ("model_not_found", 404, shape)
+    assert decision.org is not None
+
+
+def test_who_may_not_call_is_told_no_models() -> None:
+    assert refused(models_of(key=None)).refusal.code == "missing_lectr_key"
+    assert refused(models_of(key=DISABLED_KEY)).refusal.code == "org_disabled"
+
+
+AT_GROQ = ("x-lectr-provider", "groq")
+PASSED_ON: dict[str, tuple[Facts, str]] = {
+    "a provider's own list": (models_of(AT_GROQ), "/openai/v1/models"),
+    "a provider's own model": (models_of(AT_GROQ, path="/v1/models/x"), "/openai/v1/models/x"),
+    "a deletion": (request(path="/v1/models/ft:gpt-4o:x", method="DELETE", has_body=False), "/v1/models/ft:gpt-4o:x"),
+    "a head": (request(path="/v1/models", method="HEAD", has_body=False), "/v1/models"),
+    "another prefix": (models_of(path="/openai/models"), "/openai/models"),
+    "no name behind the slash": (models_of(path="/v1/models/"), "/v1/models/"),
+}
+
+
+@pytest.mark.parametrize(("facts", "path"), PASSED_ON.values(), ids=PASSED_ON)
+def test_every_other_question_for_models_is_a_providers(facts: Facts, path: str) -> None:
+    assert routed(facts).path == path
+
+
+def test_a_provider_that_is_none_is_noted_and_changes_nothing() -> None:
+    decisions = [decide(models_of(*headers), snapshot()) for headers in ((), (("x-lectr-provider", "nobody"),))]
+    assert all(isinstance(decision, Serve) for decision in decisions)
+    records = [
+        recorded(LogEntry(start_ns=1, status=200, response_bytes=9, decision=to_metadata(d, models_of(), "c1")))
+        for d in decisions
+        if isinstance(d, Serve)
+    ]
+    for record in records:
+        assert (record.org, record.provider, record.dialect, record.outcome) == ("acme", None, "models", "ok")
+        assert (record.cost, record.usage, record.token_source) == (None, None, "none")
+    assert [record.notes for record in records] == [
+        ("answered_by_gateway",),
+        ("answered_by_gateway", "provider_header_invalid"),
+    ]
+
+
 # --- the body ---------------------------------------------------------------------------------------------------------
 
 
@@ -955,7 +1065,7 @@ def test_no_key_is_ever_in_the_metadata_or_shown(ingress: str, model: str, secre
         for tables in (snapshot(), EVERYWHERE):
             decision = decide(facts, tables)
             shown = repr(facts.credential) + facts.query
-            if isinstance(decision, (Route, Refuse)):
+            if not isinstance(decision, AskForBody):
                 shown += repr(to_metadata(decision, facts, "c1"))
             assert secret not in shown
             assert own not in shown
@@ -964,26 +1074,34 @@ def test_no_key_is_ever_in_the_metadata_or_shown(ingress: str, model: str, secre
 
 ANY = st.text(st.characters(), max_size=40)
 ODD_PATHS = ANY | st.sampled_from(
-    ["/v1/messages", "/openai/deployments/\udcff/chat/completions", "/v1beta/models/\udc80%ff:x", "/v1/\x00?key=\udcff"]
+    [
+        "/v1/models",
+        "/v1/models/\udcff%ff",
+        "/v1/messages",
+        "/openai/deployments/\udcff/chat/completions",
+        "/v1beta/models/\udc80%ff:x",
+        "/v1/\x00?key=\udcff",
+    ]
 )
 
 
 @given(
     model=ANY,
     path=ODD_PATHS,
+    method=st.sampled_from(["POST", "GET"]),
     label=ANY,
     secret=ANY,
     provider=st.sampled_from([None, "azure", "anthropic", "ollama"]),
     body=st.binary() | st.none(),
 )
 def test_whatever_arrives_is_decided_and_can_be_written_down(
-    *, model: str, path: str, label: str, secret: str, provider: str | None, body: bytes | None
+    *, model: str, path: str, method: str, label: str, secret: str, provider: str | None, body: bytes | None
 ) -> None:
     named = [("x-lectr-provider", provider)] if provider else []
-    facts = request(model, *named, ("x-lectr-feature", label), path=path, bearer=secret, content_type="")
+    facts = request(model, *named, ("x-lectr-feature", label), path=path, method=method, bearer=secret, content_type="")
     facts = facts if body is None else with_body(facts, body)
     decision = decide(facts, EVERYWHERE)
-    if isinstance(decision, (Route, Refuse)):
+    if not isinstance(decision, AskForBody):
         for value in to_metadata(decision, facts, "c1").values():
             assert value.encode().decode().isprintable()
     if isinstance(decision, Route):

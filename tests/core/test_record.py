@@ -183,6 +183,12 @@ OUTCOMES: dict[str, tuple[LogEntry, str, str | None, str | None]] = {
         "gateway",
         None,
     ),
+    "a model that is not listed": (
+        entry(404, details="lectr_model_not_found", decision={"refused": "model_not_found"}),
+        "not_found",
+        "gateway",
+        "model_not_found",
+    ),
     "Envoy is short of memory": (entry(503, details="overload", decision={}), "overloaded", "gateway", None),
     **{
         f"the provider's {status}": (entry(status), category, "provider", None)

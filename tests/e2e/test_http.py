@@ -95,8 +95,8 @@ def test_a_stranger_that_waits_for_100_continue_is_refused_instead(gateway: Gate
 
 
 METHODS: dict[str, tuple[str, str]] = {
-    "the models": ("GET", "/v1/models"),
-    "one model": ("GET", "/v1/models/gpt-4o"),
+    "the files": ("GET", "/v1/files"),
+    "one file": ("GET", "/v1/files/file-1"),
     "a list with a query": ("GET", "/v1/files?limit=2&after=a%20b&order=desc&flag"),
     "a deletion": ("DELETE", "/v1/files/file-1"),
     "a head": ("HEAD", "/v1/models"),

@@ -11,11 +11,12 @@ from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lectr_extproc.core.decision import Refuse, Route, decide, to_metadata
+from lectr_extproc.core.decision import Refuse, Route, Serve, decide, to_metadata
 from lectr_extproc.core.facts import Facts, read_facts
 from lectr_extproc.core.native import NativeUsage
 from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.refusal import REFUSALS
+from lectr_extproc.core.tables import Org
 from lectr_extproc.edge import wire
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import core_pb2 as core
@@ -167,6 +168,17 @@ def test_a_refusal_is_json_in_the_clients_shape(code: str, shape: Any, to_body: 
         ("content-type", b"application/json")
     ]
     assert here.said(reply) == {"refused": code}
+
+
+def test_an_answer_of_our_own_is_json_and_no_error() -> None:
+    serve = Serve(body=b"{}", shape="openai", org=Org(name="acme"), notes=())
+    reply = wire.reply_from(serve, {"org": "acme"}, to_body=False)
+    answer = reply.immediate_response
+    assert (answer.status.code, answer.body, answer.details) == (200, b"{}", "lectr_models")
+    assert [(h.header.key, h.header.raw_value) for h in answer.headers.set_headers] == [
+        ("content-type", b"application/json")
+    ]
+    assert here.said(reply) == {"org": "acme"}
 
 
 KINDS = [field.name for field in ext.ProcessingRequest.DESCRIPTOR.oneofs_by_name["request"].fields]
