@@ -50,6 +50,11 @@ class UsageStripper:
             self._wait(rest, out)
         return bytes(out)
 
+    @property
+    def holds(self) -> bool:
+        """The last event so far is incomplete and can still be the one."""
+        return bool(self._held)
+
     def flush(self) -> bytes:
         """The stream has ended: what is still held, unless it is the chunk without its final blank line."""
         out = bytearray()

@@ -115,9 +115,14 @@ class Watch:
         # A client that has every byte may hang up before Envoy tells us that there are no more of them.
         self._to_come = int(length) if length.isascii() and length.isdigit() else None
         self._told: dict[str, str | int] = {}
+        self._waiting: list[tuple[bytes, bytes | None, dict[str, str | int]]] = []
 
-    def feed(self, chunk: bytes, *, is_last: bool) -> tuple[bytes | None, dict[str, str | int]]:
-        """The bytes to pass on, or None for the chunk as it is; and what is newly known."""
+    def feed(self, chunk: bytes, *, is_last: bool) -> list[tuple[bytes | None, dict[str, str | int]]]:
+        """One reply for each chunk that has none: the bytes to pass on, or None for the chunk as it is; and its news.
+
+        None at all while the chunks end in what can still be the usage chunk: they wait in Envoy, which passes them on
+        by itself should we die. Held here, their bytes would die with us.
+        """
         self._reader.feed(chunk)
         if self._to_come is not None:
             self._to_come -= len(chunk)
@@ -128,7 +133,13 @@ class Watch:
         if self._stripper is not None:
             kept = self._stripper.feed(chunk) + (self._stripper.flush() if is_last else b"")
             passed = None if kept == chunk else kept
-        return passed, self._news(is_last=is_last)
+        self._waiting.append((chunk, passed, self._news(is_last=is_last)))
+        if self._stripper is not None and self._stripper.holds:
+            return []
+        waited, self._waiting = self._waiting, []
+        came = b"".join(chunk for chunk, _, _ in waited)
+        is_whole = came == b"".join(chunk if passed is None else passed for chunk, passed, _ in waited)
+        return [(None if is_whole else passed, news) for _, passed, news in waited]
 
     def _news(self, *, is_last: bool) -> dict[str, str | int]:
         known = answer_to_metadata(self._reader.answer())

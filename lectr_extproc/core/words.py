@@ -27,6 +27,9 @@ MODEL_LIMIT = 256
 PATH_LIMIT = 512
 "Longest client path kept on the record."
 
+LONGEST_EVENT_S = 30
+"How long an event that lectr may take out of a stream can stay incomplete; then Envoy passes on what came, unread."
+
 TASKS = ("classification", "summarisation", "extraction", "generation", "reasoning")
 
 Shape = Literal["openai", "anthropic"]

@@ -41,7 +41,11 @@ class ExtProc:
                 kind = message.WhichOneof("request")
                 if kind == "response_body" and watch is not None:
                     body = message.response_body
-                    yield wire.pass_chunk(*watch.feed(body.body, is_last=body.end_of_stream))
+                    replies = watch.feed(body.body, is_last=body.end_of_stream)
+                    if not replies:
+                        yield wire.wait_longer()
+                    for reply in replies:
+                        yield wire.pass_chunk(*reply)
                     if body.end_of_stream:
                         return
                     continue
@@ -64,8 +68,8 @@ class ExtProc:
                 elif kind == "request_body" and facts is not None:
                     facts = with_body(facts, message.request_body.body)
                 else:
-                    if (reply := wire.empty_reply(message)) is not None:
-                        yield reply
+                    if (empty := wire.empty_reply(message)) is not None:
+                        yield empty
                     continue
                 decision = decide(facts, snapshot)
                 if snapshot is not self._live.snapshot and self._has_left(decision):

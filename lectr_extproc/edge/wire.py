@@ -110,6 +110,11 @@ def pass_chunk(replacement: bytes | None, news: Mapping[str, str | int]) -> ext.
     return reply
 
 
+def wait_longer() -> ext.ProcessingResponse:
+    """No reply yet: the one to the last chunk comes when its event is complete. Until then Envoy holds its bytes."""
+    return ext.ProcessingResponse(override_message_timeout={"seconds": words.LONGEST_EVENT_S})
+
+
 def _mode(
     request_body_mode: ext.ProcessingMode.BodySendMode = ext.ProcessingMode.NONE,
     response_header_mode: ext.ProcessingMode.HeaderSendMode = ext.ProcessingMode.SKIP,

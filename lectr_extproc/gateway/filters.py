@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lectr_extproc.core.words import NAMESPACE, REQUEST_NAMESPACE, USAGE_NAMESPACE
+from lectr_extproc.core.words import LONGEST_EVENT_S, NAMESPACE, REQUEST_NAMESPACE, USAGE_NAMESPACE
 from lectr_extproc.gateway.options import GatewayOptions
 from lectr_extproc.gateway.text import fill, seconds
 
@@ -67,6 +67,7 @@ def _ext_proc(options: GatewayOptions) -> str:
             retry_on: connect-failure,refused-stream,unavailable,reset,cancelled
             retry_back_off: {base_interval: 0.005s, max_interval: 0.05s}
         message_timeout: $message_timeout  # the default of 200 ms turns one pause into a failed call
+        max_message_timeout: $longest_event  # for a provider that pauses within an event that lectr may take out
         # Safe only because a call without lectr's metadata meets the 503 route: a lectr that is down lets nothing
         # through, and one that goes down does not break answers that are on their way.
         failure_mode_allow: true
@@ -85,6 +86,7 @@ def _ext_proc(options: GatewayOptions) -> str:
         type=TYPES[EXT_PROC],
         grpc_service=grpc_service(),
         message_timeout=seconds(options.message_timeout_s),
+        longest_event=seconds(LONGEST_EVENT_S),
         request_namespace=REQUEST_NAMESPACE,
         namespace=NAMESPACE,
         usage=USAGE_NAMESPACE,

@@ -55,12 +55,21 @@ def watched(*headers: tuple[str, str], **more: Any) -> Watch:
 
 def pass_all(watch: Watch, chunks: list[bytes]) -> tuple[bytes, dict[str, str | int]]:
     """What the client sees, and what Envoy has been told in the end."""
-    seen, told = b"", dict[str, str | int]()
+    seen, told, waiting = b"", dict[str, str | int](), list[bytes]()
     for number, chunk in enumerate(chunks, 1):
-        passed, news = watch.feed(chunk, is_last=number == len(chunks))
-        seen += chunk if passed is None else passed
-        told |= news
+        waiting.append(chunk)
+        for passed, news in watch.feed(chunk, is_last=number == len(chunks)):
+            came = waiting.pop(0)
+            seen += came if passed is None else passed
+            told |= news
+    assert not waiting
     return seen, told
+
+
+def answered(watch: Watch, chunk: bytes, *, is_last: bool = False) -> tuple[bytes | None, dict[str, str | int]]:
+    """The one reply to a chunk behind which nothing has to wait."""
+    (reply,) = watch.feed(chunk, is_last=is_last)
+    return reply
 
 
 # --- which answers ----------------------------------------------------------------------------------------------------
@@ -94,7 +103,7 @@ def test_a_chunk_is_taken_out_of_plain_streams_only(
 ) -> None:
     watch = watched(*headers)
     assert watch.leaves_chunk_in is is_left
-    assert watch.feed(USAGE_CHUNK, is_last=False)[0] == (b"" if is_taken else None)
+    assert answered(watch, USAGE_CHUNK)[0] == (b"" if is_taken else None)
 
 
 @pytest.mark.parametrize(
@@ -128,13 +137,26 @@ def test_however_a_stream_is_cut_the_client_sees_all_of_it_but_the_chunk_and_the
 
 
 def test_a_chunk_that_passes_as_it_came_is_not_sent_back() -> None:
-    assert [watched(OK, SSE).feed(word, is_last=False)[0] for word in WORDS] == [None] * 3
+    assert [answered(watched(OK, SSE), word)[0] for word in WORDS] == [None] * 3
 
 
-def test_what_was_held_back_flows_at_the_end() -> None:
+def test_chunks_that_end_in_what_can_still_be_the_chunk_have_their_replies_when_that_is_known() -> None:
     watch = watched(OK, SSE)
-    assert watch.feed(b'data: {"choices": [', is_last=False)[0] == b""
-    assert watch.feed(b"", is_last=True)[0] == b'data: {"choices": ['
+    assert watch.feed(WORDS[0] + WORDS[1][:9], is_last=False) == []
+    assert watch.feed(WORDS[1][9:12], is_last=False) == []
+    assert [passed for passed, _ in watch.feed(WORDS[1][12:], is_last=False)] == [None] * 3
+
+
+def test_of_chunks_that_waited_only_the_usage_chunk_is_missing() -> None:
+    watch = watched(OK, SSE)
+    assert watch.feed(WORDS[0] + USAGE_CHUNK[:9], is_last=False) == []
+    assert [passed for passed, _ in watch.feed(USAGE_CHUNK[9:] + DONE, is_last=False)] == [WORDS[0], DONE]
+
+
+def test_what_waits_at_the_end_passes_as_it_came() -> None:
+    watch = watched(OK, SSE)
+    assert watch.feed(b'data: {"choices": [', is_last=False) == []
+    assert [passed for passed, _ in watch.feed(b"", is_last=True)] == [None, None]
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------
@@ -142,8 +164,8 @@ def test_what_was_held_back_flows_at_the_end() -> None:
 
 def test_news_is_told_once_and_as_soon_as_it_is_known() -> None:
     watch = watched(OK, SSE)
-    news = [watch.feed(chunk, is_last=False)[1] for chunk in [*WORDS, USAGE_CHUNK, USAGE_CHUNK, DONE]]
-    news.append(watch.feed(b"", is_last=True)[1])
+    news = [answered(watch, chunk)[1] for chunk in [*WORDS, USAGE_CHUNK, USAGE_CHUNK, DONE]]
+    news.append(answered(watch, b"", is_last=True)[1])
     assert news == [
         {"model": "gpt-4o-2024-08-06", "id": "chatcmpl-1", "out": 6},
         {"out": 14},
@@ -157,15 +179,15 @@ def test_news_is_told_once_and_as_soon_as_it_is_known() -> None:
 
 def test_progress_is_told_when_the_text_has_grown_by_a_quarter_and_at_the_end() -> None:
     watch = watched(OK, SSE)
-    told = [watch.feed(said("x" * 10), is_last=False)[1].get("out") for _ in range(12)]
+    told = [answered(watch, said("x" * 10))[1].get("out") for _ in range(12)]
     assert told == [10, 20, 30, 40, 50, None, 70, None, 90, None, None, 120]
-    assert watch.feed(said("x"), is_last=False)[1] == {}
-    assert watch.feed(b"", is_last=True)[1] == {"out": 121}
+    assert answered(watch, said("x"))[1] == {}
+    assert answered(watch, b"", is_last=True)[1] == {"out": 121}
 
 
 def test_an_answer_that_cannot_be_read_says_so_and_passes() -> None:
     watch = watched(OK, SSE, ("content-encoding", "rot13"))
-    assert watch.feed(b"whatever", is_last=True) == (None, {"unreadable": "unknown_encoding"})
+    assert answered(watch, b"whatever", is_last=True) == (None, {"unreadable": "unknown_encoding"})
 
 
 # --- and read back ----------------------------------------------------------------------------------------------------

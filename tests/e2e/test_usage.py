@@ -3,6 +3,7 @@
 import gzip
 import json
 import subprocess
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -34,6 +35,7 @@ MODEL = "gpt-4o"
 USED = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
 ASKED = {"stream": True, "stream_options": {"include_usage": True}}
 DONE = b"data: [DONE]\n\n"
+ASKED_TO_WAIT = r"http\.lectr\.ext_proc\.override_message_timeout_received"
 PATHS = {
     "openai.chat": CHAT,
     "openai.completions": "/v1/completions",
@@ -429,22 +431,22 @@ def test_an_error_inside_a_200_is_an_error_and_passes(gateway: Gateway, provider
     assert said == [200, "stream_error", "provider", "overloaded_error"]
 
 
+@pytest.mark.parametrize("cut", [0, 20], ids=["between events", "within an event that can still be the usage chunk"])
 def test_a_lectr_that_dies_while_it_takes_chunks_out_leaves_the_stream_whole(
-    launch_apart: LaunchApart, providers: Providers, call_id: str
+    launch_apart: LaunchApart, providers: Providers, call_id: str, cut: int
 ) -> None:
     gateway, gate, sent = launch_apart(settings_for(providers)), Gate(), list[bytes]()
 
     def held(received: Received) -> Answer:
         sent.extend(chat_events("openai", received))
-        return sse_answer([*sent[:3], gate, *sent[3:]])
+        return sse_answer([b"".join(sent[:3]) + sent[3][:cut], gate, sent[3][cut:], *sent[4:]])
 
     providers["openai"].answer_with(held)
     with Connection(gateway.port) as connection:
         begin(connection, asking(MODEL, stream=True), call_id)
         chunks = connection_chunks(connection)
-        seen = b""
-        while len(seen) < len(b"".join(sent[:3])):
-            seen += next(chunks)
+        seen = b"" if cut else next(chunks)
+        wait_until(lambda: gateway.stat(ASKED_TO_WAIT) == bool(cut), "a lectr that waits for the rest of an event")
         gateway.process.kill()
         gateway.process.wait()
         failed = r"http\.lectr\.ext_proc\.streams_failed"
@@ -452,6 +454,30 @@ def test_a_lectr_that_dies_while_it_takes_chunks_out_leaves_the_stream_whole(
         gate.open()
         seen += b"".join(chunks)
     assert seen in {b"".join(sent), without_usage_chunk(sent)}
+
+
+def test_a_provider_that_pauses_within_an_event_for_longer_than_lectr_may_take_breaks_nothing(
+    launch_apart: LaunchApart, providers: Providers, call_id: str
+) -> None:
+    settings, patience_s = settings_for(providers), 0.3
+    gateway = launch_apart({**settings, "envoy": {**settings.get("envoy", {}), "message_timeout_s": patience_s}})
+    gate, sent = Gate(), list[bytes]()
+
+    def paused(received: Received) -> Answer:
+        sent.extend(chat_events("openai", received))
+        return sse_answer([*sent[:3], sent[3][:20], gate, sent[3][20:], *sent[4:]])
+
+    providers["openai"].answer_with(paused)
+    with Connection(gateway.port) as connection:
+        begin(connection, asking(MODEL, stream=True), call_id)
+        chunks = connection_chunks(connection)
+        wait_until(lambda: gateway.stat(ASKED_TO_WAIT) == 1, "a lectr that waits for the rest of an event")
+        until = time.monotonic() + 2 * patience_s
+        wait_until(lambda: time.monotonic() > until, "a pause of the provider's")
+        gate.open()
+        seen = b"".join(chunks)
+    assert seen == without_usage_chunk(sent)
+    assert used(gateway.record(call_id)) == (USED, "provider")
 
 
 # --- cost -------------------------------------------------------------------------------------------------------------

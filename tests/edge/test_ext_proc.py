@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 from google.protobuf import json_format
 
+from lectr_extproc.core.words import LONGEST_EVENT_S
 from lectr_extproc.edge import ext_proc
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import JsonLines
@@ -303,16 +304,16 @@ async def test_a_stream_is_read_message_by_message_and_its_usage_chunk_taken_out
     assert shared.counts == {"bodies_asked_for": 1, "decisions": 1, "usage_chunks_left_in": 0}
 
 
-async def test_what_is_held_back_flows_with_an_empty_last_chunk(tmp_path: Path) -> None:
+async def test_an_incomplete_event_waits_in_envoy_and_not_here(tmp_path: Path) -> None:
     async with serving(reading(tmp_path)) as channel:
         call = process(channel)
         await reply_to(call, stream())
         await reply_to(call, body(STREAM))
         await reply_to(call, answered(*SSE))
-        held = await reply_to(call, chunk(b'data: {"choices": ['))
-        assert held.response_body.response.body_mutation.clear_body
-        last = await reply_to(call, chunk(b"", ends=True))
-        assert last.response_body.response.body_mutation.body == b'data: {"choices": ['
+        waiting = await reply_to(call, chunk(b'data: {"choices": ['))
+        assert (waiting.WhichOneof("response"), waiting.override_message_timeout.seconds) == (None, LONGEST_EVENT_S)
+        first = await reply_to(call, chunk(b"", ends=True))
+        assert (first.response_body, (await call.read()).response_body) == (UNCHANGED, UNCHANGED)
         assert await has_ended(call)
 
 
