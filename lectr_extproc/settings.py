@@ -703,10 +703,19 @@ def _overrides(file: SettingsFile) -> tuple[Override, ...]:
 
 def _site(row: Provider, url: str, signing: Signing | None) -> Site:
     """An address without a path keeps the path prefix that the provider, or else everyone, has: `/v1`."""
+    if row.sited_per_org:
+        return _azure_site(row.id, url, AzureSection.model_fields["api_version"].default)
     upstream = replace(Upstream.parse(row.id, url), signing=signing)
     if not upstream.prefix and url != row.base_url:
-        upstream = replace(upstream, prefix=row.prefix if row.base_url or row.sited_per_org else "/v1")
-    return Site(upstream=upstream, api_version=AzureSection.model_fields["api_version"].default)
+        upstream = replace(upstream, prefix=row.prefix if row.base_url else "/v1")
+    return Site(upstream=upstream)
+
+
+def _azure_site(id_: str, endpoint: str, version: str) -> Site:
+    """Both `https://x.openai.azure.com` and the base URL of the v1 API, as its SDK takes it, are understood."""
+    resource = endpoint.rstrip("/").removesuffix("/openai/v1")
+    is_v1 = resource != endpoint.rstrip("/")
+    return Site(upstream=Upstream.parse(id_, resource), api_version="v1" if is_v1 else version)
 
 
 def _credentials(references: Mapping[str, str], keys: Mapping[str, Credential]) -> dict[str, Credential]:
@@ -714,15 +723,8 @@ def _credentials(references: Mapping[str, str], keys: Mapping[str, Credential]) 
 
 
 def _org(section: OrgSection, keys: Mapping[str, Credential]) -> Org:
-    sites = {}
-    if section.azure is not None:
-        # Both `https://x.openai.azure.com` and the base URL of the v1 API, as its SDK takes it, are understood.
-        endpoint = section.azure.endpoint.rstrip("/")
-        is_v1 = endpoint.endswith("/openai/v1")
-        sites["azure"] = Site(
-            upstream=Upstream.parse("azure", endpoint.removesuffix("/openai/v1")),
-            api_version="v1" if is_v1 else section.azure.api_version,
-        )
+    azure = section.azure
+    sites = {"azure": _azure_site("azure", azure.endpoint, azure.api_version)} if azure else {}
     return Org(
         name=section.name,
         enabled=section.enabled,

@@ -221,6 +221,18 @@ def test_a_missing_key_is_told_with_every_other_mistake_and_with_the_files_that_
     assert caught.value.secret_files == {"/run/groq", "/run/azure"}
 
 
+@pytest.mark.parametrize("id_", ["{id: azure", "{id: eu, kind: azure"])
+def test_an_azure_resource_of_every_org_is_understood_the_same_way(id_: str) -> None:
+    for path, version in (("", "2024-02-01"), ("/openai/v1/", "v1")):
+        settings = load(f"providers: [{id_}, base_url: 'https://x.openai.azure.com{path}'}}]")
+        (site,) = (site for id_, site in settings.snapshot.sites.items() if id_ in {"azure", "eu"})
+        assert (site.upstream.authority, site.upstream.prefix, site.api_version) == (
+            "x.openai.azure.com",
+            "",
+            version,
+        )
+
+
 def test_a_price_of_ones_own_arrives_exactly() -> None:
     prices = load(
         """

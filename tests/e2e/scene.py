@@ -53,6 +53,7 @@ def settings_for(providers: Providers) -> dict[str, Any]:
             *({"id": name, "base_url": providers[name].origin + prefix} for name, prefix in PREFIXES.items()),
             # Nothing in these tests may leave the machine; these are told apart by their paths and records.
             *({"id": name, "base_url": f"{providers['openai'].origin}/{name}/v1"} for name in OTHERS),
+            {"id": "vllm", "base_url": f"{providers['openai'].origin}/vllm/v1", "models": ["Org/Model", "gpt-9-ours"]},
         ],
     }
 

@@ -67,9 +67,10 @@ def elsewhere(name: str, detected: str) -> Case:
     return Case(body=asking(name), to="openai", target=CHAT, says={"model_requested": name, **unknown(detected)})
 
 
-def played(name: str, by: str) -> Case:
+def played(name: str, by: str, source: str = "prefix") -> Case:
     """A provider that the first one stands in for."""
-    return Case(body=asking(name), to="openai", target=f"/{by}{CHAT}", says={**model(name), "provider": by})
+    says = {**model(name, source=source), "provider": by}
+    return Case(body=asking(name), to="openai", target=f"/{by}{CHAT}", says=says)
 
 
 CASES: dict[str, Case] = {
@@ -89,6 +90,26 @@ CASES: dict[str, Case] = {
     "a DeepSeek": played("deepseek-chat", "deepseek"),
     "a Command": played("command-a-03-2025", "cohere"),
     "a Cerebras": played("llama3.1-8b", "cerebras"),
+    # a provider of one's own
+    "a registered name": played("Org/Model", "vllm", "registry"),
+    "a registered name that looks like a GPT": played("gpt-9-ours", "vllm", "registry"),
+    "a registered name on Anthropic's path": Case(
+        path=CLAUDE_MESSAGES,
+        body=asking("Org/Model"),
+        to="openai",
+        target="/vllm/v1/messages",
+        says={"provider": "vllm"},
+    ),
+    "any name behind its id": Case(
+        body=asking("vllm/some-model"),
+        to="openai",
+        target=f"/vllm{CHAT}",
+        sent=rewritten("some-model"),
+        says={**model("vllm/some-model", "some-model"), "provider": "vllm"},
+    ),
+    "its id in the header": Case(
+        headers=with_header("vllm"), to="openai", target=f"/vllm{CHAT}", says={"provider": "vllm"}
+    ),
     # the header
     "a header": Case(headers=with_header("groq"), to="groq", target=GROQ_CHAT, says={"provider_source": "header"}),
     "a header in capitals": Case(headers=with_header("GEMINI"), to="gemini", says={"provider_source": "header"}),
