@@ -11,7 +11,7 @@ from functools import lru_cache
 from lectr_extproc.core.pricing import PICO, Cost
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.usage import Usage
-from lectr_extproc.edge.logs import _KEY as KEY
+from lectr_extproc.edge.logs import KEY
 
 Value = str | bool | int | float | tuple[str, ...]
 Reading = Callable[[CallRecord, Usage, Cost], Value | None]

@@ -19,7 +19,7 @@ from lectr_extproc.core.words import KEY_PREFIX
 calls = logging.getLogger("lectr.calls")
 
 _SHAPES = {KEY_PREFIX} | {shape for row in PROVIDERS.values() for shape in (*row.key_shapes, *row.stays_bearer)}
-_KEY = re.compile(
+KEY = re.compile(
     # At the start of a word (`task-…` is no key), also behind an escape of JSON's; our own keys anywhere.
     rf"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?={KEY_PREFIX}))({'|'.join(sorted(map(re.escape, _SHAPES)))})[\w.-]{{16,}}",
     re.ASCII,
@@ -46,7 +46,7 @@ class JsonLines(logging.Formatter):
             text = orjson.dumps(line, default=str).decode()
         except orjson.JSONEncodeError:  # numbers beyond 64 bits, halves of surrogate pairs
             text = json.dumps(line, default=str)
-        return _KEY.sub(r"\1…", text) if any(shape in text for shape in _SHAPES) else text
+        return KEY.sub(r"\1…", text) if any(shape in text for shape in _SHAPES) else text
 
 
 def set_up(level: str) -> None:

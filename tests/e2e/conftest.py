@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.answers import Flavour, answer_as
 from tests.e2e.calls import new_id
 from tests.e2e.gateway import BUILDS, SAID, Apart, Build, Gateway
+from tests.e2e.otlp_sink import sink
 from tests.e2e.provider import Loop, Provider
 from tests.e2e.scene import HUSH, Providers, settings_for
 
@@ -20,10 +21,19 @@ LaunchApart = Callable[..., Apart]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_key_and_no_prompt_is_ever_printed_served_or_written() -> Iterator[None]:
+def exported() -> Iterator[list[str]]:
+    """What the gateways of the run export, as text: all of them do, unless their test names another back end."""
+    with sink() as (url, bodies), pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        yield bodies
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_key_and_no_prompt_is_ever_printed_served_written_or_exported(exported: list[str]) -> Iterator[None]:
     """Ends last: every gateway of the run has said all it had to say. Its own lectr.yaml holds digests only."""
     yield
-    leaks = [line for text in SAID for line in text.splitlines() if HUSH in line]
+    leaks = [line for text in [*SAID, *exported] for line in text.splitlines() if HUSH in line]
     assert SAID
     assert leaks == []
 

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.answers import INPUT_TOKENS, OUTPUT_TOKENS, error
 from tests.e2e.calls import CHAT, JSON, KEYS, asking, call, new_id, works
 from tests.e2e.conftest import Launch
-from tests.e2e.gateway import STOP_WITHIN_S, Gateway, free_port
+from tests.e2e.gateway import STOP_WITHIN_S, Gateway, free_port, wait_until
 from tests.e2e.scene import HUSH, ORG, Providers, secret, settings_for
 from tests.receiver import Receiver, receiver
 
@@ -167,3 +167,10 @@ def test_a_back_end_that_is_down_harms_no_call_and_does_not_hold_the_process(
     began = time.monotonic()
     assert gateway.stop() == 0
     assert time.monotonic() - began < STOP_WITHIN_S
+
+
+def test_the_calls_of_every_test_are_exported_to_where_keys_and_prompts_are_looked_for(
+    gateway: Gateway, exported: list[str], call_id: str
+) -> None:
+    assert call(gateway, headers=JSON, body=asking(), call_id=call_id).status_code == 200
+    wait_until(lambda: any(call_id in body for body in list(exported)), "an exported span")
