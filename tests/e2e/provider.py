@@ -30,6 +30,8 @@ Headers = list[tuple[str, str]]
 WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 FRAMING = {"content-length", "transfer-encoding"}
 DEADLINE_S = 10.0
+CROWD = 4096
+"Connections that may wait to be accepted; beyond asyncio's 100 a crowd's are tried again a second later."
 
 
 class Gate:
@@ -175,8 +177,8 @@ class Loop:
         self._thread.join()
         self._loop.close()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(DEADLINE_S)
+    def run(self, work: Coroutine[Any, Any, T], within_s: float = DEADLINE_S) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(within_s)
 
 
 class Provider:
@@ -223,7 +225,7 @@ class Provider:
             self._tls.sni_callback = lambda tls, name, _: self._sni.__setitem__(tls, name)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Connection(self._serve, self._serving), "127.0.0.1", 0, ssl=self._tls
+            lambda: _Connection(self._serve, self._serving), "127.0.0.1", 0, ssl=self._tls, backlog=CROWD
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

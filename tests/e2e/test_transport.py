@@ -1,7 +1,12 @@
 """What lies below a call: TLS to the provider, large bodies, upgrades, and either side leaving early."""
 
+import asyncio
 import hashlib
 import json
+import resource
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +16,8 @@ from websockets.sync.client import connect
 
 from tests.e2e.answers import answer_as, data
 from tests.e2e.conftest import Launch
-from tests.e2e.gateway import Gateway
-from tests.e2e.provider import Cut, Gate, Loop, Piece, Provider, digest_answer, sse_answer, websocket_answer
+from tests.e2e.gateway import Gateway, wait_until
+from tests.e2e.provider import Answer, Cut, Gate, Loop, Piece, Provider, digest_answer, sse_answer, websocket_answer
 from tests.e2e.rawhttp import Connection
 from tests.e2e.scene import OPENAI_KEY, ORG_KEY, PROMPT, Providers, settings_for
 from tests.e2e.tls import Authority
@@ -97,3 +102,54 @@ def test_a_provider_that_breaks_off_is_seen_to_break_off(gateway: Gateway, provi
         gate.open()
         with pytest.raises((EOFError, ConnectionResetError)):
             next(chunks)
+
+
+IN_FLIGHT, AT_ONCE, CROWD_WITHIN_S = 2000, 100, 60.0
+"At once: what a busy machine decides well within the two seconds that Envoy waits for a decision."
+
+
+async def ask(port: int) -> bytes:
+    """One call on a connection of its own; its status line."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = b'{"model": "gpt-4o", "messages": []}'
+    head = [f"POST {CHAT} HTTP/1.1", "host: h", "connection: close", f"content-length: {len(body)}"]
+    writer.write("\r\n".join([*head, *(f"{name}: {value}" for name, value in JSON), "", ""]).encode() + body)
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer.partition(b"\r\n")[0]
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Each call in flight is four open files in three processes; a shell's usual limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_two_thousand_slow_calls_are_in_flight_at_a_time_and_none_is_refused(
+    launch: Launch, loop: Loop, providers: Providers
+) -> None:
+    gate = Gate()
+    slow = Answer(headers=[("content-length", "2")], pieces=(gate, b"{}"))
+    with Provider(loop, lambda _: slow) as provider, Loop() as clients:
+        settings = settings_for(providers)
+        settings["providers"][0]["base_url"] = provider.origin + "/v1"
+        gateway = launch(settings)
+
+        async def crowd(size: int) -> set[bytes]:
+            return set(await asyncio.gather(*(ask(gateway.port) for _ in range(size))))
+
+        def has_arrived(count: int) -> bool:
+            return len(provider.requests) == count
+
+        with ThreadPoolExecutor(IN_FLIGHT // AT_ONCE) as pool:
+            answers = []
+            for arrived in range(AT_ONCE, IN_FLIGHT + 1, AT_ONCE):
+                answers.append(pool.submit(clients.run, crowd(AT_ONCE), CROWD_WITHIN_S))
+                wait_until(partial(has_arrived, arrived), f"{arrived} calls at the provider")
+            gate.open()
+            assert [answer.result() for answer in answers] == [{b"HTTP/1.1 200 OK"}] * len(answers)
