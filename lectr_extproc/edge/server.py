@@ -1,5 +1,6 @@
 """The gRPC server: where it listens, how a second process can listen before the first stops, and how it drains."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from lectr_extproc.settings import ServerTls
 
 DRAIN_S = 10
 "How long calls being decided may take once we were told to stop; then they are cut."
+
+
+LAST_STREAMS_S = 0.75
+"""How long a server that was told to stop still lets streams begin: an Envoy worker opens its log stream when it first
+flushes (every 0.5 s as we render it), and one that could not would lose its first entries."""
 
 
 class GrpcServer:
@@ -64,6 +70,8 @@ class GrpcServer:
     async def stop(self) -> None:
         """Tell Envoy to go elsewhere, finish what is here, and read the access log until it is quiet."""
         await self._health.enter_graceful_shutdown()
+        if self._live.counts["decisions"]:
+            await asyncio.sleep(LAST_STREAMS_S)
         self._live.draining.set()
         await self._server.stop(DRAIN_S)
 

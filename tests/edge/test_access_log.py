@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ import grpc.aio
 import pytest
 
 from lectr_extproc.core.record import CallRecord
-from lectr_extproc.edge import access_log
+from lectr_extproc.edge import access_log, server
 from lectr_extproc.edge.logs import JsonLines
 from lectr_extproc.edge.server import GrpcServer
 from lectr_extproc.pb import access_log_pb2 as als
@@ -134,6 +135,25 @@ async def test_entries_that_come_while_draining_are_recorded_and_then_the_stream
         assert await call == als.StreamAccessLogsResponse()
         await stopping
     assert shared.counts["calls_recorded"] == 3
+
+
+async def test_a_worker_that_opens_its_stream_after_the_stop_signal_is_read_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = asyncio.Event()
+    monkeypatch.setattr(server, "asyncio", SimpleNamespace(sleep=lambda _: over.wait()))
+    monkeypatch.setattr(access_log, "QUIET_S", 0.05)
+    shared, records = live(tmp_path), Records()
+    shared.counts["decisions"] = 1
+    lectr = GrpcServer(shared, records)
+    await lectr.start()
+    async with channel_to(shared) as channel:
+        stopping = asyncio.create_task(lectr.stop())
+        call = access_logs(channel)
+        await send(call, "its first", first=True)
+        assert await records.get() == ["its first"]
+        over.set()
+        await stopping
 
 
 async def test_an_envoy_that_is_never_quiet_is_let_go_right_after_a_batch(
