@@ -16,6 +16,7 @@ from lectr_extproc.edge.logs import log_calls
 from lectr_extproc.edge.prices import refresh
 from lectr_extproc.edge.reload import Load, watch
 from lectr_extproc.edge.server import GrpcServer
+from lectr_extproc.edge.spool import Spool
 from lectr_extproc.edge.telemetry import Telemetry
 from lectr_extproc.settings import Settings
 
@@ -43,6 +44,8 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
         await grpc_server.start()
         async with http_server(admin_app(live, registry), settings.admin_listen):
             tasks = [asyncio.create_task(refresh(live))]
+            if settings.gateway.spool:
+                tasks.append(asyncio.create_task(Spool(live, sink, Path(settings.gateway.spool)).follow()))
             if file:
                 tasks.append(asyncio.create_task(watch(live, file, load)))
             try:
@@ -50,6 +53,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
             finally:
                 for task in tasks:
                     task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await grpc_server.stop()
         await asyncio.to_thread(telemetry.shutdown)

@@ -351,6 +351,17 @@ class EnvoySection(_Section):
     )
 
 
+class SpoolSection(_Section):
+    """Finished calls by way of a file: none is lost while lectr is away (docs/nothing-lost.md)."""
+
+    file: str | None = Field(
+        default=None,
+        pattern="^/",
+        description="A file, one for each Envoy, in a folder that both can write to. Default: Envoy sends finished "
+        "calls to lectr, and forgets those of the time when lectr is away.",
+    )
+
+
 class AdminSection(_Section):
     """lectr's own admin port."""
 
@@ -419,6 +430,7 @@ class SettingsFile(_Section):
     catalogue: CatalogueSection = CatalogueSection()
     envoy: EnvoySection = EnvoySection()
     grpc: GrpcSection = GrpcSection()
+    spool: SpoolSection = SpoolSection()
     admin: AdminSection = AdminSection()
     limits: LimitsSection = LimitsSection()
     telemetry: TelemetrySection = TelemetrySection()
@@ -626,6 +638,7 @@ def _gateway(file: SettingsFile) -> GatewayOptions:
         connect_timeout_s=envoy.connect_timeout_s,
         stream_idle_timeout_s=envoy.stream_idle_timeout_s,
         trusted_ca=envoy.trusted_ca,
+        spool=file.spool.file,
     )
     return replace(options, include_directory=envoy.directory) if envoy.directory else options
 

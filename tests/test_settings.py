@@ -68,6 +68,7 @@ def test_every_setting_arrives() -> None:
           trusted_ca: cas.pem
           directory: include
         grpc: {listen: "0.0.0.0:9192", tls: {cert: s.pem, key: s.key, client_ca: ca.pem}}
+        spool: {file: /var/lib/lectr/calls.jsonl}
         admin: {listen: "127.0.0.1:8089"}
         limits: {request_body_bytes: 2048, inspect_body_bytes: 0, inspect_multipart_bytes: 1024}
         log: {level: debug, calls: false}
@@ -85,6 +86,7 @@ def test_every_setting_arrives() -> None:
         stream_idle_timeout_s=60,
         trusted_ca="cas.pem",
         include_directory="include",
+        spool="/var/lib/lectr/calls.jsonl",
     )
     assert settings.envoy_directory == "include"
     assert settings.grpc_listen == "0.0.0.0:9192"

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import grpc
 
-from lectr_extproc.core.record import CallRecord, record_from
+from lectr_extproc.core.record import CallRecord, LogEntry, record_from
 from lectr_extproc.edge import wire
 from lectr_extproc.edge.live import Live
 from lectr_extproc.pb import access_log_pb2 as als
@@ -50,7 +50,7 @@ class AccessLog:
                 read = None
                 if message is grpc.aio.EOF:
                     return als.StreamAccessLogsResponse()
-                self._take(message)
+                take(self._live, self._sink, _entries(message))
                 if draining.done() and asyncio.get_running_loop().time() >= draining.result():
                     return als.StreamAccessLogsResponse()
         finally:
@@ -62,17 +62,20 @@ class AccessLog:
         await self._live.draining.wait()
         return asyncio.get_running_loop().time() + BUSY_S
 
-    def _take(self, message: bytes) -> None:
-        try:
-            records = [
-                record_from(entry, self._live.snapshot)
-                for entry in wire.entries_from(als.StreamAccessLogsMessage.FromString(message))
-            ]
-            self._sink(records)
-            self._live.counts["calls_recorded"] += len(records)
-        except Exception:  # one bad batch must not end the stream that carries the next ones
-            self._live.counts["batches_failed"] += 1
-            log.exception("a batch of access-log entries was lost")
+
+def _entries(message: bytes) -> Iterator[LogEntry]:
+    yield from wire.entries_from(als.StreamAccessLogsMessage.FromString(message))
+
+
+def take(live: Live, sink: Sink, entries: Iterable[LogEntry]) -> None:
+    """A batch of finished calls, however it came, becomes records that are handed on."""
+    try:
+        records = [record_from(entry, live.snapshot) for entry in entries]
+        sink(records)
+        live.counts["calls_recorded"] += len(records)
+    except Exception:  # one bad batch must not end the stream that carries the next ones
+        live.counts["batches_failed"] += 1
+        log.exception("a batch of access-log entries was lost")
 
 
 def handlers(servicer: AccessLog) -> grpc.GenericRpcHandler:

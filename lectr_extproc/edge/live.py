@@ -22,6 +22,8 @@ class Live:
     "Newer prices than those of this installation, under the prices of whatever settings are in force."
     prices_problem: str | None = None
     "Why the newest price list is not in force, when it is not."
+    spool_problem: str | None = None
+    "Why finished calls wait in the spool, when they do."
     counts: Counter[str] = field(default_factory=Counter)
     telemetry: Callable[[], dict[str, Any]] = dict
     "What telemetry says of itself."
@@ -42,7 +44,7 @@ class Live:
 
     def problems(self) -> dict[str, str | None]:
         """Each part that can be degraded while calls go on, and what is wrong with it."""
-        return {"settings": self.settings_problem, "prices": self.prices_problem}
+        return {"settings": self.settings_problem, "prices": self.prices_problem, "spool": self.spool_problem}
 
     def health(self) -> dict[str, Any]:
         """What `/healthz` answers."""
@@ -52,6 +54,7 @@ class Live:
             "degraded": degraded,
             "settings_problem": self.settings_problem,
             "prices": {"version": self.snapshot.prices.version, "problem": self.prices_problem},
+            "spool_problem": self.spool_problem,
             "orgs": len(self.settings.orgs),
             "clusters": [upstream.cluster for upstream in self.snapshot.upstreams],
             "telemetry": self.telemetry(),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from textwrap import indent
 
 from lectr_extproc.core.refusal import REFUSALS
+from lectr_extproc.core.spool import FORMAT, NATIVE_FORMAT
 from lectr_extproc.core.words import NAMESPACE, Shape
 from lectr_extproc.gateway.filters import UPGRADE_FILTERS, filters, grpc_service
 from lectr_extproc.gateway.options import GatewayOptions
@@ -66,7 +67,7 @@ def connection_manager(options: GatewayOptions, *, chain: Mapping[str, str], rou
         router_again=router,
         routes=routes,
         local_replies=_local_replies(),
-        access_log=_logger(CALL_LOG, options),
+        access_log=_spool(options.spool, options) if options.spool else _logger(CALL_LOG, options),
     )
 
 
@@ -106,6 +107,26 @@ def _logger(name: str, options: GatewayOptions) -> str:
         name=name,
         grpc_service=grpc_service(),
         flush=seconds(options.access_log_flush_s),
+    )
+
+
+def _spool(file: str, options: GatewayOptions) -> str:
+    fields = {**FORMAT, **(NATIVE_FORMAT if options.profile == "native" else {})}
+    return fill(
+        """
+        - name: $name
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+            # One file per Envoy, that lectr reads and keeps small. Start Envoy with --file-flush-interval-msec 500: the
+            # default keeps a call from its record for 10 s, and a killed Envoy loses what waits.
+            path: $file
+            log_format:
+              json_format:  # no header with a credential, and no query
+                $fields
+        """,
+        name=CALL_LOG,
+        file=quote(file),
+        fields="".join(f"{name}: {quote(operator)}\n" for name, operator in fields.items()),
     )
 
 

@@ -43,6 +43,8 @@ class GatewayOptions:
     "PEM file of the CAs that sign providers' certificates."
     access_log_flush_s: float = 0.5
     "How long an access-log entry may wait in Envoy; a killed Envoy loses what waits."
+    spool: str | None = None
+    "A file beside lectr that Envoy writes finished calls to, in place of sending them."
     max_connections: int = 20_000
     "Client connections at a time; more are closed at once."
     max_heap_bytes: int = 2 * 1024 * 1024 * 1024

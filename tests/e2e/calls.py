@@ -1,13 +1,16 @@
 """Calls as clients make them, told apart by their `x-request-id`."""
 
 import json
+import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
-from tests.e2e.gateway import Gateway
+from tests.e2e.gateway import Gateway, wait_until
 from tests.e2e.rawhttp import Connection
 from tests.e2e.scene import MESSAGES, OPENAI_KEY, ORG_KEY
 
@@ -49,6 +52,28 @@ def call(
 def works(gateway: Gateway) -> bool:
     """A plain call is answered as ever."""
     return call(gateway).status_code == 200
+
+
+@contextmanager
+def traffic(gateway: Gateway) -> Iterator[dict[str, int]]:
+    """Calls without a pause, from two clients, for as long as the block lasts: the status of each, by its id."""
+    over = threading.Event()
+    outcomes: dict[str, int] = {}
+
+    def calls() -> None:
+        while not over.is_set():
+            call_id = new_id()
+            outcomes[call_id] = call(gateway, call_id=call_id).status_code
+
+    with ThreadPoolExecutor(2) as clients:
+        running = [clients.submit(calls) for _ in range(2)]
+        try:
+            wait_until(lambda: len(outcomes) > 10, "traffic")
+            yield outcomes
+        finally:
+            over.set()
+        for client in running:
+            client.result()
 
 
 Error = tuple[int, str, str, str]

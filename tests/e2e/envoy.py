@@ -152,6 +152,8 @@ class Envoy:
             "--concurrency",
             "1",
             "--disable-hot-restart",
+            "--file-flush-interval-msec",
+            "50",
             "-l",
             "warning",
         ]

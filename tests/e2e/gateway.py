@@ -25,6 +25,8 @@ READY_WITHIN_S = 30.0  # Starting takes about a second; a loaded machine with co
 RECORD_WITHIN_S = 10.0
 STOP_WITHIN_S = 15.0
 
+ENVOY_FLAGS = ["--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "500"]
+
 Record = dict[str, Any]
 Settings = Mapping[str, Any]
 
@@ -269,9 +271,7 @@ class Apart(Gateway):
             capture_output=True,
         )
         bootstrap = out / self.build.profile / "bootstrap.yaml"
-        self.envoy = self.processes.start(
-            [str(self.build.binary), "-c", str(bootstrap), "--disable-hot-restart", "--log-level", "warning"]
-        )
+        self.envoy = self.processes.start([str(self.build.binary), "-c", str(bootstrap), *ENVOY_FLAGS])
         self._await(self.envoy, self._serves)
         # Until its first health check Envoy calls lectr anyway, but counts it as down.
         self._await(self.envoy, lambda: self.stat("cluster.lectr.membership_healthy") == 1)

@@ -1,17 +1,25 @@
 """lectr may be slow, die or be replaced at any moment: new calls get a clean 503, answers on their way finish."""
 
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 
 from lectr_extproc.core.upstream import Upstream
 from tests.e2e.answers import WORDS, data
-from tests.e2e.calls import CHAT, CLAUDE_MESSAGES, JSON, KEYS, asking, call, error_of, new_id, read_error, works
+from tests.e2e.calls import (
+    CHAT,
+    CLAUDE_MESSAGES,
+    JSON,
+    KEYS,
+    asking,
+    call,
+    error_of,
+    new_id,
+    read_error,
+    traffic,
+    works,
+)
 from tests.e2e.conftest import LaunchApart
 from tests.e2e.gateway import STOP_WITHIN_S, Apart, wait_until
 from tests.e2e.provider import Gate, Piece, sse_answer
@@ -119,27 +127,6 @@ def test_a_lectr_that_goes_while_it_waits_for_a_body_lets_nothing_through(
         gateway.process.send_signal(signal.SIGCONT)
 
 
-@contextmanager
-def traffic(gateway: Apart) -> Iterator[list[object]]:
-    """Calls without a pause, from two clients, for as long as the block lasts; what came of each."""
-    over = threading.Event()
-    outcomes: list[object] = []
-
-    def calls() -> None:
-        while not over.is_set():
-            outcomes.append(call(gateway).status_code)
-
-    with ThreadPoolExecutor(2) as clients:
-        running = [clients.submit(calls) for _ in range(2)]
-        try:
-            wait_until(lambda: len(outcomes) > 10, "traffic")
-            yield outcomes
-        finally:
-            over.set()
-        for client in running:
-            client.result()
-
-
 @pytest.mark.parametrize("over", ["unix", "tcp"])
 def test_a_new_lectr_takes_over_without_a_failed_call(
     launch_apart: LaunchApart, providers: Providers, over: str
@@ -154,7 +141,7 @@ def test_a_new_lectr_takes_over_without_a_failed_call(
     assert old.wait(STOP_WITHIN_S) == 0
     assert works(gateway)
 
-    assert set(outcomes) == {200}
+    assert set(outcomes.values()) == {200}
     if over == "unix":
         assert gateway.socket.is_socket()
 

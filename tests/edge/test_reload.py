@@ -439,6 +439,7 @@ RESTARTS: dict[str, dict[str, Any]] = {
     "envoy.profile": {"envoy": {"profile": "portable"}},
     "envoy.directory": {"envoy": {"directory": "/x"}},
     "limits.request_body_bytes": {"limits": {"request_body_bytes": 2048}},
+    "spool.file": {"spool": {"file": "/calls.jsonl"}},
     "log.level": {"log": {"level": "debug"}},
     "telemetry.llm_spans": {"telemetry": {"llm_spans": "off"}},
 }

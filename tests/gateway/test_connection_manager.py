@@ -1,9 +1,12 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from lectr_extproc.core.refusal import REFUSALS
+from lectr_extproc.core.spool import FORMAT, NATIVE_FORMAT
+from lectr_extproc.gateway import GatewayOptions
 from tests.gateway.examples import NATIVE, PORTABLE, bootstrap, manager
 
 CONFIGS = {"native": manager(bootstrap(NATIVE)), "portable": manager(bootstrap(PORTABLE))}
@@ -50,3 +53,12 @@ def test_every_answer_of_envoys_own_is_one_of_our_refusals_in_both_shapes(config
         for code in codes
         for shape in ("anthropic", "openai")
     ]
+
+
+@pytest.mark.parametrize("options", [NATIVE, PORTABLE], ids=["native", "portable"])
+def test_a_spool_takes_the_place_of_the_log_of_calls(options: GatewayOptions) -> None:
+    config = manager(bootstrap(replace(options, spool="/var/lib/lectr/a file.jsonl")))
+    (log,) = config["access_log"]
+    assert log["typed_config"]["path"] == "/var/lib/lectr/a file.jsonl"
+    native = NATIVE_FORMAT if options is NATIVE else {}
+    assert log["typed_config"]["log_format"]["json_format"] == {**FORMAT, **native}
