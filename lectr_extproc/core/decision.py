@@ -191,7 +191,7 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
     if sent is None and not is_signed and "x-amz-date" in facts.header_names:
         choice = dataclasses.replace(choice, notes=(*choice.notes, "aws_signature_removed"))
     if is_native and not provider.sited_per_org:
-        path = verbatim(facts)
+        path = verbatim(facts, provider, site)
     else:
         path = provider.path(facts, provider, site, choice.model_sent)
     sets = {name: value for name, value in provider.adds if name not in facts.header_names}

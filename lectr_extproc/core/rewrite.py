@@ -34,16 +34,24 @@ _FOUNDRY = ("/anthropic/", "/models/", "/api/projects/")
 
 def replace_prefix(facts: Facts, provider: Provider, site: Site, _model_sent: str | None) -> str:
     """The client's `/v1`, or the prefix the provider's own SDK writes, becomes the prefix of the address."""
+    elsewhere = ((known, _folder(provider, site) + instead) for known, instead in provider.elsewhere)
     under_prefix = ((known, site.upstream.prefix) for known in (provider.prefix, V1) if known)
-    for known, instead in (*provider.elsewhere, *under_prefix):
+    for known, instead in (*elsewhere, *under_prefix):
         if facts.path == known or facts.path.startswith(known + "/"):
             return _with_query(instead + facts.path[len(known) :] or "/", facts.query)
-    return verbatim(facts)
+    return verbatim(facts, provider, site)
 
 
-def verbatim(facts: Facts) -> str:
+def verbatim(facts: Facts, provider: Provider, site: Site) -> str:
     """The client's own path: a native API, or one we know nothing about."""
-    return _with_query(facts.path, facts.query)
+    folder = _folder(provider, site)
+    return _with_query(facts.path if facts.path.startswith(folder + "/") else folder + facts.path, facts.query)
+
+
+def _folder(provider: Provider, site: Site) -> str:
+    """Where another address keeps all of a provider: `/llm` of `https://proxy/llm/v1`."""
+    prefix, own = site.upstream.prefix, provider.prefix or V1
+    return prefix.removesuffix(own) if prefix.endswith(own) else ""
 
 
 def azure_path(facts: Facts, _provider: Provider, site: Site, model_sent: str | None) -> str:

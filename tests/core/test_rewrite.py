@@ -39,6 +39,12 @@ PREFIXES = {
         "/v1/models/m?a=1",
         "/v1/models/m?a=1",
     ),
+    "a path that is elsewhere below a proxy's folder": (
+        "cohere",
+        "http://h/ours/compatibility/v1",
+        "/v1/rerank",
+        "/ours/v1/rerank",
+    ),
     "a word that begins as one that is elsewhere": ("cohere", "http://h/c/v1", "/v1/rerankers", "/c/v1/rerankers"),
 }
 
@@ -49,8 +55,25 @@ def test_the_clients_prefix_becomes_the_addresses(provider: str, base: str, clie
     assert replace_prefix(request(path=client), PROVIDERS[provider], site, "m") == sent
 
 
-def test_a_path_we_know_nothing_about_stays_as_it_is() -> None:
-    assert verbatim(request(path="/what?ever=1&key=k&")) == "/what?ever=1&"
+NATIVE = {
+    "at its own address": ("gemini", GEMINI, "/v1beta/models", "/v1beta/models"),
+    "below a proxy's folder": ("ollama", "http://h/ours/v1", "/api/chat", "/ours/api/chat"),
+    "below a proxy's folder, with a longer prefix": ("gemini", "http://h/g/v1beta/openai", "/v1beta/x", "/g/v1beta/x"),
+    "below a folder that the client writes too": (
+        "openrouter",
+        "http://h/api/v1",
+        "/api/v1/credits",
+        "/api/v1/credits",
+    ),
+    "at an address that has another prefix": ("openai", "http://h/p", "/what?ever=1&key=k&", "/what?ever=1&"),
+    "no path": ("openai", OPENAI, "*", "*"),
+}
+
+
+@pytest.mark.parametrize(("provider", "base", "client", "sent"), NATIVE.values(), ids=NATIVE)
+def test_a_path_we_know_nothing_about_stays_as_it_is(provider: str, base: str, client: str, sent: str) -> None:
+    site = Site(upstream=Upstream.parse(provider, base))
+    assert verbatim(request(path=client), PROVIDERS[provider], site) == sent
 
 
 V = "api-version=2024-02-01"
