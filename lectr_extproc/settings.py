@@ -783,6 +783,22 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     for i, _, id_ in _items(raw, "prices", "provider"):
         if id_ not in ids:
             yield ("prices", i, "provider"), _unknown(id_, ids)
+    yield from _shared_ports(raw)
+
+
+def _shared_ports(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """The second would fail, or share the port by SO_REUSEPORT and take half of the connections."""
+    taken: dict[str, tuple[str, str]] = {}
+    for section, name in (("envoy", "listen"), ("envoy", "admin"), ("grpc", "listen"), ("admin", "listen")):
+        written = raw.get(section)
+        default = getattr(SettingsFile.model_fields[section].default, name)
+        address = str(written.get(name, default) if isinstance(written, dict) else default)
+        host, _, port = address.rpartition(":")
+        if not port.isdigit() or not int(port):  # a Unix socket, or any free port
+            continue
+        other, setting = taken.setdefault(port, (host, f"{section}.{name}"))
+        if setting != f"{section}.{name}" and (host == other or {host, other} & {"0.0.0.0", "[::]"}):
+            yield (section, name), f"{setting} has port {port} already"
 
 
 _WITH_REGIONS = frozenset(row.id for row in PROVIDERS.values() if row.region)

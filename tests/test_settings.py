@@ -388,6 +388,14 @@ def test_the_file_wins_over_what_the_program_would_choose() -> None:
 ADDRESS = "write it as host:port, for example 127.0.0.1:10000"
 VERSION = "write a dated version such as 2024-02-01, or v1 for Azure's /openai/v1/ API"
 MISTAKES = {
+    "two settings with one port": (
+        "envoy: {admin: '127.0.0.1:7000'}\nadmin:\n  listen: 0.0.0.0:7000",
+        "line 3: admin.listen: envoy.admin has port 7000 already",
+    ),
+    "the port of a default": (
+        "admin: {listen: '127.0.0.1:10000'}",
+        "line 1: admin.listen: envoy.listen has port 10000 already",
+    ),
     "an unknown setting": ("orgz: []", "line 1: orgz: there is no such setting"),
     "an unknown setting in a section": ("log:\n  colour: red", "line 2: log.colour: there is no such setting"),
     "a name that is a number": ("1: 2", "line 1: [1]: "),
@@ -751,3 +759,8 @@ def test_the_example_has_every_setting_with_its_default() -> None:
         if known[name].get("default") is not None and str(value) != str(known[name]["default"])
     }
     assert differing == {"orgs.keys.label"}
+
+
+def test_ports_on_addresses_of_their_own_and_sockets_are_nobody_elses() -> None:
+    text = "envoy: {listen: '127.0.0.2:7000'}\nadmin: {listen: '127.0.0.1:7000'}\ngrpc: {listen: 'unix:/x.sock'}"
+    assert load(text).admin_listen == "127.0.0.1:7000"
