@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import anthropic
 import pytest
 from websockets.sync.client import connect
 
@@ -146,6 +148,28 @@ def test_bedrocks_models_and_paths_lead_there_without_a_header(scene: Scene) -> 
         assert call(scene.gateway, path, headers=sent, body=body, call_id=call_id).status_code == 200
         record = scene.gateway.record(call_id)
         assert (record["provider"], record.get("provider_unknown"), record.get("notes")) == ("bedrock", None, None)
+
+
+def test_anthropics_own_bedrock_client_works_with_a_bedrock_key(scene: Scene) -> None:
+    said = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn"}
+    content = [{"type": "text", "text": "The state."}]
+    scene.bedrock.answer_with(
+        json_answer(said | {"content": content, "usage": {"input_tokens": 5, "output_tokens": 3}})
+    )
+    client = anthropic.AnthropicBedrock(
+        base_url=scene.gateway.url,
+        api_key=BEARER,
+        aws_region=REGION,
+        default_headers={"X-Lectr-Key": ORG_KEY},
+        max_retries=0,
+    )
+    with client:
+        answer = client.messages.create(model=MODEL, max_tokens=9, messages=[{"role": "user", "content": PROMPT}])
+
+    assert answer.usage.output_tokens == 3
+    received = scene.bedrock.next_request()
+    assert unquote(received.target) == f"/model/{MODEL}/invoke"
+    assert credentials_in(received) == [("authorization", f"Bearer {BEARER}")]
 
 
 def clients_signature() -> dict[str, str]:
