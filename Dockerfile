@@ -14,11 +14,14 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
 FROM python:3.13-slim
 RUN pip uninstall --yes --root-user-action ignore pip \
     && rm -rf /usr/local/lib/python3.13/ensurepip \
-    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin lectr
+    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin lectr \
+    && install --directory --owner=lectr --mode=700 /var/lib/lectr
 COPY --from=build /opt/lectr /opt/lectr
 ENV PATH=/opt/lectr/bin:$PATH PYTHONUNBUFFERED=1 LECTR_CONFIG=/etc/lectr/lectr.yaml
 # By number, so that Kubernetes' runAsNonRoot can see that it is not root.
 USER 10001
+# The ledger: a volume, so that it is writable where the rest of the file system is not. Mount one that lasts.
+VOLUME /var/lib/lectr
 # The gRPC port that Envoy calls. Loopback by default: a container says grpc: {listen: "0.0.0.0:9191"}.
 EXPOSE 9191
 # The admin port stays on the container's loopback.

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from prometheus_client import CollectorRegistry
 
-from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.edge.admin import admin_app, http_server
+from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import log_calls
 from lectr_extproc.edge.prices import refresh
@@ -33,8 +35,11 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
         is_known=lambda provider, model: live.snapshot.prices.row(provider, model) is not None,
     )
     live.telemetry = telemetry.health
+    ledger = Ledger.start(settings.ledger.url, settings.ledger.retention_days, os.environ)
+    live.ledger = ledger.health
 
-    def sink(records: Sequence[CallRecord]) -> None:
+    def sink(records: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
+        ledger.put(records, attempts)
         telemetry.record(records)
         if live.settings.log_calls:
             log_calls(records)
@@ -45,7 +50,8 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
         async with http_server(admin_app(live, registry), settings.admin_listen):
             tasks = [asyncio.create_task(refresh(live))]
             if settings.gateway.spool:
-                tasks.append(asyncio.create_task(Spool(live, sink, Path(settings.gateway.spool)).follow()))
+                spool = Spool(live, sink, Path(settings.gateway.spool), ledger.waiting)
+                tasks.append(asyncio.create_task(spool.follow()))
             if file:
                 tasks.append(asyncio.create_task(watch(live, file, load)))
             try:
@@ -56,7 +62,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
                 await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await grpc_server.stop()
-        await asyncio.to_thread(telemetry.shutdown)
+        await asyncio.gather(asyncio.to_thread(ledger.stop), asyncio.to_thread(telemetry.shutdown))
 
 
 def stop_signal() -> asyncio.Event:

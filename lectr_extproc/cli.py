@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,17 +24,23 @@ from lectr_extproc.core.credential import HEADERS, Credential, Form
 from lectr_extproc.core.decision import Refuse, Route, choose_route, find_endpoint, is_answered_here
 from lectr_extproc.core.facts import read_facts
 from lectr_extproc.core.pricing import PriceTable
+from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.report import Filters, as_json, as_text, call_text
 from lectr_extproc.core.tables import Org
 from lectr_extproc.core.usage import COUNTS, Usage
 from lectr_extproc.edge import logs
 from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
+from lectr_extproc.edge.ledger import open_store
 from lectr_extproc.edge.prices import UnreadablePricesError, is_url, read_prices
+from lectr_extproc.edge.store import Store, Unavailable, Unusable
 from lectr_extproc.gateway import check_existing, render_all, render_bootstrap
 from lectr_extproc.keys import digest, new_key
 from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, Settings, json_schema, load
 
 EXIT_FAILED = 1
+POLL_S = 0.5
+TAIL_AT_ONCE = 500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS
+    except (Unavailable, Unusable) as error:
+        print(f"lectr: the ledger cannot be read: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except (EnvoyError, UnreadablePricesError, OSError) as error:
         print(f"lectr: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -261,6 +270,60 @@ def _count(text: str) -> int:
     return int(digits)
 
 
+def _report(chosen: argparse.Namespace) -> None:
+    """Say what the calls in the ledger add up to: per model, feature, task, day and org."""
+    store = _ledger(chosen)
+    try:
+        report = store.report(_filters(chosen))
+    finally:
+        store.close()
+    print(json.dumps(as_json(report), indent=2) if chosen.json else as_text(report))
+
+
+def _tail(chosen: argparse.Namespace) -> None:
+    """Follow calls as they are written to the ledger."""
+    store = _ledger(chosen)
+    try:
+        for record in follow(store, _filters(chosen), chosen.lines, wait=lambda: time.sleep(POLL_S)):
+            print(json.dumps(logs.as_fields(record), default=str) if chosen.json else call_text(record), flush=True)
+    except KeyboardInterrupt:
+        pass  # the usual way to end it
+    except BrokenPipeError:  # `| head`: Python would complain at its end that nobody reads what it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        store.close()
+
+
+def follow(store: Store, filters: Filters, last: int, wait: Callable[[], None]) -> Iterator[CallRecord]:
+    """The last calls that are there already, then every new one."""
+    seq = store.seq_before_last(last, filters)
+    while True:
+        calls = store.read_after(seq, TAIL_AT_ONCE, filters)
+        yield from (record for _, record in calls)
+        if calls:
+            seq = calls[-1][0]
+        else:
+            wait()
+
+
+def _ledger(chosen: argparse.Namespace) -> Store:
+    store, _ = open_store(_read(_file(chosen)).ledger.url, os.environ, read_only=True)
+    store.check()
+    return store
+
+
+def _filters(chosen: argparse.Namespace) -> Filters:
+    return Filters(
+        since_s=chosen.since,
+        until_s=chosen.until,
+        org=chosen.org,
+        provider=chosen.provider,
+        model=chosen.model,
+        feature=chosen.feature,
+        task=chosen.task,
+    )
+
+
 def _schema(_: argparse.Namespace) -> None:
     """Print the JSON Schema of lectr.yaml."""
     print(json.dumps(json_schema(), indent=2))
@@ -404,6 +467,32 @@ def _parser() -> argparse.ArgumentParser:
     ):
         made.add_argument(option, dest=counted, type=_count, metavar="N", help=text)
     made.add_argument("--service-tier", metavar="T", help="as the answer says it: flex, priority, batch, fast …")
+
+    def ledger(made: argparse.ArgumentParser) -> None:
+        config(made)
+        for option, text in (
+            ("--since", "calls that began then or later"),
+            ("--until", "calls that began before then"),
+        ):
+            made.add_argument(option, type=_time, metavar="DATE", help=f"{text}: 2026-11-20 or 2026-11-20T12:00, UTC")
+        for option, text in (
+            ("--org", "calls of this org"),
+            ("--provider", "calls that this provider answered"),
+            ("--model", "calls of this model, as requested, sent or answered"),
+            ("--feature", "calls with this X-Lectr-Feature"),
+            ("--task", "calls of this task"),
+        ):
+            made.add_argument(option, metavar="NAME", help=text)
+
+    more = "Reads the ledger that the settings name, and writes nothing; lectr may run meanwhile."
+    made = command("report", _report, f"{more}\nWhere a price is not known the cost is no part of a sum.")
+    ledger(made)
+    made.add_argument("--json", action="store_true", help="one JSON object; money as text, unknown cost absent")
+
+    made = command("tail", _tail, more)
+    ledger(made)
+    made.add_argument("--lines", type=_count, default=10, metavar="N", help="so many earlier ones first; default: 10")
+    made.add_argument("--json", action="store_true", help="one JSON object per line, as in lectr's log")
 
     command("schema", _schema, "For editors; the repository has it as lectr.schema.json.")
     return parser

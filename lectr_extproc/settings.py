@@ -88,6 +88,20 @@ def _source(value: str) -> str:
     return value
 
 
+def _ledger(value: str) -> str:
+    kind, _, rest = value.partition(":")
+    if value == "memory" or (kind == "env" and rest) or (kind == "file" and rest.startswith("/")):
+        return value
+    parts = urlsplit(value)
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        return value
+    if parts.scheme in {"postgresql", "postgres"}:
+        if parts.password is not None or "password" in parts.query:
+            raise ValueError("no password in here: write env:NAME or file:/path, or use PGPASSWORD or ~/.pgpass")
+        return value
+    raise ValueError("write sqlite:///path/to/file, postgresql://host/database, memory, env:NAME or file:/path")
+
+
 def _provider(value: str) -> str:
     if value not in PROVIDERS:
         raise ValueError(_unknown(value, PROVIDERS))
@@ -407,6 +421,17 @@ class TelemetrySection(_Section):
     )
 
 
+class LedgerSection(_Section):
+    """Where finished calls are kept: what was asked of whom, what it took and cost. Never prompts, answers or keys."""
+
+    url: Annotated[str, AfterValidator(_ledger)] | None = Field(
+        default=None,
+        description="sqlite:///path/to/file, postgresql://user@host/database, memory, or env:NAME or file:/path for a "
+        "URL with a password. Default: a file in $XDG_STATE_HOME/lectr, /var/lib/lectr or ~/.local/state/lectr.",
+    )
+    retention_days: int = Field(default=30, ge=1, le=36500, description="Older calls are deleted.")
+
+
 class LogSection(_Section):
     """What lectr writes to standard error."""
 
@@ -434,6 +459,7 @@ class SettingsFile(_Section):
     admin: AdminSection = AdminSection()
     limits: LimitsSection = LimitsSection()
     telemetry: TelemetrySection = TelemetrySection()
+    ledger: LedgerSection = LedgerSection()
     log: LogSection = LogSection()
 
 
@@ -458,6 +484,14 @@ class Catalogue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSettings:
+    """Where calls are kept, and for how long."""
+
+    url: str | None
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One reading of lectr.yaml."""
 
@@ -473,6 +507,7 @@ class Settings:
     admin_listen: str
     envoy_directory: str | None
     llm_spans: Literal["always", "follow_parent", "off"]
+    ledger: LedgerSettings
     log_level: str
     log_calls: bool
 
@@ -534,6 +569,7 @@ def _settings(file: SettingsFile, keys: Mapping[str, Credential]) -> Settings:
         admin_listen=file.admin.listen,
         envoy_directory=envoy.directory,
         llm_spans=file.telemetry.llm_spans,
+        ledger=LedgerSettings(**file.ledger.model_dump()),
         log_level=file.log.level,
         log_calls=file.log.calls,
     )

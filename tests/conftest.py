@@ -1,4 +1,6 @@
-"""What has to happen before any test module is imported."""
+"""What has to happen before any test module is imported, and what holds for every test."""
+
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -9,3 +11,11 @@ pytest.register_assert_rewrite("tests.e2e.scene")
 # The promised times are held in tests/bench; on a busy machine a deadline per example fails by chance.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def the_ledger_of_whoever_runs_the_tests_stays_theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is kept at home: without a setting the ledger is below this variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

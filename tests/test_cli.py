@@ -10,10 +10,15 @@ import pytest
 import yaml
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.cli import _parser, main
+from lectr_extproc.cli import _parser, follow, main
 from lectr_extproc.core.decision import WELL_FORMED_KEY
+from lectr_extproc.core.pricing import Cost
+from lectr_extproc.core.report import Filters
+from lectr_extproc.edge.ledger import open_store
+from lectr_extproc.edge.store import Store
 from lectr_extproc.keys import digest
 from lectr_extproc.settings import json_schema, load
+from tests.core.finished import call
 from tests.edge.test_prices import LIST
 
 REACHED = {row.id for row in PROVIDERS.values() if row.base_url}
@@ -407,7 +412,9 @@ def test_these_are_the_commands() -> None:
             "explain",
             "models",
             "price",
+            "report",
             "schema",
+            "tail",
         )
     }
 
@@ -430,3 +437,77 @@ def test_no_command_at_all_is_a_mistake(capsys: Capture) -> None:
         main([])
     assert ended.value.code == 2
     assert "usage: lectr" in capsys.readouterr().err
+
+
+# --- the ledger -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A ledger in its default place, which a lectr holds open."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    store, _ = open_store(None, {"XDG_STATE_HOME": str(tmp_path)})
+    store.migrate()
+    yield store
+    store.close()
+
+
+def test_report_says_what_calls_add_up_to(capsys: Capture, ledger: Store) -> None:
+    ledger.write([call(), call(org="dal", cost=Cost("unavailable"))], [])
+    shown = said(capsys, "report")
+    assert re.search(r"^openai, gpt-4o +2 +0 +2,500\.0  2,500\.0  \$0\.25 and 1 unpriced$", shown, re.MULTILINE)
+    assert re.search(r"^dal  .* \$0\.00 \(pricing unavailable\)$", shown, re.MULTILINE)
+    told = json.loads(said(capsys, "report", "--json"))
+    assert list(told) == ["total", "model", "feature", "task", "day", "org"]
+    assert "cost_usd" not in next(line for line in told["org"] if line["org"] == "dal")
+
+
+def test_report_counts_only_what_is_asked_for(capsys: Capture, ledger: Store) -> None:
+    ledger.write([call(), call(org="dal"), call(started_ns=0)], [])
+    for filters, requests in (
+        (["--org", "dal"], 1),
+        (["--since", "2026-11-20"], 2),
+        (["--until", "2026-11-20T12:00"], 1),
+        (["--provider", "openai", "--model", "gpt-4o", "--feature", "search", "--task", "summarisation"], 3),
+    ):
+        assert json.loads(said(capsys, "report", "--json", *filters))["total"][0]["requests"] == requests
+
+
+def test_report_without_a_ledger_says_where_it_looked(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "none"))
+    for command in ("report", "tail"):
+        assert main([command]) == 1
+        place = tmp_path / "none" / "lectr" / "ledger.db"
+        assert capsys.readouterr().err == f"lectr: the ledger cannot be read: there is no ledger at {place} yet\n"
+
+
+def test_tail_shows_the_last_calls_and_then_each_new_one(ledger: Store) -> None:
+    calls = [call() for _ in range(5)]
+    ledger.write(calls[:3], [])
+    waits = 0
+
+    def another_is_written() -> None:
+        nonlocal waits
+        ledger.write([calls[3 + waits]], [])
+        waits += 1
+
+    found = follow(ledger, Filters(), 2, wait=another_is_written)
+    assert [next(found).call_id for _ in range(4)] == [one.call_id for one in calls[1:]]
+    assert waits == 2
+
+
+@pytest.mark.parametrize("json_", [False, True])
+def test_tail_prints_a_line_for_each_call_until_it_is_stopped(
+    capfd: pytest.CaptureFixture[str], ledger: Store, monkeypatch: pytest.MonkeyPatch, json_: bool
+) -> None:
+    ledger.write([call(), call(org="dal", feature="søk")], [])
+
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lectr_extproc.cli.time.sleep", stop)
+    assert main(["tail", "--org", "dal", *(["--json"] if json_ else [])]) == 0
+    (line,) = capfd.readouterr().out.splitlines()
+    assert (json.loads(line)["feature"] == "søk") if json_ else ("feature=søk" in line)

@@ -21,7 +21,15 @@ from lectr_extproc.core.pricing import UNITS
 from lectr_extproc.core.tables import Known, Limits
 from lectr_extproc.core.upstream import Signing
 from lectr_extproc.gateway import GatewayOptions, LectrTls
-from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, ServerTls, Settings, json_schema, load
+from lectr_extproc.settings import (
+    EXIT_BAD_SETTINGS,
+    ConfigError,
+    LedgerSettings,
+    ServerTls,
+    Settings,
+    json_schema,
+    load,
+)
 
 ROOT = Path(__file__).parents[1]
 DIGEST, OTHER = "ab" * 32, "cd" * 32
@@ -764,3 +772,34 @@ def test_the_example_has_every_setting_with_its_default() -> None:
 def test_ports_on_addresses_of_their_own_and_sockets_are_nobody_elses() -> None:
     text = "envoy: {listen: '127.0.0.2:7000'}\nadmin: {listen: '127.0.0.1:7000'}\ngrpc: {listen: 'unix:/x.sock'}"
     assert load(text).admin_listen == "127.0.0.1:7000"
+
+
+LEDGERS = {
+    "a file": "sqlite:///var/lib/lectr/ledger.db",
+    "a server": "postgresql://lectr@db.example:5432/lectr?sslmode=require",
+    "memory": "memory",
+    "a reference to the environment": "env:LECTR_LEDGER_URL",
+    "a reference to a file": "file:/run/secrets/ledger",
+}
+
+
+@pytest.mark.parametrize("url", LEDGERS.values(), ids=LEDGERS)
+def test_a_ledger_is_a_file_a_server_memory_or_a_reference(url: str) -> None:
+    assert load(f"ledger: {{url: '{url}'}}").ledger == LedgerSettings(url=url, retention_days=30)
+
+
+NO_LEDGERS = {
+    "a password in it": ("postgresql://lectr:hush@db/lectr", "no password in here"),
+    "a password behind it": ("postgresql://lectr@db/lectr?password=hush", "no password in here"),
+    "another database": ("mysql://db/lectr", "write sqlite:"),
+    "a file that depends on where lectr starts": ("sqlite://ledger.db", "write sqlite:"),
+    "a reference to nothing": ("env:", "write sqlite:"),
+    "a reference to a relative path": ("file:ledger", "write sqlite:"),
+}
+
+
+@pytest.mark.parametrize(("url", "told"), NO_LEDGERS.values(), ids=NO_LEDGERS)
+def test_any_other_ledger_is_refused_and_no_password_repeated(url: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as refused:
+        load(f"ledger: {{url: '{url}'}}")
+    assert "hush" not in str(refused.value)

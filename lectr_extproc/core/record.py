@@ -132,6 +132,38 @@ class CallRecord:
         return self.error_category or "ok"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt at a call that failed. Envoy tells of it apart from the call, sooner or later than of the call."""
+
+    request_id: str
+    "The call's, by which the two are joined."
+    started_ns: int
+    duration_ms: float | None
+    cluster: str
+    address: str
+    status: int | None
+    "None where no answer came."
+    flags: tuple[str, ...]
+    details: str
+
+
+def attempt_from(entry: LogEntry, address: str) -> Attempt | None:
+    """The attempt an entry tells of, if it failed: what is to be said of one that went well is said of its call."""
+    if entry.status is not None and entry.status < 400 and not entry.flags:
+        return None
+    return Attempt(
+        request_id=entry.request_id,
+        started_ns=entry.start_ns,
+        duration_ms=_ms(entry.duration_ns),
+        cluster=entry.cluster,
+        address=address,
+        status=entry.status,
+        flags=tuple(sorted(entry.flags)),
+        details=entry.details,
+    )
+
+
 # Envoy's response flags, by the field names of the access-log message.
 _HUNG_UP = frozenset({"downstream_connection_termination", "downstream_remote_reset"})
 _UNREACHABLE = frozenset(

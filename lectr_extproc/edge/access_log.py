@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from lectr_extproc.core.record import CallRecord, LogEntry, record_from
+from lectr_extproc.core.record import Attempt, CallRecord, LogEntry, record_from
 from lectr_extproc.edge import wire
 from lectr_extproc.edge.live import Live
 from lectr_extproc.pb import access_log_pb2 as als
@@ -21,7 +21,8 @@ BUSY_S = 8.0
 """When a draining server lets go of an Envoy that is never quiet: right after a batch, when nothing is on its way, and
 sooner than the server cuts what is left (server.DRAIN_S)."""
 
-Sink = Callable[[Sequence[CallRecord]], None]
+Sink = Callable[[Sequence[CallRecord], Sequence[Attempt]], None]
+"Takes the calls of one batch, and the failed attempts in it."
 
 
 class AccessLog:
@@ -63,15 +64,22 @@ class AccessLog:
         return asyncio.get_running_loop().time() + BUSY_S
 
 
-def _entries(message: bytes) -> Iterator[LogEntry]:
-    yield from wire.entries_from(als.StreamAccessLogsMessage.FromString(message))
+def _entries(message: bytes) -> Iterator[LogEntry | Attempt]:
+    batch = als.StreamAccessLogsMessage.FromString(message)
+    yield from wire.entries_from(batch)
+    yield from wire.attempts_from(batch)
 
 
-def take(live: Live, sink: Sink, entries: Iterable[LogEntry]) -> None:
-    """A batch of finished calls, however it came, becomes records that are handed on."""
+def take(live: Live, sink: Sink, entries: Iterable[LogEntry | Attempt]) -> None:
+    """A batch of finished calls and of failed attempts, however it came, becomes records that are handed on."""
     try:
-        records = [record_from(entry, live.snapshot) for entry in entries]
-        sink(records)
+        records, attempts = [], []
+        for entry in entries:
+            if isinstance(entry, Attempt):
+                attempts.append(entry)
+            else:
+                records.append(record_from(entry, live.snapshot))
+        sink(records, attempts)
         live.counts["calls_recorded"] += len(records)
     except Exception:  # one bad batch must not end the stream that carries the next ones
         live.counts["batches_failed"] += 1

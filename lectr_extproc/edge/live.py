@@ -28,6 +28,8 @@ class Live:
     telemetry: Callable[[], dict[str, Any]] = dict
     "What telemetry says of itself."
     serving: asyncio.Event = field(default_factory=asyncio.Event)
+    ledger: Callable[[], dict[str, Any]] = dict
+    "What the ledger says of itself."
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     _priced: tuple[Settings, PriceList, Snapshot] | None = None
 
@@ -44,7 +46,12 @@ class Live:
 
     def problems(self) -> dict[str, str | None]:
         """Each part that can be degraded while calls go on, and what is wrong with it."""
-        return {"settings": self.settings_problem, "prices": self.prices_problem, "spool": self.spool_problem}
+        return {
+            "settings": self.settings_problem,
+            "prices": self.prices_problem,
+            "spool": self.spool_problem,
+            "ledger": self.ledger().get("problem"),
+        }
 
     def health(self) -> dict[str, Any]:
         """What `/healthz` answers."""
@@ -57,6 +64,7 @@ class Live:
             "spool_problem": self.spool_problem,
             "orgs": len(self.settings.orgs),
             "clusters": [upstream.cluster for upstream in self.snapshot.upstreams],
+            "ledger": self.ledger(),
             "telemetry": self.telemetry(),
             "counts": dict(sorted(self.counts.items())),
         }

@@ -46,7 +46,12 @@ class JsonLines(logging.Formatter):
             text = orjson.dumps(line, default=str).decode()
         except orjson.JSONEncodeError:  # numbers beyond 64 bits, halves of surrogate pairs
             text = json.dumps(line, default=str)
-        return KEY.sub(r"\1…", text) if any(shape in text for shape in _SHAPES) else text
+        return without_keys(text)
+
+
+def without_keys(text: str) -> str:
+    """A text without the keys that a client put where names belong; their first letters stay."""
+    return KEY.sub(r"\1…", text) if any(shape in text for shape in _SHAPES) else text
 
 
 def set_up(level: str) -> None:

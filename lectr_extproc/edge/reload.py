@@ -115,6 +115,7 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "envoy.directory": (old.envoy_directory, new.envoy_directory),
         "limits.request_body_bytes": (old.gateway.max_body_bytes, new.gateway.max_body_bytes),
         "spool.file": (old.gateway.spool, new.gateway.spool),
+        "ledger": (old.ledger, new.ledger),
         "telemetry.llm_spans": (old.llm_spans, new.llm_spans),
         "log.level": (old.log_level, new.log_level),
     }

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from lectr_extproc.core import words
 from lectr_extproc.core.decision import Refuse, Route, Serve
 from lectr_extproc.core.native import NativeUsage
-from lectr_extproc.core.record import LogEntry
+from lectr_extproc.core.record import Attempt, LogEntry, attempt_from
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import core_pb2 as core
 from lectr_extproc.pb import ext_proc_pb2 as ext
@@ -183,16 +183,24 @@ def _set(headers: Iterable[tuple[str, str]]) -> list[ext.HeaderValueOption]:
 
 def entries_from(message: als.StreamAccessLogsMessage) -> Iterator[LogEntry]:
     """The finished calls of one batch; an entry about one attempt at a call is not one."""
-    for entry in message.http_logs.log_entry:
-        if entry.common_properties.access_log_type != als.UpstreamEnd:
-            yield _entry(entry)
+    return (_entry(entry) for entry in message.http_logs.log_entry if not _is_attempt(entry))
+
+
+def attempts_from(message: als.StreamAccessLogsMessage) -> Iterator[Attempt]:
+    """The failed attempts of one batch."""
+    for entry in filter(_is_attempt, message.http_logs.log_entry):
+        if attempt := attempt_from(_entry(entry), _place(entry.common_properties.upstream_remote_address)):
+            yield attempt
+
+
+def _is_attempt(entry: als.HTTPAccessLogEntry) -> bool:
+    return entry.common_properties.access_log_type == als.UpstreamEnd
 
 
 def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
     """Total: a newer Envoy, or a clock that was set back, must not cost the batch its other entries."""
     common, request, response = entry.common_properties, entry.request, entry.response
     metadata = common.metadata.filter_metadata
-    peer = common.downstream_remote_address.socket_address
     return LogEntry(
         start_ns=_ns(common, "start_time") or 0,
         duration_ns=_ns(common, "duration"),
@@ -211,7 +219,7 @@ def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
         cluster=common.upstream_cluster,
         attempts=common.upstream_request_attempt_count,
         request_id=request.request_id,
-        connection=f"{peer.address}:{peer.port_value}",
+        connection=_place(common.downstream_remote_address),
         request_bytes=request.request_body_bytes,
         response_bytes=response.response_body_bytes,
         decision=_plain(metadata.get(words.NAMESPACE)),
@@ -219,6 +227,11 @@ def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
         answer=_plain(metadata.get(words.USAGE_NAMESPACE)),
         native=_native(common.metadata),
     )
+
+
+def _place(address: core.Address) -> str:
+    peer = address.socket_address
+    return f"{peer.address}:{peer.port_value}" if peer.address else ""
 
 
 _METHODS = {number: name for name, number in core.RequestMethod.items() if number != core.METHOD_UNSPECIFIED}

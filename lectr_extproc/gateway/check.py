@@ -24,7 +24,7 @@ _MANAGER_NEEDS: Mapping[str, str] = {
 }
 _ROUTER_NEEDS: Mapping[str, str] = {
     "suppress_envoy_headers": "providers and clients get x-envoy-* headers",
-    "upstream_log": "a record does not know its attempts",
+    "upstream_log": "nobody knows why an attempt failed",
 }
 _FILTER_BREAKS: Mapping[str, str] = {
     JSON_TO_METADATA: "lectr does not know the model",

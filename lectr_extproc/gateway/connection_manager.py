@@ -67,7 +67,7 @@ def connection_manager(options: GatewayOptions, *, chain: Mapping[str, str], rou
         router_again=router,
         routes=routes,
         local_replies=_local_replies(),
-        access_log=_spool(options.spool, options) if options.spool else _logger(CALL_LOG, options),
+        access_log=_spool(options.spool, options) if options.spool else _logger(CALL_LOG, options, filter_=""),
     )
 
 
@@ -78,17 +78,29 @@ def _router(options: GatewayOptions) -> str:
           typed_config:
             "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
             suppress_envoy_headers: true  # without it provider and client get x-envoy-* headers
-            upstream_log:  # without it a record does not know its attempts
+            upstream_log:  # without it nobody knows why an attempt failed
             $logger
         """,
-        logger=_logger(ATTEMPT_LOG, options),
+        logger=_logger(ATTEMPT_LOG, options, filter_=_FAILED),
     )
 
 
-def _logger(name: str, options: GatewayOptions) -> str:
+_FAILED = """\
+# One that went well is told by its call, and costs nothing here. A timeout has neither a status nor a flag.
+filter:
+  or_filter:
+    filters:
+    - status_code_filter: {comparison: {op: GE, value: {default_value: 400, runtime_key: lectr.attempt_failed}}}
+    - status_code_filter: {comparison: {op: EQ, value: {default_value: 0, runtime_key: lectr.attempt_unanswered}}}
+    - response_flag_filter: {}
+"""
+
+
+def _logger(name: str, options: GatewayOptions, *, filter_: str) -> str:
     return fill(
         """
         - name: $name
+          $filter
           typed_config:
             "@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig
             common_config:
@@ -105,6 +117,7 @@ def _logger(name: str, options: GatewayOptions) -> str:
             additional_request_headers_to_log: [traceparent, user-agent, content-type]
         """,
         name=name,
+        filter=filter_,
         grpc_service=grpc_service(),
         flush=seconds(options.access_log_flush_s),
     )

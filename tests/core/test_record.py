@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.native import NativeUsage
-from lectr_extproc.core.record import CODE_OF_ROUTE, CallRecord, LogEntry, record_from
+from lectr_extproc.core.record import CODE_OF_ROUTE, Attempt, CallRecord, LogEntry, attempt_from, record_from
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.usage import Usage
 from tests.core.given import recorded, snapshot
@@ -628,3 +628,37 @@ def test_envoys_reading_of_a_second_gemini_is_corrected_as_geminis() -> None:
     usage = record_from(entry(native=read, decision=decision), tables).usage
     assert usage is not None
     assert usage.output_tokens == 5
+
+
+ATTEMPTS = {
+    "the provider said no": (LogEntry(start_ns=1, status=503), True),
+    "no answer came": (LogEntry(start_ns=1), True),
+    "the answer was cut": (LogEntry(start_ns=1, status=200, flags=frozenset({"upstream_remote_reset"})), True),
+    "all went well": (LogEntry(start_ns=1, status=200), False),
+}
+
+
+@pytest.mark.parametrize(("entry", "failed"), ATTEMPTS.values(), ids=ATTEMPTS.keys())
+def test_an_attempt_is_kept_only_if_it_failed(entry: LogEntry, failed: bool) -> None:
+    assert (attempt_from(entry, "192.0.2.1:443") is not None) is failed
+
+
+def test_an_attempt_tells_when_where_and_why_it_failed() -> None:
+    entry = LogEntry(
+        start_ns=1,
+        duration_ns=1_500_000,
+        cluster="openai-1",
+        flags=frozenset({"upstream_connection_failure", "local_reset"}),
+        details="via_upstream",
+        request_id="r",
+    )
+    assert attempt_from(entry, "192.0.2.1:443") == Attempt(
+        request_id="r",
+        started_ns=1,
+        duration_ms=1.5,
+        cluster="openai-1",
+        address="192.0.2.1:443",
+        status=None,
+        flags=("local_reset", "upstream_connection_failure"),
+        details="via_upstream",
+    )

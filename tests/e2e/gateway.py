@@ -92,7 +92,10 @@ class Processes:
         process = subprocess.Popen(
             command,
             cwd=REPOSITORY,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "TMPDIR": str(self.directory)} | environment,
+            # The ledger is below the directory too, and so among what is searched for secrets.
+            env=os.environ
+            | {"PYTHONUNBUFFERED": "1", "TMPDIR": str(self.directory), "XDG_STATE_HOME": str(self.directory)}
+            | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -112,6 +115,12 @@ class Processes:
             process.wait()
             reader.join()
         SAID.append(self.output)
+        self.remember_files()
+
+    def remember_files(self) -> None:
+        """What was written so far, the ledger included; some of it is gone once the processes have ended."""
+        files = [file for file in self.directory.rglob("*") if file.is_file()]
+        SAID.extend(file.read_text(errors="replace") for file in files)
 
     @property
     def output(self) -> str:
@@ -247,8 +256,7 @@ class Gateway:
         """What can be read only while it runs."""
         with contextlib.suppress(httpx.TransportError):
             SAID.append(self.healthz().text)
-        files = [file for file in self.processes.directory.rglob("*") if file.is_file()]
-        SAID.extend(file.read_text(errors="replace") for file in files)
+        self.processes.remember_files()
 
 
 class Apart(Gateway):

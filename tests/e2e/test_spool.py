@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.core.spool import entry_from
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.edge import spool, wire
@@ -214,7 +214,7 @@ def test_a_line_and_an_entry_of_the_grpc_log_say_the_same(
 def reading(live: Live, file: Path, seen: list[str]) -> Iterator[None]:
     """The reader in a loop of its own thread."""
 
-    def sink(records: Sequence[CallRecord]) -> None:
+    def sink(records: Sequence[CallRecord], _: Sequence[Attempt]) -> None:
         seen.extend(record.call_id for record in records)
 
     loop = asyncio.new_event_loop()

@@ -1,13 +1,15 @@
-"""Lets a test of this band be a coroutine: each has an event loop of its own."""
+"""Lets a test of this band be a coroutine: each has an event loop of its own. One PostgreSQL serves all who ask."""
 
 import asyncio
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 from unittest import mock
 
 import grpc.aio
 import pytest
+
+from tests.postgres import Postgres
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,3 +38,9 @@ async def _run(test: Coroutine[object, object, None]) -> None:
             for server in running:
                 await server.stop(None)
     assert not running, "the test left a gRPC server running"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server

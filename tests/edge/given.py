@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.edge.access_log import Sink
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.server import GrpcServer
@@ -114,7 +114,7 @@ def batch(*entries: als.HTTPAccessLogEntry, first: bool = False) -> als.StreamAc
 
 
 @contextlib.asynccontextmanager
-async def serving(live: Live, sink: Sink = lambda _: None) -> AsyncIterator[grpc.aio.Channel]:
+async def serving(live: Live, sink: Sink = lambda _calls, _attempts: None) -> AsyncIterator[grpc.aio.Channel]:
     """lectr's gRPC server and a channel to it, which sends messages of any size."""
     server = GrpcServer(live, sink)
     await server.start()
@@ -158,7 +158,7 @@ class Records:
     def __init__(self) -> None:
         self._batches: asyncio.Queue[Sequence[CallRecord]] = asyncio.Queue()
 
-    def __call__(self, records: Sequence[CallRecord]) -> None:
+    def __call__(self, records: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
         self._batches.put_nowait(records)
 
     async def get(self) -> list[str]:

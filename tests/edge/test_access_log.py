@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.edge import access_log, server
 from lectr_extproc.edge.logs import JsonLines
 from lectr_extproc.edge.server import GrpcServer
@@ -62,6 +62,22 @@ async def test_entries_about_attempts_make_no_record(tmp_path: Path) -> None:
     assert shared.counts == {"calls_recorded": 1}
 
 
+async def test_attempts_that_failed_are_handed_on_beside_the_calls_of_their_batch(tmp_path: Path) -> None:
+    taken: asyncio.Queue[tuple[int, list[str]]] = asyncio.Queue()
+
+    def sink(calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
+        taken.put_nowait((len(calls), [attempt.request_id for attempt in attempts]))
+
+    async with serving(live(tmp_path), sink) as channel:
+        call = access_logs(channel)
+        well, failed = (entry("", access_log_type=als.UpstreamEnd) for _ in range(2))
+        well.response.response_code.value, failed.request.request_id = 200, "r"
+        await call.write(batch(well, entry("call"), failed, first=True).SerializeToString())
+        assert await taken.get() == (1, ["r"])
+        await call.done_writing()
+        await call
+
+
 async def test_a_batch_that_cannot_be_read_costs_itself_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shared, records = live(tmp_path), Records()
     async with serving(shared, records) as channel:
@@ -80,10 +96,10 @@ async def test_a_sink_that_fails_costs_its_batch_alone_and_tells_no_secret(
 ) -> None:
     records = Records()
 
-    def sink(batch: Sequence[CallRecord]) -> None:
+    def sink(batch: Sequence[CallRecord], _: Sequence[Attempt]) -> None:
         if batch[0].call_id == "bad":
             raise OSError(f"disk full at {KEY}")
-        records(batch)
+        records(batch, [])
 
     shared = live(tmp_path)
     async with serving(shared, sink) as channel:
@@ -102,7 +118,7 @@ async def test_a_sink_that_fails_costs_its_batch_alone_and_tells_no_secret(
 async def test_a_flood_is_recorded_whole_while_calls_are_decided(tmp_path: Path) -> None:
     shared, seen = live(tmp_path), 0
 
-    def sink(batch: Sequence[CallRecord]) -> None:
+    def sink(batch: Sequence[CallRecord], _: Sequence[Attempt]) -> None:
         nonlocal seen
         seen += len(batch)
 

@@ -41,3 +41,11 @@ def test_two_processes_share_nothing(tmp_path: Path) -> None:
     one.draining.set()
     assert not other.counts
     assert not other.draining.is_set()
+
+
+def test_a_ledger_that_is_not_where_it_should_be_is_told(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    shared.ledger = lambda: {"url": "memory", "problem": None}
+    assert (shared.health()["status"], shared.health()["ledger"]["url"]) == ("ok", "memory")
+    shared.ledger = lambda: {"url": "memory", "problem": "the disk is full"}
+    assert shared.health()["status"] == "degraded"

@@ -441,6 +441,7 @@ RESTARTS: dict[str, dict[str, Any]] = {
     "limits.request_body_bytes": {"limits": {"request_body_bytes": 2048}},
     "spool.file": {"spool": {"file": "/calls.jsonl"}},
     "log.level": {"log": {"level": "debug"}},
+    "ledger": {"ledger": {"url": "memory"}},
     "telemetry.llm_spans": {"telemetry": {"llm_spans": "off"}},
 }
 

@@ -22,7 +22,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 
 def server_of(shared: Live) -> GrpcServer:
-    return GrpcServer(shared, lambda _: None)
+    return GrpcServer(shared, lambda _calls, _attempts: None)
 
 
 async def decides(shared: Live) -> None:

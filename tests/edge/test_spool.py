@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.edge import spool
 from lectr_extproc.edge.access_log import Sink
 from lectr_extproc.edge.admin import http_server
@@ -94,7 +94,7 @@ async def test_the_next_lectr_reads_on_where_the_last_one_stopped(file: Path) ->
 async def test_one_that_was_killed_before_it_kept_its_place_hands_the_batch_on_again(file: Path) -> None:
     append(file, "a", "b")
 
-    def dies(_: Sequence[CallRecord]) -> None:
+    def dies(_calls: Sequence[CallRecord], _attempts: Sequence[Attempt]) -> None:
         raise SystemExit
 
     with pytest.raises(SystemExit):

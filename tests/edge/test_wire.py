@@ -215,7 +215,7 @@ def test_a_decision_comes_back_in_the_entry_as_it_was_written() -> None:
 
 def test_an_entry_with_everything_missing_is_an_entry() -> None:
     entry = entry_of()
-    assert entry == LogEntry(start_ns=0, attempts=0, connection=":0", request_bytes=0, response_bytes=0)
+    assert entry == LogEntry(start_ns=0, attempts=0, request_bytes=0, response_bytes=0)
     assert recorded(entry).duration_ms is None
 
 
@@ -307,6 +307,15 @@ def test_entries_about_attempts_are_left_out() -> None:
         here.entry("ended", access_log_type=als.DownstreamEnd),
     )
     assert [entry.decision["call_id"] for entry in wire.entries_from(batch)] == ["call", "ended"]
+
+
+def test_attempts_are_told_apart_from_calls_and_say_where_they_went() -> None:
+    attempt = here.entry(access_log_type=als.UpstreamEnd, upstream_cluster="openai-1")
+    attempt.common_properties.upstream_remote_address.socket_address.address = "192.0.2.1"
+    attempt.common_properties.upstream_remote_address.socket_address.port_value = 443
+    attempt.request.request_id = "r"
+    (found,) = wire.attempts_from(here.batch(here.entry("call"), attempt))
+    assert (found.request_id, found.cluster, found.address) == ("r", "openai-1", "192.0.2.1:443")
 
 
 def test_a_batch_without_entries_has_none() -> None:

@@ -62,3 +62,13 @@ def test_a_spool_takes_the_place_of_the_log_of_calls(options: GatewayOptions) ->
     assert log["typed_config"]["path"] == "/var/lib/lectr/a file.jsonl"
     native = NATIVE_FORMAT if options is NATIVE else {}
     assert log["typed_config"]["log_format"]["json_format"] == {**FORMAT, **native}
+
+
+@PROFILES
+def test_only_attempts_that_failed_are_logged(config: dict[str, Any]) -> None:
+    (log,) = config["http_filters"][-1]["typed_config"]["upstream_log"]
+    *statuses, flags = log["filter"]["or_filter"]["filters"]
+    compared = [item["status_code_filter"]["comparison"] for item in statuses]
+    assert [(item["op"], item["value"]["default_value"]) for item in compared] == [("GE", 400), ("EQ", 0)]
+    assert flags == {"response_flag_filter": {}}
+    assert ["filter" in log for log in config["access_log"]] == [False]

@@ -1,0 +1,258 @@
+"""Every finished call is kept: batches wait in a bounded queue until a thread of their own has written them.
+
+Nothing here can slow or break a call. While the database cannot be had batches wait, and what no longer fits is dropped
+and counted. One that will never do (no permission, a newer schema) is replaced by memory until lectr starts again.
+"""
+
+import importlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from lectr_extproc.core.record import Attempt, CallRecord
+from lectr_extproc.edge.sqlite import Sqlite
+from lectr_extproc.edge.store import Store, Unavailable, Unusable
+
+log = logging.getLogger("lectr.ledger")
+
+QUEUE_ROWS = 20_000
+"About 40 MB, and a minute of a busy gateway."
+MEMORY_ROWS = 20_000
+TRANSACTION_ROWS = 1_000
+"After an outage waiting batches are written together, up to this many rows."
+BACKOFF_S = (0.1, 5.0)
+FORGET_EVERY_S = 3600.0
+FORGET_ROWS = 1_000
+"In one transaction, so that no batch waits long for it."
+UNREAD_DAYS = 7
+"What a cursor is not done with stays this long at least, whatever `retention_days` says."
+
+_DAY_NS = 86_400 * 10**9
+_SYSTEM = Path("/var/lib/lectr")
+
+
+class Ledger:
+    """One per process: `put` takes batches as they come, `store` is for readers, the rest for stopping and /healthz."""
+
+    def __init__(self, store: Store, *, shown: str, retention_days: int, problem: str | None = None) -> None:
+        self.store = store
+        "What readers read. It raises Unavailable while the database cannot be had."
+        self._shown = shown
+        self._retention_days = retention_days
+        self._counts = dict.fromkeys((*_SETTLED, "received", "pushed_out", "attempts_dropped"), 0)
+        self._problem = problem
+        self._queue: deque[tuple[Sequence[CallRecord], Sequence[Attempt]]] = deque()
+        self._rows = 0
+        "In the queue, and in the hands of the writer."
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._forget_at = 0.0
+        self._writer = threading.Thread(target=self._write_on, name="ledger", daemon=True)
+        self._writer.start()
+
+    @classmethod
+    def start(cls, url: str | None, retention_days: int, environment: Mapping[str, str]) -> "Ledger":
+        """The ledger that the settings name; where it will not do, one in memory that says why."""
+        try:
+            store, shown = open_store(url, environment)
+        except Unusable as error:
+            log.error("the ledger is in memory: %s", error)
+            return cls(in_memory(), shown="memory", retention_days=retention_days, problem=str(error))
+        return cls(store, shown=shown, retention_days=retention_days)
+
+    def put(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
+        """Take a batch. Never waits for the database."""
+        if not calls and not attempts:
+            return
+        with self._changed:
+            self._counts["received"] += len(calls)
+            if self._rows + len(calls) + len(attempts) > QUEUE_ROWS:
+                self._counts["dropped"] += len(calls)
+                self._counts["attempts_dropped"] += len(attempts)
+                return
+            self._rows += len(calls) + len(attempts)
+            self._queue.append((calls, attempts))
+            self._changed.notify()
+
+    def health(self) -> dict[str, Any]:
+        """What `/healthz` shows: received = written + kept_already + dropped + unwritable + waiting."""
+        return {"url": self._shown, **self._counts, "waiting": self.waiting(), "problem": self._problem}
+
+    def waiting(self) -> int:
+        """How many calls were taken and are not written yet."""
+        return self._counts["received"] - sum(self._counts[name] for name in _SETTLED)
+
+    def stop(self, within_s: float = 5.0) -> None:
+        """Write what waits, for this long at most: a database that is gone must not hold the process."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify()
+        self._writer.join(within_s)
+        if lost := self.waiting():
+            log.error("%d calls could not be written before the end", lost)
+
+    # --- the writer's thread ------------------------------------------------------------------------------------------
+
+    def _write_on(self) -> None:
+        if self._persist(self._open):
+            while (batch := self._next()) is not None:
+                calls = [call for some, _ in batch for call in some]
+                attempts = [attempt for _, some in batch for attempt in some]
+                if batch and not self._persist(partial(self._write, calls, attempts)):
+                    break
+                with self._changed:
+                    self._rows -= len(calls) + len(attempts)
+                self._forget()
+        self.store.close()
+
+    def _open(self) -> None:
+        try:
+            self.store.migrate()
+        except Unusable as error:
+            self._problem = f"{self._shown}: {error}"
+            log.error("the ledger is in memory: %s", self._problem)
+            self.store.close()
+            self.store, self._shown = in_memory(), "memory"
+            self.store.migrate()
+
+    def _next(self) -> list[tuple[Sequence[CallRecord], Sequence[Attempt]]] | None:
+        """The batches that wait, as many as fit one transaction; none when it is time to forget; None at the end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._queue or self._stopping.is_set(), max(0.0, self._forget_at - time.monotonic())
+            )
+            if not self._queue and self._stopping.is_set():
+                return None
+            batches, rows = [], 0
+            while self._queue and rows < TRANSACTION_ROWS:
+                batches.append(self._queue.popleft())
+                rows += len(batches[-1][0]) + len(batches[-1][1])
+            return batches
+
+    def _persist(self, action: Callable[[], None]) -> bool:
+        """Until it is done; False if lectr stops while it cannot be."""
+        pause, longest = BACKOFF_S
+        was_fine = self._problem is None
+        while True:
+            try:
+                action()
+            except Exception as error:
+                is_ours = isinstance(
+                    error, (Unavailable, Unusable)
+                )  # a message of another's may quote what a client sent
+                problem = str(error) if is_ours else type(error).__name__
+                if self._problem is None:
+                    log.error("the ledger cannot be written, calls wait in memory: %s", problem, exc_info=not is_ours)
+                self._problem = problem
+                if self._stopping.wait(pause):
+                    return False
+                pause = min(2 * pause, longest)
+            else:
+                if was_fine and self._problem is not None and self._shown != "memory":
+                    log.warning("the ledger is written again")
+                    self._problem = None
+                return True
+
+    def _write(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
+        if self._problem is not None:  # it may be another database by now
+            self.store.migrate()
+        try:
+            self._write_together(calls, attempts)
+        except (Unavailable, Unusable):
+            raise
+        except Exception:  # of whatever kind: one row that no database takes must not cost the others
+            log.exception("a batch cannot be written as it is; its rows are written one by one")
+            for call in calls:
+                self._persist(partial(self._write_alone, [call], []))
+            for attempt in attempts:
+                self._persist(partial(self._write_alone, [], [attempt]))
+
+    def _write_together(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
+        new, pushed_out = self.store.write(calls, attempts)
+        self._counts["written"] += new
+        self._counts["kept_already"] += len(calls) - new
+        self._counts["pushed_out"] += pushed_out
+
+    def _write_alone(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
+        try:
+            self._write_together(calls, attempts)
+        except (Unavailable, Unusable):
+            raise
+        except Exception:
+            self._counts["unwritable"] += len(calls)
+            self._counts["attempts_dropped"] += len(attempts)
+            log.exception("a row cannot be written")
+
+    def _forget(self) -> None:
+        """What is too old goes, a little in each turn."""
+        if time.monotonic() < self._forget_at:
+            return
+        now_ns = time.time_ns()
+        kept = self._retention_days * _DAY_NS
+        unread = max(kept, UNREAD_DAYS * _DAY_NS)
+        gone = 0
+        try:
+            gone = self.store.forget(now_ns - kept, now_ns - unread, FORGET_ROWS)
+        except (Unavailable, Unusable) as error:
+            log.warning("calls past their retention could not be deleted: %s", error)
+        except Exception:  # the thread goes on
+            log.exception("calls past their retention could not be deleted")
+        if gone < FORGET_ROWS:
+            self._forget_at = time.monotonic() + FORGET_EVERY_S
+
+
+_SETTLED = ("written", "kept_already", "dropped", "unwritable")
+
+
+def open_store(url: str | None, environment: Mapping[str, str], *, read_only: bool = False) -> tuple[Store, str]:
+    """The store that a setting names, and how it may be shown: without a user, a password or options."""
+    found = _resolved(url, environment)
+    parts = urlsplit(found)
+    if found == "memory":
+        if read_only:
+            raise Unusable("it is in the memory of the lectr that runs, where no other process reads it")
+        return in_memory(), "memory"
+    if parts.scheme == "sqlite" and not parts.netloc and parts.path:
+        path = Path(unquote(parts.path))
+        if read_only and not path.exists():
+            raise Unusable(f"there is no ledger at {path} yet")
+        return Store(Sqlite(path, read_only=read_only)), f"sqlite://{path}"
+    if parts.scheme in {"postgresql", "postgres"}:
+        # Importing psycopg takes 0.1 s: only for whom it is.
+        database = importlib.import_module("lectr_extproc.edge.postgres").Postgres(found, read_only=read_only)
+        return Store(database), f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    raise Unusable("ledger.url names neither sqlite:///…, postgresql://… nor memory")
+
+
+def in_memory() -> Store:
+    """A ledger that ends with the process, and forgets before that what is beyond its bound."""
+    return Store(Sqlite(None), bound=MEMORY_ROWS)
+
+
+def _resolved(url: str | None, environment: Mapping[str, str]) -> str:
+    if url is None:
+        return f"sqlite://{quote(str(default_directory(environment) / 'ledger.db'))}"
+    kind, _, name = url.partition(":")
+    if kind == "env":
+        if not environment.get(name):
+            raise Unusable(f"the environment has no {name}, which ledger.url refers to")
+        return environment[name].strip()
+    if kind == "file":
+        try:
+            return Path(name).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Unusable(f"{name}, which ledger.url refers to, cannot be read: {type(error).__name__}") from None
+    return url
+
+
+def default_directory(environment: Mapping[str, str], system: Path = _SYSTEM) -> Path:
+    """Where state is kept: $XDG_STATE_HOME if that is set, else the system's place where it exists, else at home."""
+    if home := environment.get("XDG_STATE_HOME"):
+        return Path(home) / "lectr"
+    return system if system.is_dir() else Path(environment.get("HOME", "/")) / ".local/state/lectr"

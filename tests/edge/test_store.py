@@ -1,0 +1,245 @@
+"""The ledger's tables, the same promises on SQLite files and on a real PostgreSQL."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from lectr_extproc.core.report import GROUPS, Filters
+from lectr_extproc.edge.postgres import Postgres
+from lectr_extproc.edge.sqlite import Sqlite
+from lectr_extproc.edge.store import Store, Unusable
+from tests import postgres
+from tests.core.finished import DAY_S, STARTED_S, call
+from tests.edge.ledgers import attempt, ids
+
+Open = Callable[[], Store]
+_names = itertools.count(1)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens one and the same ledger, each time with a connection of its own."""
+    opened: list[Store] = []
+    url = ""
+    if request.param == "postgresql":
+        server: postgres.Postgres = request.getfixturevalue("postgres_server")
+        url = server.new_database(f"store{next(_names)}")
+
+    def open_() -> Store:
+        opened.append(Store(Postgres(url) if url else Sqlite(tmp_path / "ledger.db")))
+        return opened[-1]
+
+    yield open_
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(another: Open) -> Store:
+    store = another()
+    store.migrate()
+    return store
+
+
+def test_calls_come_back_as_they_were_in_the_order_they_were_written(store: Store, another: Open) -> None:
+    first, second = call(), call(feature="føroyar")
+    assert store.write([first], []) == (1, 0)
+    assert store.write([second], []) == (1, 0)
+    found = another().read_after(0, 10)
+    assert [record for _, record in found] == [first, second]
+    assert another().read_after(found[0][0], 10) == found[1:]
+    assert another().read_after(0, 1) == found[:1]
+
+
+def test_the_same_batch_twice_is_kept_once(store: Store, another: Open) -> None:
+    batch, attempts = [call(), call()], [attempt()]
+    assert [store.write(batch, attempts), another().write(batch, attempts)] == [(2, 0), (0, 0)]
+    assert store.write([batch[0], new := call()], []) == (1, 0)
+    assert ids(store) == [batch[0].call_id, batch[1].call_id, new.call_id]
+    assert store.attempts_of(["r"]) == attempts
+
+
+def test_a_key_that_a_client_put_where_a_name_belongs_is_not_kept(store: Store) -> None:
+    store.write([call(feature="sk-proj-0123456789abcdefghij")], [])
+    ((_, kept),) = store.read_after(0, 1)
+    assert kept.feature == "sk-…"
+
+
+def test_attempts_are_found_by_their_call_in_the_order_of_time(store: Store) -> None:
+    later, sooner, other = attempt(started_ns=9), attempt(started_ns=2), attempt("other")
+    store.write([], [later, other, sooner])
+    assert store.attempts_of(["r"]) == [sooner, later]
+    assert store.attempts_of(["r", "other", "nobody"]) == [sooner, later, other]
+    assert store.attempts_of([]) == []
+
+
+def test_two_that_start_at_once_make_one_schema(another: Open) -> None:
+    together = threading.Barrier(4)
+
+    def start(store: Store) -> None:
+        together.wait()
+        store.migrate()
+        store.write([call()], [])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(start, [another() for _ in range(4)]))
+    reader = another()
+    reader.check()
+    assert len(ids(reader)) == 4
+
+
+def test_a_newer_schema_than_the_program_knows_is_refused(store: Store, another: Open) -> None:
+    with store._database.transaction(writes=True) as transaction:
+        transaction.run("UPDATE schema_version SET version = 99")
+    for refused in (another().migrate, another().check):
+        with pytest.raises(Unusable, match="its schema has version 99, and this lectr knows 1"):
+            refused()
+
+
+def test_an_older_schema_is_brought_up_to_date_and_what_is_in_it_stays(store: Store, another: Open) -> None:
+    store.write([call()], [])
+    newer = another()
+    newer._migrations = [*newer._migrations, ["ALTER TABLE calls ADD COLUMN region TEXT"]]
+    newer.migrate()
+    newer.migrate()
+    with newer._database.transaction(writes=False) as transaction:
+        assert transaction.run("SELECT region FROM calls") == [(None,)]
+    with pytest.raises(Unusable, match="version 2"):
+        store.check()
+
+
+def test_a_migration_that_fails_leaves_the_schema_as_it_was(store: Store, another: Open) -> None:
+    newer = another()
+    newer._migrations = [*newer._migrations, ["ALTER TABLE calls ADD COLUMN region TEXT", "ALTER TABLE nothing"]]
+    with pytest.raises(Exception, match=r"nothing|syntax|incomplete"):
+        newer.migrate()
+    store.check()
+
+
+def test_a_database_without_a_ledger_is_told_apart_from_an_empty_one(another: Open) -> None:
+    with pytest.raises(Unusable, match="there is no ledger in it yet"):
+        another().check()
+
+
+def test_numbers_only_grow_for_readers_while_several_write(store: Store, another: Open) -> None:
+    """A reader that went by number would miss a call whose lower number appeared later."""
+    writers = [another() for _ in range(3)]
+    seen: list[int] = []
+
+    def write(writer: Store) -> None:
+        for _ in range(30):
+            writer.write([call(), call()], [])
+
+    with ThreadPoolExecutor(len(writers)) as pool:
+        writing = [pool.submit(write, writer) for writer in writers]
+        while True:
+            are_done = all(done.done() for done in writing)
+            found = store.read_after(seen[-1] if seen else 0, 1000)
+            seen += [seq for seq, _ in found]
+            if are_done and not found:
+                break
+        for done in writing:
+            done.result()
+    assert len(seen) == 180
+
+
+def test_the_last_calls_are_found_from_the_end(store: Store) -> None:
+    written = [call() for _ in range(5)]
+    for one in written:
+        store.write([one], [])
+    for count in (0, 2, 5, 9):
+        expected = [one.call_id for one in written[max(0, 5 - count) :]]
+        assert ids(store, store.seq_before_last(count)) == expected
+    assert store.read_after(0, 9, Filters(org="nobody")) == []
+
+
+def test_a_report_adds_up_the_same_in_both(store: Store) -> None:
+    store.write([call(), call(duration_ms=None, cost=None), call(org=None, started_ns=(STARTED_S + DAY_S) * 10**9)], [])
+    report = store.report(Filters())
+    assert list(report) == list(GROUPS)
+    (total,) = report["total"]
+    assert (total.requests, total.cost_usd, total.average_ms, total.p95_ms) == (3, Decimal("0.5"), 2500.0, 2500.0)
+    assert [line.group for line in report["day"]] == [("2026-11-20",), ("2026-11-21",)]
+    assert {line.group: line.requests for line in report["org"]} == {("acme",): 2, (None,): 1}
+    every = Filters(
+        since_s=0, until_s=2**33, org="acme", provider="openai", model="gpt-4o", feature="search", task="summarisation"
+    )
+    assert store.report(every)["total"][0].requests == 2
+
+
+# --- cursors ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_at_a_time_reads_with_a_cursor(store: Store, another: Open) -> None:
+    assert store.lease("otlp", "one", 60) == 0
+    assert another().lease("otlp", "two", 60) is None
+    assert store.lease("otlp", "one", 60) == 0
+    assert another().lease("other", "two", 60) == 0
+
+
+def test_a_lease_that_has_ended_or_was_given_back_is_anybodys_and_the_cursor_stays(store: Store) -> None:
+    store.lease("otlp", "one", 60)
+    assert store.advance("otlp", "one", 7)
+    assert store.lease("otlp", "one", 0) == 7
+    assert store.lease("otlp", "two", 60) == 7
+
+
+def test_a_cursor_advances_only_for_who_holds_it_and_never_back(store: Store) -> None:
+    store.lease("otlp", "one", 60)
+    assert not store.advance("otlp", "two", 5)
+    assert store.advance("otlp", "one", 5)
+    assert store.advance("otlp", "one", 5)
+    assert not store.advance("otlp", "one", 4)
+    assert store.lease("otlp", "one", 60) == 5
+
+
+def test_the_oldest_call_that_a_cursor_is_not_done_with_is_known(store: Store) -> None:
+    assert store.oldest_unexported("otlp") is None
+    store.write([call(started_ns=5), call(started_ns=6)], [])
+    assert store.oldest_unexported("otlp") == 5
+    store.lease("otlp", "one", 60)
+    (first, _), (second, _) = store.read_after(0, 9)
+    store.advance("otlp", "one", first)
+    assert store.oldest_unexported("otlp") == 6
+    store.advance("otlp", "one", second)
+    assert store.oldest_unexported("otlp") is None
+
+
+# --- retention --------------------------------------------------------------------------------------------------------
+
+
+def test_old_calls_are_forgotten_the_oldest_first_and_a_few_at_a_time(store: Store) -> None:
+    calls = [call(started_ns=n) for n in (3, 1, 2, 9)]
+    store.write(calls, [attempt(started_ns=1), attempt(started_ns=9)])
+    assert [store.forget(5, 5, 2), [record.started_ns for _, record in store.read_after(0, 9)]] == [2, [3, 9]]
+    assert [store.forget(5, 5, 2), store.forget(5, 5, 2)] == [1, 0]
+    assert [kept.started_ns for kept in store.attempts_of(["r"])] == [9]
+
+
+def test_what_a_cursor_is_not_done_with_stays_until_it_is_older_still(store: Store) -> None:
+    store.write([call(started_ns=n) for n in (1, 3, 4, 9)], [])
+    first = store.read_after(0, 1)[0][0]
+    store.lease("otlp", "one", 60)
+    store.advance("otlp", "one", first)
+    assert store.forget(5, 2, 10) == 1
+    assert [record.started_ns for _, record in store.read_after(0, 9)] == [3, 4, 9]
+    assert store.forget(5, 4, 10) == 1
+    store.advance("otlp", "one", first + 9)
+    assert store.forget(5, 2, 10) == 1
+    assert [record.started_ns for _, record in store.read_after(0, 9)] == [9]
+
+
+def test_a_bound_pushes_the_oldest_out_and_tells_how_many() -> None:
+    store = Store(Sqlite(None), bound=3)
+    store.migrate()
+    calls = [call() for _ in range(5)]
+    assert store.write(calls[:2], [attempt(started_ns=1)]) == (2, 0)
+    assert store.write(calls[2:], []) == (3, 2)
+    assert ids(store) == [one.call_id for one in calls[2:]]
+    assert store.attempts_of(["r"]) == []
+    store.close()
