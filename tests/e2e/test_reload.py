@@ -130,7 +130,7 @@ def test_every_edit_takes_effect_under_load_and_no_call_is_lost(
     with ExitStack() as stack:
         upstreams = {
             name: stack.enter_context(Provider(loop, answering("azure" if "azure" in name else "openai")))
-            for name in ("openai", "vllm", "vllm, moved", "azure", "azure, moved", "newcomers' azure")
+            for name in ("openai", "latecomer", "latecomer, moved", "azure", "azure, moved", "newcomers' azure")
         }
         origins = {name: upstream.origin for name, upstream in upstreams.items()}
 
@@ -147,19 +147,22 @@ def test_every_edit_takes_effect_under_load_and_no_call_is_lost(
             return answer.status_code >= 400 and error_of(answer)[3] == code
 
         old_key, new_key, newcomers_key = (secret("lc_key_") for _ in range(3))
-        vllm, newcomers = {**JSON, "X-Lectr-Provider": "vllm"}, as_user(newcomers_key, **{"X-Lectr-Provider": "azure"})
+        latecomer, newcomers = (
+            {**JSON, "X-Lectr-Provider": "latecomer"},
+            as_user(newcomers_key, **{"X-Lectr-Provider": "azure"}),
+        )
         start = settings_for(providers)
         start["providers"][0]["base_url"] = origins["openai"] + "/v1"
         start["orgs"][0]["azure"]["endpoint"] = origins["azure"]
         start["orgs"].append(org("leavers", old_key))
 
         added = copy.deepcopy(start)
-        added["providers"].append({"id": "vllm", "base_url": origins["vllm"] + "/v1"})
+        added["providers"].append({"id": "latecomer", "base_url": origins["latecomer"] + "/v1"})
         added["orgs"][0]["keys"] += org("", new_key)["keys"]
         added["orgs"].append(org("newcomers", newcomers_key, azure={"endpoint": origins["newcomers' azure"]}))
 
         changed = copy.deepcopy(added)
-        changed["providers"][-1]["base_url"] = origins["vllm, moved"] + "/v1"
+        changed["providers"][-1]["base_url"] = origins["latecomer, moved"] + "/v1"
         changed["orgs"][0]["azure"]["endpoint"] = origins["azure, moved"]
 
         removed = copy.deepcopy(changed)
@@ -169,16 +172,16 @@ def test_every_edit_takes_effect_under_load_and_no_call_is_lost(
 
         edits: dict[str, tuple[dict[str, Any], dict[str, Callable[[], bool]]]] = {
             "added": (added, {
-                "provider": lambda: reaches("vllm", vllm),
+                "provider": lambda: reaches("latecomer", latecomer),
                 "key": lambda: reaches("openai", as_user(new_key)),
                 "org and its Azure": lambda: reaches("newcomers' azure", newcomers),
             }),
             "changed": (changed, {
-                "provider": lambda: reaches("vllm, moved", vllm),
+                "provider": lambda: reaches("latecomer, moved", latecomer),
                 "Azure": lambda: reaches("azure, moved", AZURE),
             }),
             "removed": (removed, {
-                "provider": lambda: reaches("openai", vllm),
+                "provider": lambda: reaches("openai", latecomer),
                 "key": lambda: is_refused(as_user(new_key), "invalid_lectr_key"),
                 "org": lambda: is_refused(as_user(old_key), "invalid_lectr_key"),
                 "org and its Azure": lambda: is_refused(newcomers, "invalid_lectr_key"),
@@ -196,16 +199,18 @@ def test_every_edit_takes_effect_under_load_and_no_call_is_lost(
                     wait_until(is_seen, f"{what} {name}", EFFECT_WITHIN_S)
                     took[f"{what} {name}"] = round(time.monotonic() - began, 2)
                 if name == "changed":
-                    long += [begin(gateway, kind, stack) for kind in (vllm, newcomers) for _ in range(LONG_STREAMS)]
-                    moved_away = arrivals("vllm"), arrivals("azure")
+                    long += [
+                        begin(gateway, kind, stack) for kind in (latecomer, newcomers) for _ in range(LONG_STREAMS)
+                    ]
+                    moved_away = arrivals("latecomer"), arrivals("azure")
                     # As `curl -d` sends it: lectr asks for the body, half of which comes after the provider has left.
-                    form = {**vllm, "Content-Type": "application/x-www-form-urlencoded"}
+                    form = {**latecomer, "Content-Type": "application/x-www-form-urlencoded"}
                     slow = stack.enter_context(Connection(gateway.port))
                     slow.send("POST", CHAT, [*form.items(), ("Content-Length", str(len(SHORT)))], SHORT[:20])
                     gateway.write_file("orgs: [{nmae: x}]")
                     wait_until(lambda: is_told(gateway, "nmae"), "a word on a broken edit", EFFECT_WITHIN_S)
                     assert gateway.lines('"settings refused, the old ones stay in force"')
-                    assert reaches("vllm, moved", vllm)
+                    assert reaches("latecomer, moved", latecomer)
                     assert reaches("azure, moved", AZURE)
                     assert reaches("openai", as_user(new_key))
             forgotten = r"cluster_manager\.cluster_removed"
@@ -217,7 +222,7 @@ def test_every_edit_takes_effect_under_load_and_no_call_is_lost(
             gate.open()
             assert [b"".join(chunks) for chunks in long] == [REST] * len(long)
         assert (set(traffic.plain), set(traffic.streams)) == ({200}, {(200, DONE)})
-        assert (arrivals("vllm"), arrivals("azure")) == moved_away, "nothing goes to an address that was left"
+        assert (arrivals("latecomer"), arrivals("azure")) == moved_away, "nothing goes to an address that was left"
         with capsys.disabled():
             counts = f"{traffic.plain.total()} calls, {traffic.streams.total()} streams, {len(long)} long ones"
             sys.stdout.write(f"\n{gateway.build}: seconds until an edit was seen {took}, beside {counts}\n")
