@@ -113,8 +113,7 @@ def _logger(name: str, options: GatewayOptions, *, filter_: str) -> str:
               # Saves some entries of the moment lectr restarts. What is sent while nobody listens is lost all the same:
               # let the new lectr start before the old one stops.
               grpc_stream_retry_policy: {num_retries: 10, retry_back_off: {base_interval: 0.1s, max_interval: 2s}}
-            # As they are after lectr's changes: a credential's header listed here would carry the provider's key.
-            additional_request_headers_to_log: [traceparent, user-agent, content-type]
+            # No additional_request_headers_to_log: lectr reads none, and a credential's would carry the provider's key.
         """,
         name=name,
         filter=filter_,

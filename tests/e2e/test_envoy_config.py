@@ -446,8 +446,9 @@ def test_envoy_and_lectr_know_each_other_by_their_certificates(
 # --- the log ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_call_and_each_attempt_is_logged_with_the_decision_and_without_a_key(start: Start) -> None:
+def test_each_call_and_each_failed_attempt_is_logged_and_no_key_in_either(start: Start, provider: Provider) -> None:
     rig = start()
+    provider.answer_with(json_answer({}, status=500))
     rig.call(
         headers=[
             ("authorization", f"Bearer {HUSH}-the-clients"),
@@ -458,7 +459,7 @@ def test_each_call_and_each_attempt_is_logged_with_the_decision_and_without_a_ke
     call, attempt = rig.lectr.entry(), rig.lectr.entry("lectr_attempt")
     assert call.common_properties.metadata.filter_metadata["lectr"]["routed"] == "1"
     assert call.common_properties.upstream_cluster == rig.upstream.cluster
-    assert call.request.request_id == attempt.request.request_id == "joined-by-this"
+    assert call.request.request_id == attempt.request.request_id == b"joined-by-this"
     assert HUSH not in str(call)
     assert HUSH not in str(attempt)
 

@@ -71,7 +71,7 @@ async def test_attempts_that_failed_are_handed_on_beside_the_calls_of_their_batc
     async with serving(live(tmp_path), sink) as channel:
         call = access_logs(channel)
         well, failed = (entry("", access_log_type=als.UpstreamEnd) for _ in range(2))
-        well.response.response_code.value, failed.request.request_id = 200, "r"
+        well.response.response_code.value, failed.request.request_id = 200, b"r"
         await call.write(batch(well, entry("call"), failed, first=True).SerializeToString())
         assert await taken.get() == (1, ["r"])
         await call.done_writing()

@@ -21,6 +21,9 @@ Descriptors = dict[str, dict[str, Any]]
 OURS = "lectr_extproc.pb."
 
 SAME_BYTES = {
+    # Clients write these; a string that is not UTF-8 would cost the whole batch its entries.
+    "HTTPRequestProperties.path": {"type": "TYPE_STRING"},
+    "HTTPRequestProperties.request_id": {"type": "TYPE_STRING"},
     # An enum in Envoy's API; both are varints.
     "HttpStatus.code": {"type": "TYPE_ENUM", "of": "envoy.type.v3.StatusCode"},
 }

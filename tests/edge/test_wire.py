@@ -238,7 +238,7 @@ def test_an_entry_says_what_envoy_measured() -> None:
     made = als.HTTPAccessLogEntry(
         common_properties=common,
         request=als.HTTPRequestProperties(
-            request_method=core.POST, path="/v1/models?key=secret", request_id="r-1", request_body_bytes=7
+            request_method=core.POST, path=b"/v1/models?key=secret", request_id=b"r-1", request_body_bytes=7
         ),
         response=als.HTTPResponseProperties(
             response_code=UInt32Value(value=200), response_body_bytes=9, response_code_details="via_upstream"
@@ -267,6 +267,16 @@ def test_an_entry_says_what_envoy_measured() -> None:
         response_bytes=9,
         request={"model": "gpt-4o", "stream": True},
     )
+
+
+def test_what_a_client_writes_costs_no_other_call_its_entry() -> None:
+    odd = als.HTTPRequestProperties(path=b"/v1/\xff?\xfe", request_id=b"\xff\x00")
+    entries = here.batch(als.HTTPAccessLogEntry(request=odd), als.HTTPAccessLogEntry())
+    read = als.StreamAccessLogsMessage.FromString(entries.SerializeToString())
+    assert [(entry.path, entry.request_id) for entry in wire.entries_from(read)] == [
+        ("/v1/\N{REPLACEMENT CHARACTER}", "\N{REPLACEMENT CHARACTER}\x00"),
+        ("", ""),
+    ]
 
 
 ODD_TIMES: dict[str, Duration] = {
@@ -313,7 +323,7 @@ def test_attempts_are_told_apart_from_calls_and_say_where_they_went() -> None:
     attempt = here.entry(access_log_type=als.UpstreamEnd, upstream_cluster="openai-1")
     attempt.common_properties.upstream_remote_address.socket_address.address = "192.0.2.1"
     attempt.common_properties.upstream_remote_address.socket_address.port_value = 443
-    attempt.request.request_id = "r"
+    attempt.request.request_id = b"r"
     (found,) = wire.attempts_from(here.batch(here.entry("call"), attempt))
     assert (found.request_id, found.cluster, found.address) == ("r", "openai-1", "192.0.2.1:443")
 

@@ -11,7 +11,6 @@ from tests.gateway.examples import NATIVE, PORTABLE, bootstrap, manager
 
 CONFIGS = {"native": manager(bootstrap(NATIVE)), "portable": manager(bootstrap(PORTABLE))}
 PROFILES = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-CREDENTIALS = {"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-lectr-key", "cookie"}
 
 
 @PROFILES
@@ -31,7 +30,7 @@ def test_the_clients_own_key_header_is_never_stripped_early(config: dict[str, An
 def test_no_log_entry_can_carry_a_credential(config: dict[str, Any]) -> None:
     router = config["http_filters"][-1]["typed_config"]
     for log in (*config["access_log"], *router["upstream_log"]):
-        assert not CREDENTIALS & set(log["typed_config"]["additional_request_headers_to_log"])
+        assert not [option for option in log["typed_config"] if option.startswith("additional_")]
 
 
 @PROFILES
