@@ -459,7 +459,7 @@ def test_a_lectr_that_dies_while_it_takes_chunks_out_leaves_the_stream_whole(
 def test_a_provider_that_pauses_within_an_event_for_longer_than_lectr_may_take_breaks_nothing(
     launch_apart: LaunchApart, providers: Providers, call_id: str
 ) -> None:
-    settings, patience_s = settings_for(providers), 0.3
+    settings, patience_s = settings_for(providers), 1.0
     gateway = launch_apart({**settings, "envoy": {**settings.get("envoy", {}), "message_timeout_s": patience_s}})
     gate, sent = Gate(), list[bytes]()
 
