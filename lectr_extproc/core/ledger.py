@@ -5,7 +5,9 @@ is added to the tables that exist. Statements are written so that SQLite and Pos
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -25,12 +27,13 @@ _BEYOND = 2**63
 "Neither SQLite nor PostgreSQL keeps a larger integer; a number that needs more is absent."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Codec:
     """How one kind of value is kept, and what is made of it again. Both directions take None."""
 
     sql: Literal["TEXT", "BIGINT"]
-    keep: Callable[[Any], Value] = lambda value: value
+    keep: Callable[[Any], Value] | None = None
+    "None: as it is."
     give: Callable[[Any], Any] = lambda value: value
 
 
@@ -65,7 +68,7 @@ LIST = Codec("TEXT", lambda texts: orjson.dumps(texts).decode() if texts else No
 AMOUNTS = Codec("TEXT", _amounts_kept, _amounts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """One column: its name, how its values are kept, and where in the record they stand."""
 
@@ -75,11 +78,9 @@ class Column:
     "The field, if it is called otherwise."
     part: Part = ""
     since: int = 1
-    read: Callable[[Any], Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "of", self.of or self.name)
-        object.__setattr__(self, "read", attrgetter(self.of))
 
 
 COLUMNS = (
@@ -166,23 +167,46 @@ def row_of(record: CallRecord, clean: Clean, columns: Sequence[Column] = COLUMNS
     """The row of a record, total: what cannot be kept is absent. `clean` takes keys out of what clients wrote."""
     cost = record.cost
     parts = {"": record, "usage": record.usage, "cost": cost, "cost.row": cost.row if cost else None}
-    return tuple(_kept(column, parts[column.part], clean) for column in columns)
+    row: list[Value] = []
+    for part, read, codecs in _read_together(tuple(columns)):
+        row += _kept(codecs, read(parts[part]), clean) if parts[part] is not None else [None] * len(codecs)
+    return tuple(row)
 
 
 def attempt_row_of(attempt: Attempt, clean: Clean) -> tuple[Value, ...]:
     """The row of an attempt."""
-    return tuple(_kept(column, attempt, clean) for column in ATTEMPT_COLUMNS)
+    ((_, read, codecs),) = _read_together(ATTEMPT_COLUMNS)
+    return tuple(_kept(codecs, read(attempt), clean))
 
 
-def _kept(column: Column, part: object, clean: Clean) -> Value:
-    if part is None:
-        return None
-    value = column.codec.keep(column.read(part))
+@lru_cache(16)
+def _read_together(columns: tuple[Column, ...]) -> list[tuple[Part, Callable[[Any], tuple[Any, ...]], list[Codec]]]:
+    """Neighbours that stand in one part of the record, read by one call: there are sixty of them in each row."""
+    return [
+        (part, _getter([column.of for column in group]), [column.codec for column in group])
+        for part, neighbours in groupby(columns, key=attrgetter("part"))
+        if (group := list(neighbours))
+    ]
+
+
+def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda part: (get(part),)
+
+
+def _kept(codecs: Sequence[Codec], values: Sequence[Any], clean: Clean) -> list[Value]:
+    return [
+        None if value is None else _fit(codec, codec.keep(value) if codec.keep else value, clean)
+        for codec, value in zip(codecs, values, strict=True)
+    ]
+
+
+def _fit(codec: Codec, value: Value, clean: Clean) -> Value:
     if isinstance(value, str):
         # PostgreSQL takes no NUL, and neither takes half a surrogate pair.
         if not value.isascii() or "\0" in value:
             value = value.replace("\0", "").encode("utf-8", "replace").decode()
-        return clean(value if column.codec in _WHOLE else value[:TEXT_LIMIT])
+        return clean(value if codec in _WHOLE else value[:TEXT_LIMIT])
     return value if value is None or -_BEYOND <= value < _BEYOND else None
 
 

@@ -203,3 +203,9 @@ def test_what_comes_twice_is_kept_once(insert: str, row: Callable[[], tuple[Any,
         connection.execute(statement)
     assert [connection.execute(insert, row()).rowcount for _ in range(2)] == [1, 0]
     connection.close()
+
+
+def test_a_column_without_neighbours_of_its_part_is_read_too() -> None:
+    record = dataclasses.replace(recorded(LogEntry(start_ns=1)), usage=Usage(input_tokens=7))
+    columns = [column for column in COLUMNS if column.name in {"started_ns", "input_tokens"}]
+    assert row_of(record, str, columns) == (1, 7)
