@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from itertools import chain
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -512,6 +513,10 @@ class Settings:
     log_calls: bool
 
 
+MOST_VALUES = 1_000_000
+"A thousand orgs have some twenty thousand; a few lines of aliases can stand for more than there is time."
+
+
 def load(
     text: str,
     source: str = "lectr.yaml",
@@ -523,13 +528,20 @@ def load(
     Who calls no provider needs no key: there a reference stands for itself.
     """
     try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if _size(root, {}) > MOST_VALUES:
+            raise ValueError(f"its aliases repeat more than {MOST_VALUES:,} values")
         raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last two: 2024-13-45, and a file in itself
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # the last two: 2024-13-45, and lists in lists in lists
         raise ConfigError(source, [f"not YAML: {_unread(error)}"]) from None
     if raw is not None and not isinstance(raw, dict):
         raise ConfigError(source, ["line 1: the file must be a mapping such as `orgs: […]`"])
     merged = _merged(defaults or {}, raw or {})
-    lines, problems = _read_lines(text)
+    lines, problems = _read_lines(root)
     problems += _contradictions(merged)
     keys, unheld = _held(merged, read_reference)
     problems += unheld
@@ -885,7 +897,18 @@ def _line(path: Path, lines: Mapping[Path, int]) -> int:
     return next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
 
 
-def _read_lines(text: str) -> tuple[dict[Path, int], list[Problem]]:
+def _size(node: yaml.Node | None, known: dict[yaml.Node, int]) -> int:
+    """How many values a document has, each as often as aliases repeat it; of one that holds itself, too many."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if node not in known:
+        known[node] = MOST_VALUES
+        below = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[node] = 1 + sum(_size(each, known) for each in below)
+    return known[node]
+
+
+def _read_lines(root: yaml.Node | None) -> tuple[dict[Path, int], list[Problem]]:
     """Where each value of a YAML document begins; and the names written twice, of which YAML forgets the first."""
     found: dict[Path, int] = {}
     twice: list[Problem] = []
@@ -905,5 +928,5 @@ def _read_lines(text: str) -> tuple[dict[Path, int], list[Problem]]:
             for i, value in enumerate(node.value):
                 walk(value, (*path, i))
 
-    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    walk(root, ())
     return found, twice

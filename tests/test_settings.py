@@ -610,6 +610,17 @@ NOT_A_FILE = {
     "a number": ("0", "line 1: the file must be a mapping"),
     "a tag": ("!!python/object:os.system {}", "not YAML: "),
     "a control character": ("a: \x00", "not YAML: "),
+    "a list in itself": ("orgs: &all [*all]", "not YAML: its aliases repeat more than 1,000,000 values"),
+    "a mapping in itself": ("orgs: &all {name: *all}", "not YAML: its aliases repeat"),
+    "lists in lists": ("[" * 20_000, "not YAML: "),
+    "aliases of aliases": (
+        "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)),
+        "not YAML: its aliases repeat",
+    ),
+    "aliases merged into aliases": (
+        "a0: &a0 {k: v}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 12)),
+        "not YAML: its aliases repeat",
+    ),
 }
 
 

@@ -54,6 +54,10 @@ def works(gateway: Gateway) -> bool:
     return call(gateway).status_code == 200
 
 
+NO_ANSWER = 0
+"The status of a call whose connection broke before its answer was there."
+
+
 @contextmanager
 def traffic(gateway: Gateway) -> Iterator[dict[str, int]]:
     """Calls without a pause, from two clients, for as long as the block lasts: the status of each, by its id."""
@@ -63,7 +67,10 @@ def traffic(gateway: Gateway) -> Iterator[dict[str, int]]:
     def calls() -> None:
         while not over.is_set():
             call_id = new_id()
-            outcomes[call_id] = call(gateway, call_id=call_id).status_code
+            try:
+                outcomes[call_id] = call(gateway, call_id=call_id).status_code
+            except httpx.TransportError:
+                outcomes[call_id] = NO_ANSWER
 
     with ThreadPoolExecutor(2) as clients:
         running = [clients.submit(calls) for _ in range(2)]

@@ -79,6 +79,12 @@ def children_of(process: subprocess.Popen[str]) -> list[int]:
         return []
 
 
+def memory_kib(process: subprocess.Popen[str], which: str = "VmRSS") -> int:
+    """What a process takes now, or took at most (VmHWM)."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(which))
+
+
 class Processes:
     """Some processes, everything they print in one list of lines, and the call lines among them."""
 
@@ -278,8 +284,12 @@ class Apart(Gateway):
             check=True,
             capture_output=True,
         )
-        bootstrap = out / self.build.profile / "bootstrap.yaml"
-        self.envoy = self.processes.start([str(self.build.binary), "-c", str(bootstrap), *ENVOY_FLAGS])
+        self._bootstrap = out / self.build.profile / "bootstrap.yaml"
+        self.start_envoy()
+
+    def start_envoy(self) -> None:
+        """One Envoy, ready; another one when the last has ended."""
+        self.envoy = self.processes.start([str(self.build.binary), "-c", str(self._bootstrap), *ENVOY_FLAGS])
         self._await(self.envoy, self._serves)
         # Until its first health check Envoy calls lectr anyway, but counts it as down.
         self._await(self.envoy, lambda: self.stat("cluster.lectr.membership_healthy") == 1)
@@ -287,10 +297,10 @@ class Apart(Gateway):
     def serve(self) -> subprocess.Popen[str]:
         """One more `lectr serve`, ready, on the same address. It has an admin port of its own, to be told apart by."""
         self.admin_port = free_port()
-        config = self.config.with_name(f"lectr-{self.admin_port}.yaml")
+        self.served = self.config.with_name(f"lectr-{self.admin_port}.yaml")
         settings = yaml.safe_load(self.config.read_text()) | {"admin": {"listen": f"127.0.0.1:{self.admin_port}"}}
-        config.write_text(yaml.safe_dump(settings))
-        process = self.processes.start([*LECTR, "serve", "--config", str(config)])
+        self.served.write_text(yaml.safe_dump(settings))
+        process = self.processes.start([*LECTR, "serve", "--config", str(self.served)])
         self._await(process, self._is_healthy)
         return process
 
