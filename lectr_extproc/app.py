@@ -15,6 +15,7 @@ from lectr_extproc.edge.admin import admin_app, http_server
 from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import log_calls
+from lectr_extproc.edge.outbox import CURSOR
 from lectr_extproc.edge.prices import refresh
 from lectr_extproc.edge.reload import Load, watch
 from lectr_extproc.edge.server import GrpcServer
@@ -35,8 +36,11 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
         is_known=lambda provider, model: live.snapshot.prices.row(provider, model) is not None,
     )
     live.telemetry = telemetry.health
-    ledger = Ledger.start(settings.ledger.url, settings.ledger.retention_days, os.environ)
-    live.ledger = ledger.health
+    readers = [CURSOR] if telemetry.outbox else []
+    ledger = Ledger.start(settings.ledger.url, settings.ledger.retention_days, os.environ, readers)
+    live.ledger, live.export = ledger.health, telemetry.export
+    if telemetry.outbox:
+        telemetry.outbox.start(ledger)
 
     def sink(records: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
         ledger.put(records, attempts)
@@ -62,7 +66,8 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
                 await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await grpc_server.stop()
-        await asyncio.gather(asyncio.to_thread(ledger.stop), asyncio.to_thread(telemetry.shutdown))
+        for stop in (ledger.finish, telemetry.shutdown, ledger.stop):  # what is written last is sent, too
+            await asyncio.to_thread(stop)
 
 
 def stop_signal() -> asyncio.Event:

@@ -32,6 +32,7 @@ from lectr_extproc.edge import logs
 from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
 from lectr_extproc.edge.ledger import open_store
+from lectr_extproc.edge.outbox import CURSOR
 from lectr_extproc.edge.prices import UnreadablePricesError, is_url, read_prices
 from lectr_extproc.edge.store import Store, Unavailable, Unusable
 from lectr_extproc.gateway import check_existing, render_all, render_bootstrap
@@ -294,6 +295,31 @@ def _tail(chosen: argparse.Namespace) -> None:
         store.close()
 
 
+def _outbox(chosen: argparse.Namespace) -> None:
+    """Show how far spans have been sent, and what the collector refused."""
+    store = _ledger(chosen, read_only=chosen.what == "show")
+    try:
+        if chosen.what == "retry":
+            count = store.ask_again(CURSOR)
+            print(f"{count} {'range' if count == 1 else 'ranges'} will be sent again by the lectr that sends")
+            return
+        cursor, (behind, oldest_ns), parts = store.cursor(CURSOR), store.lag(CURSOR), store.set_aside(CURSOR)
+    finally:
+        store.close()
+    if cursor is None:
+        print("nothing is sent: no lectr with this ledger has had an OTLP endpoint")
+        return
+    is_sent = cursor.holder is not None and cursor.until_ms > time.time() * 1000
+    print(f"done with     {cursor.seq}")
+    print(f"sent by       {cursor.holder if is_sent else 'nobody now'}")
+    oldest = f", the first began {datetime.fromtimestamp(oldest_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S}" if oldest_ns else ""
+    print(f"not sent yet  {behind if oldest_ns else 0}{oldest}")
+    print(f"set aside     {sum(part.calls for part in parts)}")
+    for part in parts:
+        state = ", is sent again" if part.again else ""
+        print(f"  {part.first} to {part.last}: {part.calls} calls, {part.reason}{state}")
+
+
 def follow(store: Store, filters: Filters, last: int, wait: Callable[[], None]) -> Iterator[CallRecord]:
     """The last calls that are there already, then every new one."""
     seq = store.seq_before_last(last, filters)
@@ -306,8 +332,11 @@ def follow(store: Store, filters: Filters, last: int, wait: Callable[[], None]) 
             wait()
 
 
-def _ledger(chosen: argparse.Namespace) -> Store:
-    store, _ = open_store(_read(_file(chosen)).ledger.url, os.environ, read_only=True)
+def _ledger(chosen: argparse.Namespace, *, read_only: bool = True) -> Store:
+    url = _read(_file(chosen)).ledger.url
+    if not read_only:
+        open_store(url, os.environ, read_only=True)  # refuses where there is nothing, which writing would make
+    store, _ = open_store(url, os.environ, read_only=read_only)
     store.check()
     return store
 
@@ -493,6 +522,12 @@ def _parser() -> argparse.ArgumentParser:
     ledger(made)
     made.add_argument("--lines", type=_count, default=10, metavar="N", help="so many earlier ones first; default: 10")
     made.add_argument("--json", action="store_true", help="one JSON object per line, as in lectr's log")
+
+    made = command(
+        "outbox", _outbox, "`retry` has what was refused sent again, once the mistake is mended: a wrong API key, say."
+    )
+    config(made)
+    made.add_argument("what", nargs="?", choices=["show", "retry"], default="show", help="default: %(default)s")
 
     command("schema", _schema, "For editors; the repository has it as lectr.schema.json.")
     return parser

@@ -15,7 +15,7 @@ from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.core.pricing import Cost
 from lectr_extproc.core.report import Filters
 from lectr_extproc.edge.ledger import open_store
-from lectr_extproc.edge.store import Store
+from lectr_extproc.edge.store import SetAside, Store
 from lectr_extproc.keys import digest
 from lectr_extproc.settings import json_schema, load
 from tests.core.finished import call
@@ -412,6 +412,7 @@ def test_these_are_the_commands() -> None:
             "explain",
             "models",
             "price",
+            "outbox",
             "report",
             "schema",
             "tail",
@@ -477,10 +478,39 @@ def test_report_without_a_ledger_says_where_it_looked(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "none"))
-    for command in ("report", "tail"):
-        assert main([command]) == 1
+    for command in (["report"], ["tail"], ["outbox"], ["outbox", "retry"]):
+        assert main(command) == 1
         place = tmp_path / "none" / "lectr" / "ledger.db"
         assert capsys.readouterr().err == f"lectr: the ledger cannot be read: there is no ledger at {place} yet\n"
+
+
+def test_outbox_shows_how_far_spans_have_been_sent_and_what_was_refused(capsys: Capture, ledger: Store) -> None:
+    assert said(capsys, "outbox") == "nothing is sent: no lectr with this ledger has had an OTLP endpoint\n"
+    ledger.begin("otlp")
+    assert said(capsys, "outbox").splitlines() == [
+        "done with     0",
+        "sent by       nobody now",
+        "not sent yet  0",
+        "set aside     0",
+    ]
+    ledger.write([call(), call(), call()], [])
+    ledger.lease("otlp", "gw-1:71", 60)
+    ledger.advance("otlp", "gw-1:71", 2, SetAside(1, 2, 2, "HTTP 401 Unauthorized"))
+    assert said(capsys, "outbox").splitlines() == [
+        "done with     2",
+        "sent by       gw-1:71",
+        "not sent yet  1, the first began 2026-11-20 12:00:00",
+        "set aside     2",
+        "  1 to 2: 2 calls, HTTP 401 Unauthorized",
+    ]
+
+
+def test_outbox_retry_has_what_was_refused_sent_again(capsys: Capture, ledger: Store) -> None:
+    ledger.lease("otlp", "one", 60)
+    ledger.advance("otlp", "one", 2, SetAside(1, 2, 2, "HTTP 401"))
+    assert said(capsys, "outbox", "retry") == "1 range will be sent again by the lectr that sends\n"
+    assert [part.again for part in ledger.set_aside("otlp")] == [1]
+    assert said(capsys, "outbox").splitlines()[-1] == "  1 to 2: 2 calls, HTTP 401, is sent again"
 
 
 def test_tail_shows_the_last_calls_and_then_each_new_one(ledger: Store) -> None:

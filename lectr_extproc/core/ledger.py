@@ -4,7 +4,7 @@ A column is one line of COLUMNS. One that comes later names the version of the s
 is added to the tables that exist. Statements are written so that SQLite and PostgreSQL both understand them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -236,13 +236,18 @@ def attempt_of(row: Sequence[Value]) -> Attempt:
 
 # --- statements -------------------------------------------------------------------------------------------------------
 
+_SET_ASIDE = """CREATE TABLE set_aside (name TEXT NOT NULL, first_seq BIGINT NOT NULL, last_seq BIGINT NOT NULL,
+calls BIGINT NOT NULL, reason TEXT NOT NULL, again BIGINT NOT NULL, PRIMARY KEY (name, first_seq))"""
+LATER_TABLES: Mapping[int, Sequence[str]] = {2: [_SET_ASIDE]}
+"By the version of the schema they came with."
+
 
 def migrations(
     identity: str, calls: Sequence[Column] = COLUMNS, attempts: Sequence[Column] = ATTEMPT_COLUMNS
 ) -> list[list[str]]:
     """The statements that lead to each version of the schema from the one before it; `identity` numbers the rows."""
     tables = {"calls": calls, "attempts": attempts}
-    latest = max(column.since for columns in tables.values() for column in columns)
+    latest = max(*LATER_TABLES, *(column.since for columns in tables.values() for column in columns))
     first = [
         f"CREATE TABLE calls (seq {identity}, {_typed(calls)}, UNIQUE (call_id))",
         "CREATE INDEX calls_started ON calls (started_ns)",
@@ -253,10 +258,13 @@ def migrations(
     ]
     later = [
         [
-            f"ALTER TABLE {table} ADD COLUMN {column.name} {column.codec.sql}"
-            for table, columns in tables.items()
-            for column in columns
-            if column.since == version
+            *LATER_TABLES.get(version, ()),
+            *(
+                f"ALTER TABLE {table} ADD COLUMN {column.name} {column.codec.sql}"
+                for table, columns in tables.items()
+                for column in columns
+                if column.since == version
+            ),
         ]
         for version in range(2, latest + 1)
     ]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from lectr_extproc.core.pricing import PICO, Cost
-from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.core.usage import Usage
 from lectr_extproc.edge.logs import KEY
 
@@ -22,7 +22,8 @@ REQUEST_MODEL = "gen_ai.request.model"
 RESPONSE_MODEL = "gen_ai.response.model"
 TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 (no password)
 ERROR_TYPE = "error.type"
-SERVER_ADDRESS = "server.address"
+STATUS_CODE = "http.response.status_code"
+SERVER_ADDRESS, SERVER_PORT = "server.address", "server.port"
 FEATURE = "lectr.feature"
 TASK = "lectr.task"
 PRICING_STATUS = "lectr.pricing_status"
@@ -146,9 +147,9 @@ SPAN: Mapping[str, Reading] = {
     # Langfuse takes every other number under gen_ai.usage for a unit of usage: the breakdown stands elsewhere.
     "gen_ai.usage.cost": lambda _r, _u, c: _usd(c.total),
     SERVER_ADDRESS: lambda r, _u, _c: address(r.host)[0] if r.host else None,
-    "server.port": lambda r, _u, _c: address(r.host)[1] if r.host else None,
+    SERVER_PORT: lambda r, _u, _c: address(r.host)[1] if r.host else None,
     ERROR_TYPE: lambda r, _u, _c: error_type(r),
-    "http.response.status_code": lambda r, _u, _c: r.status or None,
+    STATUS_CODE: lambda r, _u, _c: r.status or None,
     "url.path": lambda r, _u, _c: path_template(r.path),
     "lectr.org": lambda r, _u, _c: r.org,
     FEATURE: lambda r, _u, _c: r.feature,
@@ -187,6 +188,29 @@ SPAN: Mapping[str, Reading] = {
     "lectr.cost.extras_usd": lambda _r, _u, c: _usd(c.extras),
 }
 "What leaves. The parts of a cost are there only where the arithmetic is ours."
+
+
+ATTEMPT: Mapping[str, Callable[[Attempt], Value | None]] = {
+    ERROR_TYPE: lambda a: str(a.status) if (a.status or 0) >= 400 else next(iter(a.flags), "error"),
+    STATUS_CODE: lambda a: a.status,
+    "network.peer.address": lambda a: address(a.address)[0] or None,
+    "network.peer.port": lambda a: address(a.address)[1],
+}
+"What leaves about an attempt that failed."
+
+LAST = (SERVER_ADDRESS, SERVER_PORT, ERROR_TYPE, STATUS_CODE)
+"What leaves about the attempt that the call's own entry tells of."
+
+
+def of_attempt(attempt: Attempt) -> dict[str, Value]:
+    """The attributes of the span of an attempt that failed."""
+    return {name: value for name, read in ATTEMPT.items() if (value := read(attempt)) is not None}
+
+
+def of_last(record: CallRecord) -> dict[str, Value]:
+    """The attributes of the span of the attempt that answered."""
+    values = {name: SPAN[name](record, NO_USAGE, NO_COST) for name in LAST}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def of_span(record: CallRecord, limit: int = VALUE_LIMIT) -> dict[str, Value]:

@@ -40,12 +40,23 @@ _SYSTEM = Path("/var/lib/lectr")
 class Ledger:
     """One per process: `put` takes batches as they come, `store` is for readers, the rest for stopping and /healthz."""
 
-    def __init__(self, store: Store, *, shown: str, retention_days: int, problem: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        shown: str,
+        retention_days: int,
+        readers: Sequence[str] = (),
+        problem: str | None = None,
+    ) -> None:
         self.store = store
         "What readers read. It raises Unavailable while the database cannot be had."
         self._shown = shown
+        self.on_written: Callable[[], None] = lambda: None
+        "Called after each batch, in the writer's thread."
         self._retention_days = retention_days
-        self._counts = dict.fromkeys((*_SETTLED, "received", "pushed_out", "attempts_dropped"), 0)
+        self._readers = readers
+        self._counts = dict.fromkeys((*_SETTLED, "received", "pushed_out", "unexported_lost", "attempts_dropped"), 0)
         self._problem = problem
         self._queue: deque[tuple[Sequence[CallRecord], Sequence[Attempt]]] = deque()
         self._rows = 0
@@ -57,14 +68,20 @@ class Ledger:
         self._writer.start()
 
     @classmethod
-    def start(cls, url: str | None, retention_days: int, environment: Mapping[str, str]) -> "Ledger":
-        """The ledger that the settings name; where it will not do, one in memory that says why."""
+    def start(
+        cls, url: str | None, retention_days: int, environment: Mapping[str, str], readers: Sequence[str] = ()
+    ) -> "Ledger":
+        """The ledger that the settings name; where it will not do, one in memory that says why.
+
+        `readers` have cursors, which begin before the first call of this process is written.
+        """
+        problem = None
         try:
             store, shown = open_store(url, environment)
         except Unusable as error:
             log.error("the ledger is in memory: %s", error)
-            return cls(in_memory(), shown="memory", retention_days=retention_days, problem=str(error))
-        return cls(store, shown=shown, retention_days=retention_days)
+            store, shown, problem = in_memory(), "memory", str(error)
+        return cls(store, shown=shown, retention_days=retention_days, readers=readers, problem=problem)
 
     def put(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
         """Take a batch. Never waits for the database."""
@@ -88,14 +105,22 @@ class Ledger:
         """How many calls were taken and are not written yet."""
         return self._counts["received"] - sum(self._counts[name] for name in _SETTLED)
 
-    def stop(self, within_s: float = 5.0) -> None:
+    def finish(self, within_s: float = 5.0) -> None:
         """Write what waits, for this long at most: a database that is gone must not hold the process."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         with self._changed:
             self._changed.notify()
         self._writer.join(within_s)
         if lost := self.waiting():
             log.error("%d calls could not be written before the end", lost)
+
+    def stop(self) -> None:
+        """Finish, and let go of the database: nobody reads any more."""
+        self.finish()
+        if not self._writer.is_alive():
+            self.store.close()
 
     # --- the writer's thread ------------------------------------------------------------------------------------------
 
@@ -108,18 +133,23 @@ class Ledger:
                     break
                 with self._changed:
                     self._rows -= len(calls) + len(attempts)
+                self.on_written()
                 self._forget()
-        self.store.close()
 
     def _open(self) -> None:
         try:
-            self.store.migrate()
+            self._prepare()
         except Unusable as error:
             self._problem = f"{self._shown}: {error}"
             log.error("the ledger is in memory: %s", self._problem)
             self.store.close()
             self.store, self._shown = in_memory(), "memory"
-            self.store.migrate()
+            self._prepare()
+
+    def _prepare(self) -> None:
+        self.store.migrate()
+        for name in self._readers:
+            self.store.begin(name)
 
     def _next(self) -> list[tuple[Sequence[CallRecord], Sequence[Attempt]]] | None:
         """The batches that wait, as many as fit one transaction; none when it is time to forget; None at the end."""
@@ -161,7 +191,7 @@ class Ledger:
 
     def _write(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
         if self._problem is not None:  # it may be another database by now
-            self.store.migrate()
+            self._prepare()
         try:
             self._write_together(calls, attempts)
         except (Unavailable, Unusable):
@@ -174,10 +204,11 @@ class Ledger:
                 self._persist(partial(self._write_alone, [], [attempt]))
 
     def _write_together(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
-        new, pushed_out = self.store.write(calls, attempts)
+        new, pushed_out, unread = self.store.write(calls, attempts)
         self._counts["written"] += new
         self._counts["kept_already"] += len(calls) - new
         self._counts["pushed_out"] += pushed_out
+        self._counts["unexported_lost"] += unread
 
     def _write_alone(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
         try:
@@ -198,7 +229,8 @@ class Ledger:
         unread = max(kept, UNREAD_DAYS * _DAY_NS)
         gone = 0
         try:
-            gone = self.store.forget(now_ns - kept, now_ns - unread, FORGET_ROWS)
+            gone, unread = self.store.forget(now_ns - kept, now_ns - unread, FORGET_ROWS)
+            self._counts["unexported_lost"] += unread
         except (Unavailable, Unusable) as error:
             log.warning("calls past their retention could not be deleted: %s", error)
         except Exception:  # the thread goes on

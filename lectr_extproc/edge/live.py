@@ -30,6 +30,8 @@ class Live:
     serving: asyncio.Event = field(default_factory=asyncio.Event)
     ledger: Callable[[], dict[str, Any]] = dict
     "What the ledger says of itself."
+    export: Callable[[], dict[str, Any]] = dict
+    "What the outbox says of itself."
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     _priced: tuple[Settings, PriceList, Snapshot] | None = None
 
@@ -51,7 +53,12 @@ class Live:
             "prices": self.prices_problem,
             "spool": self.spool_problem,
             "ledger": self.ledger().get("problem"),
+            "export": self.export().get("problem"),
         }
+
+    def events(self) -> dict[str, Any]:
+        """What became of finished calls."""
+        return {**self.ledger(), **self.export()}
 
     def health(self) -> dict[str, Any]:
         """What `/healthz` answers."""
@@ -65,6 +72,7 @@ class Live:
             "orgs": len(self.settings.orgs),
             "clusters": [upstream.cluster for upstream in self.snapshot.upstreams],
             "ledger": self.ledger(),
+            "export": self.export(),
             "telemetry": self.telemetry(),
             "counts": dict(sorted(self.counts.items())),
         }

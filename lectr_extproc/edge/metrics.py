@@ -6,7 +6,7 @@ Batches are added up first, for a measurement costs the SDK 7 µs. Labels that c
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
@@ -20,8 +20,6 @@ from lectr_extproc.edge import attributes as names
 SCOPE_NAME = "lectr_extproc"
 SCOPE_VERSION = version("lectr-extproc")
 
-Counts = Mapping[str, int]
-"What became of spans, as telemetry counts it."
 IsKnown = Callable[[str, str], bool]
 "(provider, model) -> is this name in the price table?"
 
@@ -35,9 +33,15 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "gen_ai.client.token.usage": ("{token}", "Tokens used per call."),
     "gen_ai.client.operation.duration": ("s", "From the start of a call to its end."),
     "gen_ai.client.operation.time_to_first_chunk": ("s", "From the start of a streamed call to its first byte."),
-    "lectr.events.received": ("{event}", "Spans that were to be sent."),
-    "lectr.events.exported": ("{event}", "Spans that the back end took."),
-    "lectr.events.dropped": ("{event}", "Spans that were lost."),
+    "lectr.events.received": ("{event}", "Finished calls that Envoy told of."),
+    "lectr.events.written": ("{event}", "Calls that were written to the ledger."),
+    "lectr.events.exported": ("{event}", "Calls whose spans the collector took."),
+    "lectr.events.refused": ("{event}", "Calls whose spans the collector refused for good; they are set aside."),
+    "lectr.events.dropped": ("{event}", "Calls that were lost."),
+    "lectr.ledger.queue": ("{event}", "Calls that wait to be written."),
+    "lectr.export.lag": ("{event}", "Calls in the ledger that are not exported yet, at most."),
+    "lectr.export.age": ("s", "Since the first of them began."),
+    "lectr.export.set_aside": ("{event}", "Calls in the ledger that the collector refused."),
     "lectr.process.events": ("{event}", "What happened in this process, as `counts` on /healthz names it."),
     "lectr.degraded": ("{problem}", "1 where a part of this process is degraded, such as `settings`; calls go on."),
 }
@@ -53,10 +57,21 @@ BUCKETS: Mapping[str, Sequence[float]] = {
 
 EVENTS: Mapping[str, Mapping[str, str | None]] = {
     "lectr.events.received": {"received": None},
+    "lectr.events.written": {"written": None},
     "lectr.events.exported": {"exported": None},
-    "lectr.events.dropped": {"dropped": "queue_full", "failed": "export_failed", "span_errors": "error"},
+    "lectr.events.refused": {"refused": None},
+    "lectr.events.dropped": {
+        "dropped": "queue_full",
+        "unwritable": "unwritable",
+        "unexported_lost": "not_exported",
+        "span_errors": "error",
+    },
+    "lectr.ledger.queue": {"waiting": None},
+    "lectr.export.lag": {"lag": None},
+    "lectr.export.age": {"oldest_unexported_s": None},
+    "lectr.export.set_aside": {"set_aside": None},
 }
-"Each with our own counts in it, and the reason a count is shown under."
+"Each with the figures of /healthz in it, and the reason a figure is shown under."
 
 TOKEN_TYPES = {
     "input": "input_tokens",
@@ -88,6 +103,9 @@ class Process(Protocol):
     def counts(self) -> Mapping[str, int]:
         """How often what happened in it."""
 
+    def events(self) -> Mapping[str, Any]:
+        """What became of finished calls, as the ledger and the outbox count it."""
+
     def problems(self) -> Mapping[str, str | None]:
         """Each part that can be degraded, and what is wrong with it."""
 
@@ -99,7 +117,6 @@ class Metrics:
         self,
         readers: Sequence[MetricReader],
         resource: Resource,
-        counts: Counts,
         is_known: IsKnown,
         process: Process | None = None,
     ) -> None:
@@ -118,9 +135,11 @@ class Metrics:
             meter.create_histogram(name, *METRICS[name], explicit_bucket_boundaries_advisory=buckets)
             for name, buckets in BUCKETS.items()
         )
-        for name, parts in EVENTS.items():
-            meter.create_observable_counter(name, [_observe(counts, parts)], *METRICS[name])
         if process is not None:
+            for name, parts in EVENTS.items():
+                is_counter = name.startswith("lectr.events.")
+                create = meter.create_observable_counter if is_counter else meter.create_observable_gauge
+                create(name, [_figures_of(process, parts)], *METRICS[name])
             for name, create, observe in (
                 ("lectr.process.events", meter.create_observable_counter, _events_of(process)),
                 ("lectr.degraded", meter.create_observable_gauge, _problems_of(process)),
@@ -211,10 +230,16 @@ def _present(labels: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in labels.items() if value is not None}
 
 
-def _observe(counts: Counts, parts: Mapping[str, str | None]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda _: [
-        Observation(counts[part], {"reason": reason} if reason else None) for part, reason in parts.items()
-    ]
+def _figures_of(
+    process: Process, parts: Mapping[str, str | None]
+) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        figures = process.events()
+        for part, reason in parts.items():
+            if figures.get(part) is not None:
+                yield Observation(figures[part], {"reason": reason} if reason else None)
+
+    return observe
 
 
 def _events_of(process: Process) -> Callable[[CallbackOptions], Iterable[Observation]]:

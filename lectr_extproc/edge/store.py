@@ -7,7 +7,7 @@ postgres.py. Nothing here retries or counts: that is ledger.py's.
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lectr_extproc.core import ledger as rows
 from lectr_extproc.core.record import Attempt, CallRecord
@@ -28,6 +28,26 @@ class Unavailable(Exception):  # noqa: N818 - what it says, in the words of thos
 
 class Unusable(Exception):  # noqa: N818
     """The database will not do as it is: another program's file, no permission, a newer schema."""
+
+
+class SetAside(NamedTuple):
+    """Calls in a row that a reader could not hand on, because whoever it reads for refused them."""
+
+    first: int
+    last: int
+    "Both are numbers of calls; between them there may be calls that nobody was to get."
+    calls: int
+    reason: str
+    again: int = 0
+    "1 where somebody asked for another attempt."
+
+
+class Cursor(NamedTuple):
+    """How far a reader is, and until when (ms since 1970) who reads for all."""
+
+    seq: int
+    holder: str | None
+    until_ms: int
 
 
 class Transaction(Protocol):
@@ -100,22 +120,26 @@ class Store:
     def _mismatch(self, version: int) -> str:
         return f"its schema has version {version}, and this lectr knows {len(self._migrations)}"
 
-    def write(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> tuple[int, int]:
-        """Keep what is not kept yet, all or nothing: how many calls were new, and how many the bound pushed out."""
+    def write(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> tuple[int, int, int]:
+        """Keep what is not kept yet, all or nothing.
+
+        How many calls were new, how many the bound pushed out, and how many of these a cursor was not done with.
+        """
         call_rows = [rows.row_of(call, _clean) for call in calls]
         attempt_rows = [rows.attempt_row_of(attempt, _clean) for attempt in attempts]
-        pushed_out = 0
+        pushed_out = unread = 0
         with self._database.transaction(writes=True) as transaction:
             new = transaction.many(rows.INSERT_CALL, call_rows) if call_rows else 0
             if attempt_rows:
                 transaction.many(rows.INSERT_ATTEMPT, attempt_rows)
             if self._bound is not None:
-                oldest = "(SELECT max(seq) FROM calls) - ?"
-                pushed_out = transaction.many(f"DELETE FROM calls WHERE seq <= {oldest}", [[self._bound]])  # noqa: S608
+                beyond = "DELETE FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ?"
+                pushed_out = unread = transaction.many(f"{beyond} AND seq > {_READ}", [[self._bound]])
+                pushed_out += transaction.many(beyond, [[self._bound]])
                 transaction.many(
                     "DELETE FROM attempts WHERE started_ns < (SELECT min(started_ns) FROM calls) - ?", [[_EARLIER_NS]]
                 )
-        return new, pushed_out
+        return new, pushed_out, unread
 
     # --- readers ------------------------------------------------------------------------------------------------------
 
@@ -137,12 +161,16 @@ class Store:
         )
         return int(found[count][0]) if len(found) > count else 0
 
-    def attempts_of(self, request_ids: Sequence[str]) -> list[Attempt]:
-        """What failed on the way to these calls, in order of time. An attempt may arrive later than its call."""
+    def attempts_of(self, request_ids: Sequence[str], since_ns: int = 0, until_ns: int = 2**63 - 1) -> list[Attempt]:
+        """What failed on the way to these calls, in order of time. An attempt may arrive later than its call.
+
+        Clients can choose a request id, so that attempts of other calls may have it too, at other times.
+        """
         marks = ", ".join("?" for _ in request_ids) or "NULL"
         found = self._read(
-            f"SELECT {rows.ATTEMPT_NAMES} FROM attempts WHERE request_id IN ({marks}) ORDER BY started_ns",  # noqa: S608
-            request_ids,
+            f"SELECT {rows.ATTEMPT_NAMES} FROM attempts WHERE request_id IN ({marks})"  # noqa: S608
+            " AND started_ns BETWEEN ? AND ? ORDER BY started_ns",
+            [*request_ids, since_ns, until_ns],
         )
         return [rows.attempt_of(row) for row in found]
 
@@ -156,6 +184,15 @@ class Store:
             return transaction.run(sql, values)
 
     # --- cursors ------------------------------------------------------------------------------------------------------
+
+    def begin(self, name: str) -> None:
+        """Have a cursor, which reads what is written from now on. One that there is goes on where it stands."""
+        with self._database.transaction(writes=True) as transaction:
+            transaction.run(
+                "INSERT INTO cursors (name, seq, until_ms) SELECT ?, coalesce(max(seq), 0), 0 FROM calls WHERE true"
+                " ON CONFLICT DO NOTHING",
+                [name],
+            )
 
     def lease(self, name: str, holder: str, for_s: float) -> int | None:
         """Be the one who reads with this cursor, for so long: the number of the last call it is done with.
@@ -173,33 +210,76 @@ class Store:
             found = transaction.run("SELECT seq FROM cursors WHERE name = ? AND holder = ?", [name, holder])
         return int(found[0][0]) if found else None
 
-    def advance(self, name: str, holder: str, seq: int) -> bool:
+    def advance(self, name: str, holder: str, seq: int, refused: SetAside | None = None) -> bool:
         """Calls up to this number are done with. False if the lease has gone to somebody else meanwhile."""
         with self._database.transaction(writes=True) as transaction:
             sql = "UPDATE cursors SET seq = ? WHERE name = ? AND holder = ? AND seq <= ?"
-            return transaction.many(sql, [[seq, name, holder, seq]]) == 1
+            is_mine = transaction.many(sql, [[seq, name, holder, seq]]) == 1
+            if is_mine and refused:
+                _set_aside(transaction, name, refused)
+            return is_mine
 
-    def oldest_unexported(self, name: str) -> int | None:
-        """When the first call began (ns since 1970) that the cursor is not done with; None if it is done with all."""
+    def cursor(self, name: str) -> Cursor | None:
+        """Where a cursor stands, if there is one."""
+        found = self._read("SELECT seq, holder, until_ms FROM cursors WHERE name = ?", [name])
+        return Cursor(*found[0]) if found else None
+
+    def lag(self, name: str) -> tuple[int, int | None]:
+        """How many calls at most the cursor is not done with, and when the first of them began (ns since 1970)."""
         done = "coalesce((SELECT seq FROM cursors WHERE name = ?), 0)"
-        found = self._read(f"SELECT started_ns FROM calls WHERE seq > {done} ORDER BY seq LIMIT 1", [name])  # noqa: S608
-        return int(found[0][0]) if found else None
+        ((newest,),) = self._read("SELECT max(seq) FROM calls", [])
+        first = self._read(f"SELECT seq, started_ns FROM calls WHERE seq > {done} ORDER BY seq LIMIT 1", [name])  # noqa: S608
+        return (newest - first[0][0] + 1, first[0][1]) if first else (0, None)
+
+    def set_aside(self, name: str) -> list[SetAside]:
+        """What the reader with this cursor could not hand on, in order."""
+        sql = "SELECT first_seq, last_seq, calls, reason, again FROM set_aside WHERE name = ? ORDER BY first_seq"
+        return [SetAside(*row) for row in self._read(sql, [name])]
+
+    def ask_again(self, name: str) -> int:
+        """Have all of that tried again: how many ranges it is."""
+        with self._database.transaction(writes=True) as transaction:
+            return transaction.many("UPDATE set_aside SET again = 1 WHERE name = ?", [[name]])
+
+    def tried_again(self, name: str, holder: str, was: SetAside, *now: SetAside | None) -> bool:
+        """What has become of a range that was tried again. False if the lease has gone to somebody else."""
+        with self._database.transaction(writes=True) as transaction:
+            if not transaction.run("SELECT 1 FROM cursors WHERE name = ? AND holder = ?", [name, holder]):
+                return False
+            transaction.many("DELETE FROM set_aside WHERE name = ? AND first_seq = ?", [[name, was.first]])
+            for calls in filter(None, now):
+                _set_aside(transaction, name, calls)
+            return True
 
     # --- retention ----------------------------------------------------------------------------------------------------
 
-    def forget(self, before_ns: int, even_if_unread_ns: int, limit: int) -> int:
-        """Delete calls that began before then, so many at most, and how many it were.
+    def forget(self, before_ns: int, even_if_unread_ns: int, limit: int) -> tuple[int, int]:
+        """Delete calls that began before then, so many at most: how many, and how many a cursor was not done with.
 
-        One that a cursor is not done with stays until it is older than `even_if_unread_ns`.
+        Such a call stays until it is older than `even_if_unread_ns`.
         """
+        found = "SELECT seq FROM calls WHERE started_ns < ? AND seq {} ORDER BY started_ns LIMIT ?"
+        delete = f"DELETE FROM calls WHERE seq IN ({found})"  # noqa: S608
         with self._database.transaction(writes=True) as transaction:
-            gone = transaction.many(
-                "DELETE FROM calls WHERE seq IN (SELECT seq FROM calls WHERE started_ns < ? AND (started_ns < ?"
-                " OR seq <= coalesce((SELECT min(seq) FROM cursors), seq)) ORDER BY started_ns LIMIT ?)",
-                [[before_ns, even_if_unread_ns, limit]],
-            )
+            read = transaction.many(delete.format(f"<= {_READ}"), [[before_ns, limit]])
+            unread = transaction.many(delete.format(f"> {_READ}"), [[even_if_unread_ns, limit - read]])
             transaction.many("DELETE FROM attempts WHERE started_ns < ?", [[min(before_ns, even_if_unread_ns)]])
-        return gone
+            transaction.run("DELETE FROM set_aside WHERE last_seq < (SELECT min(seq) FROM calls)")
+        return read + unread, unread
+
+
+def _set_aside(transaction: Transaction, name: str, calls: SetAside) -> None:
+    """Calls that follow those of a range, for the same reason, make it longer."""
+    follows = "name = ? AND last_seq = ? AND reason = ? AND again = ?"
+    longer = f"UPDATE set_aside SET last_seq = ?, calls = calls + ? WHERE {follows}"  # noqa: S608
+    values = [name, calls.first - 1, calls.reason, calls.again]
+    if not transaction.many(longer, [[calls.last, calls.calls, *values]]):
+        new = "INSERT INTO set_aside (name, first_seq, last_seq, calls, reason, again) VALUES (?, ?, ?, ?, ?, ?)"
+        transaction.run(new, [name, *calls])
+
+
+_READ = "coalesce((SELECT min(seq) FROM cursors), 9223372036854775807)"
+"What every cursor is done with: without one, all there is."
 
 
 _EARLIER_NS = 3600 * 10**9

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 from collections.abc import Coroutine, Iterator
 from typing import Any
 from unittest import mock
@@ -44,3 +45,14 @@ async def _run(test: Coroutine[object, object, None]) -> None:
 def postgres_server() -> Iterator[Postgres]:
     with Postgres() as server:
         yield server
+
+
+Environment = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """None of the caller's OTEL_* variables."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    return monkeypatch

@@ -1,4 +1,4 @@
-"""Finished calls, as the tests of telemetry want them."""
+"""Finished calls, as the tests of telemetry want them, and what becomes of them on their way to a collector."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -7,6 +7,9 @@ from typing import Any
 from lectr_extproc.core.pricing import Row, price, rates
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.usage import Usage
+from lectr_extproc.edge.ledger import Ledger
+from lectr_extproc.edge.outbox import CURSOR
+from lectr_extproc.edge.telemetry import Telemetry
 
 STARTED_NS = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()) * 10**9
 USAGE = Usage(
@@ -27,6 +30,19 @@ COST = price(USAGE, ROW, STARTED_NS // 10**9)
 def call(**changes: Any) -> CallRecord:
     """A streamed chat that went well, of which everything is known; less what the test says otherwise."""
     return dataclasses.replace(_EVERYTHING, **changes)
+
+
+def deliver(telemetry: Telemetry, *records: CallRecord) -> dict[str, Any]:
+    """Have these calls finish, and lectr end after that: what the outbox says of it."""
+    assert telemetry.outbox is not None
+    ledger = Ledger.start("memory", 36500, {}, [CURSOR])
+    telemetry.outbox.start(ledger)
+    telemetry.record(records)
+    ledger.put(records, [])
+    ledger.finish()
+    telemetry.shutdown()
+    ledger.stop()
+    return telemetry.export()
 
 
 def models_list(**changes: Any) -> CallRecord:

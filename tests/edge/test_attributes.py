@@ -218,6 +218,7 @@ def test_a_long_text_is_cut() -> None:
 
 
 def test_the_page_about_telemetry_names_every_attribute_and_no_other() -> None:
-    attributes, metrics = re.findall(r"<!-- names -->\n(.*?)<!-- end -->", DOCS.read_text(), re.DOTALL)
+    attributes, attempts, metrics = re.findall(r"<!-- names -->\n(.*?)<!-- end -->", DOCS.read_text(), re.DOTALL)
     assert re.findall(r"^\| `([\w.]+)`", attributes, re.MULTILINE) == list(names.SPAN)
+    assert re.findall(r"^\| `([\w.]+)`", attempts, re.MULTILINE) == sorted({*names.ATTEMPT, *names.LAST})
     assert re.findall(r"^\| `([\w.]+)`", metrics, re.MULTILINE) == list(METRICS)

@@ -185,7 +185,40 @@ def test_memory_forgets_the_oldest_and_counts_them(monkeypatch: pytest.MonkeyPat
     ledger.put(calls, [])
     assert settled(ledger) == {"written": 5}
     assert ids(ledger.store) == [one.call_id for one in calls[3:]]
-    assert (ledger.health()["pushed_out"], ledger.health()["problem"]) == (3, None)
+    health = ledger.health()
+    assert (health["pushed_out"], health["unexported_lost"], health["problem"]) == (3, 0, None)
+    ledger.stop()
+
+
+def test_what_memory_forgets_before_a_reader_had_it_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MEMORY_ROWS", 2)
+    ledger = Ledger.start("memory", 30, {}, ["otlp"])
+    ledger.put([call() for _ in range(5)], [])
+    settled(ledger)
+    assert (ledger.health()["pushed_out"], ledger.health()["unexported_lost"]) == (3, 3)
+    ledger.stop()
+
+
+def test_a_readers_cursor_stands_before_the_first_call_that_is_written(tmp_path: Path) -> None:
+    def run(readers: list[str]) -> tuple[int, int | None]:
+        ledger = Ledger.start(f"sqlite://{tmp_path}/ledger.db", 30, {}, readers)
+        ledger.put([call()], [])
+        settled(ledger)
+        cursor, (behind, _) = ledger.store.cursor("otlp"), ledger.store.lag("otlp")
+        ledger.stop()
+        return behind, cursor and cursor.seq
+
+    assert [run([]), run(["otlp"]), run([]), run(["otlp"])] == [(1, None), (1, 1), (2, 1), (3, 1)]
+
+
+def test_whoever_waits_for_rows_is_told_of_each_batch_and_reads_them_after_the_last_one(tmp_path: Path) -> None:
+    ledger = Ledger.start(f"sqlite://{tmp_path}/ledger.db", 30, {})
+    told = threading.Event()
+    ledger.on_written = told.set
+    ledger.put([call()], [])
+    ledger.finish()
+    assert told.is_set()
+    assert len(ids(ledger.store)) == 1
     ledger.stop()
 
 
@@ -197,11 +230,11 @@ def test_what_waits_is_written_before_the_end(moody: Moody) -> None:
             release.wait(10)
             super().migrate()
 
-        def write(self, *batch: object) -> tuple[int, int]:
+        def write(self, *batch: object) -> tuple[int, int, int]:
             written.append(super().write(*batch))  # type: ignore[arg-type]
             return written[-1]
 
-    written: list[tuple[int, int]] = []
+    written: list[tuple[int, int, int]] = []
     ledger = Ledger(Slow(moody), shown="slow", retention_days=30)
     for _ in range(3):
         ledger.put([call()], [])
@@ -209,7 +242,7 @@ def test_what_waits_is_written_before_the_end(moody: Moody) -> None:
     ending.start()
     release.set()
     ending.join(10)
-    assert sum(new for new, _ in written) == 3
+    assert sum(new for new, *_ in written) == 3
 
 
 def test_a_database_that_is_gone_does_not_hold_the_process_and_the_loss_is_said(
@@ -239,7 +272,7 @@ def test_calls_past_their_retention_are_deleted(moody: Moody, monkeypatch: pytes
 
 def test_deleting_is_tried_again_later_where_it_fails(moody: Moody, caplog: pytest.LogCaptureFixture) -> None:
     class Stuck(Store):
-        def forget(self, *_: object) -> int:
+        def forget(self, *_: object) -> tuple[int, int]:
             raise Unavailable("locked")
 
     ledger = Ledger(Stuck(moody), shown="moody", retention_days=30)

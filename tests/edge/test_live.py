@@ -49,3 +49,12 @@ def test_a_ledger_that_is_not_where_it_should_be_is_told(tmp_path: Path) -> None
     assert (shared.health()["status"], shared.health()["ledger"]["url"]) == ("ok", "memory")
     shared.ledger = lambda: {"url": "memory", "problem": "the disk is full"}
     assert shared.health()["status"] == "degraded"
+
+
+def test_spans_that_do_not_leave_are_a_degradation_and_what_became_of_calls_is_in_one_place(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    shared.ledger = lambda: {"written": 3, "problem": None}
+    shared.export = lambda: {"exported": 2, "lag": 1, "problem": "spans wait in the ledger: HTTP 503"}
+    assert shared.health()["degraded"] == ["export"]
+    assert shared.health()["export"]["lag"] == 1
+    assert [shared.events()[name] for name in ("written", "exported", "lag")] == [3, 2, 1]

@@ -7,14 +7,19 @@ from opentelemetry.sdk.resources import Resource
 from lectr_extproc.core.pricing import Cost
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.usage import Usage
-from lectr_extproc.edge.metrics import METRICS, MODEL_LIMIT, IsKnown, Metrics
+from lectr_extproc.edge.metrics import EVENTS, METRICS, MODEL_LIMIT, IsKnown, Metrics
 from tests.edge.finished import call, models_list, turned_away
+
+FIGURES = [figure for parts in EVENTS.values() for figure in parts]
 
 
 class InTrouble:
     """A process that lost a batch and runs on old settings."""
 
     counts: Mapping[str, int] = {"batches_failed": 1, "decisions": 4}
+
+    def events(self) -> Mapping[str, Any]:
+        return {**dict.fromkeys(FIGURES, 7), "oldest_unexported_s": None}
 
     def problems(self) -> Mapping[str, str | None]:
         return {"settings": "line 3: no", "prices": None}
@@ -25,8 +30,7 @@ class Metered:
 
     def __init__(self, is_known: IsKnown = lambda _provider, _model: False) -> None:
         self._reader = InMemoryMetricReader()
-        counts = dict.fromkeys(("received", "exported", "dropped", "failed", "span_errors"), 7)
-        self._subject = Metrics([self._reader], Resource({}), counts, is_known, InTrouble())
+        self._subject = Metrics([self._reader], Resource({}), is_known, InTrouble())
 
     def record(self, *records: CallRecord) -> "Metered":
         self._subject.record(records)
@@ -84,7 +88,26 @@ def test_every_metric_has_its_promised_name_unit_and_description() -> None:
     data = metered._reader.get_metrics_data()
     assert data is not None
     metrics = data.resource_metrics[0].scope_metrics[0].metrics
-    assert {m.name: (m.unit, m.description) for m in metrics} == METRICS
+    assert {m.name: (m.unit, m.description) for m in metrics} == {
+        name: said for name, said in METRICS.items() if name != "lectr.export.age"
+    }
+
+
+def test_what_became_of_calls_is_told_and_what_is_not_known_is_absent() -> None:
+    points = Metered().points()
+    told = {
+        (name, (p.attributes or {}).get("reason")): p.value  # type: ignore[union-attr]
+        for name in EVENTS.keys() & points.keys()
+        for p in points[name]
+    }
+    assert set(told.values()) == {7}
+    assert "lectr.export.age" not in points
+    assert {reason for name, reason in told if name == "lectr.events.dropped"} == {
+        "queue_full",
+        "unwritable",
+        "not_exported",
+        "error",
+    }
 
 
 def test_what_happened_in_the_process_and_what_is_degraded_are_told() -> None:

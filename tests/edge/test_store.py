@@ -12,7 +12,7 @@ import pytest
 from lectr_extproc.core.report import GROUPS, Filters
 from lectr_extproc.edge.postgres import Postgres
 from lectr_extproc.edge.sqlite import Sqlite
-from lectr_extproc.edge.store import Store, Unusable
+from lectr_extproc.edge.store import SetAside, Store, Unusable
 from tests import postgres
 from tests.core.finished import DAY_S, STARTED_S, call
 from tests.edge.ledgers import attempt, ids
@@ -48,8 +48,8 @@ def store(another: Open) -> Store:
 
 def test_calls_come_back_as_they_were_in_the_order_they_were_written(store: Store, another: Open) -> None:
     first, second = call(), call(feature="føroyar")
-    assert store.write([first], []) == (1, 0)
-    assert store.write([second], []) == (1, 0)
+    assert store.write([first], []) == (1, 0, 0)
+    assert store.write([second], []) == (1, 0, 0)
     found = another().read_after(0, 10)
     assert [record for _, record in found] == [first, second]
     assert another().read_after(found[0][0], 10) == found[1:]
@@ -58,8 +58,8 @@ def test_calls_come_back_as_they_were_in_the_order_they_were_written(store: Stor
 
 def test_the_same_batch_twice_is_kept_once(store: Store, another: Open) -> None:
     batch, attempts = [call(), call()], [attempt()]
-    assert [store.write(batch, attempts), another().write(batch, attempts)] == [(2, 0), (0, 0)]
-    assert store.write([batch[0], new := call()], []) == (1, 0)
+    assert [store.write(batch, attempts), another().write(batch, attempts)] == [(2, 0, 0), (0, 0, 0)]
+    assert store.write([batch[0], new := call()], []) == (1, 0, 0)
     assert ids(store) == [batch[0].call_id, batch[1].call_id, new.call_id]
     assert store.attempts_of(["r"]) == attempts
 
@@ -76,6 +76,7 @@ def test_attempts_are_found_by_their_call_in_the_order_of_time(store: Store) -> 
     assert store.attempts_of(["r"]) == [sooner, later]
     assert store.attempts_of(["r", "other", "nobody"]) == [sooner, later, other]
     assert store.attempts_of([]) == []
+    assert store.attempts_of(["r", "other"], 3, 9) == [later]
 
 
 def test_two_that_start_at_once_make_one_schema(another: Open) -> None:
@@ -97,7 +98,7 @@ def test_a_newer_schema_than_the_program_knows_is_refused(store: Store, another:
     with store._database.transaction(writes=True) as transaction:
         transaction.run("UPDATE schema_version SET version = 99")
     for refused in (another().migrate, another().check):
-        with pytest.raises(Unusable, match="its schema has version 99, and this lectr knows 1"):
+        with pytest.raises(Unusable, match="its schema has version 99, and this lectr knows 2"):
             refused()
 
 
@@ -109,7 +110,7 @@ def test_an_older_schema_is_brought_up_to_date_and_what_is_in_it_stays(store: St
     newer.migrate()
     with newer._database.transaction(writes=False) as transaction:
         assert transaction.run("SELECT region FROM calls") == [(None,)]
-    with pytest.raises(Unusable, match="version 2"):
+    with pytest.raises(Unusable, match="version 3"):
         store.check()
 
 
@@ -199,15 +200,50 @@ def test_a_cursor_advances_only_for_who_holds_it_and_never_back(store: Store) ->
 
 
 def test_the_oldest_call_that_a_cursor_is_not_done_with_is_known(store: Store) -> None:
-    assert store.oldest_unexported("otlp") is None
+    assert store.lag("otlp") == (0, None)
     store.write([call(started_ns=5), call(started_ns=6)], [])
-    assert store.oldest_unexported("otlp") == 5
+    assert store.lag("otlp") == (2, 5)
     store.lease("otlp", "one", 60)
     (first, _), (second, _) = store.read_after(0, 9)
     store.advance("otlp", "one", first)
-    assert store.oldest_unexported("otlp") == 6
+    assert store.lag("otlp") == (1, 6)
     store.advance("otlp", "one", second)
-    assert store.oldest_unexported("otlp") is None
+    assert store.lag("otlp") == (0, None)
+
+
+def test_a_new_cursor_begins_with_what_is_written_from_then_on_and_an_old_one_goes_on(store: Store) -> None:
+    assert store.cursor("otlp") is None
+    store.begin("empty")
+    store.write([call(), call()], [])
+    store.begin("otlp")
+    store.begin("empty")
+    assert [cursor.seq for name in ("empty", "otlp") if (cursor := store.cursor(name))] == [0, 2]
+
+
+ONE, TWO = SetAside(1, 4, 3, "HTTP 401"), SetAside(5, 9, 5, "HTTP 401")
+
+
+def test_what_is_refused_in_a_row_for_one_reason_is_one_stretch(store: Store) -> None:
+    store.lease("otlp", "one", 60)
+    other = SetAside(10, 10, 1, "HTTP 413")
+    for refused in (ONE, TWO, other):
+        assert store.advance("otlp", "one", refused.last, refused)
+    assert not store.advance("otlp", "two", 20, SetAside(11, 20, 10, "another"))
+    assert store.set_aside("otlp") == [SetAside(1, 9, 8, "HTTP 401"), other]
+    assert store.set_aside("other") == []
+
+
+def test_a_stretch_that_is_tried_again_grows_shorter_and_what_is_refused_again_stays(store: Store) -> None:
+    store.lease("otlp", "one", 60)
+    store.advance("otlp", "one", 9, SetAside(1, 9, 8, "HTTP 401"))
+    assert store.ask_again("otlp") == 1
+    (was,) = store.set_aside("otlp")
+    rest = was._replace(first=5, calls=5)
+    assert not store.tried_again("otlp", "two", was, rest)
+    assert store.tried_again("otlp", "one", was, ONE, rest)
+    assert store.set_aside("otlp") == [ONE, rest]
+    assert store.tried_again("otlp", "one", rest, None)
+    assert store.set_aside("otlp") == [ONE]
 
 
 # --- retention --------------------------------------------------------------------------------------------------------
@@ -216,8 +252,8 @@ def test_the_oldest_call_that_a_cursor_is_not_done_with_is_known(store: Store) -
 def test_old_calls_are_forgotten_the_oldest_first_and_a_few_at_a_time(store: Store) -> None:
     calls = [call(started_ns=n) for n in (3, 1, 2, 9)]
     store.write(calls, [attempt(started_ns=1), attempt(started_ns=9)])
-    assert [store.forget(5, 5, 2), [record.started_ns for _, record in store.read_after(0, 9)]] == [2, [3, 9]]
-    assert [store.forget(5, 5, 2), store.forget(5, 5, 2)] == [1, 0]
+    assert [store.forget(5, 5, 2), [record.started_ns for _, record in store.read_after(0, 9)]] == [(2, 0), [3, 9]]
+    assert [store.forget(5, 5, 2), store.forget(5, 5, 2)] == [(1, 0), (0, 0)]
     assert [kept.started_ns for kept in store.attempts_of(["r"])] == [9]
 
 
@@ -226,20 +262,24 @@ def test_what_a_cursor_is_not_done_with_stays_until_it_is_older_still(store: Sto
     first = store.read_after(0, 1)[0][0]
     store.lease("otlp", "one", 60)
     store.advance("otlp", "one", first)
-    assert store.forget(5, 2, 10) == 1
+    assert store.forget(5, 2, 10) == (1, 0)
     assert [record.started_ns for _, record in store.read_after(0, 9)] == [3, 4, 9]
-    assert store.forget(5, 4, 10) == 1
-    store.advance("otlp", "one", first + 9)
-    assert store.forget(5, 2, 10) == 1
+    assert store.forget(5, 4, 10) == (1, 1)
+    store.advance("otlp", "one", first + 9, SetAside(first, first + 2, 3, "HTTP 401"))
+    assert store.forget(5, 2, 10) == (1, 0)
     assert [record.started_ns for _, record in store.read_after(0, 9)] == [9]
+    assert store.set_aside("otlp") == []
 
 
 def test_a_bound_pushes_the_oldest_out_and_tells_how_many() -> None:
     store = Store(Sqlite(None), bound=3)
     store.migrate()
     calls = [call() for _ in range(5)]
-    assert store.write(calls[:2], [attempt(started_ns=1)]) == (2, 0)
-    assert store.write(calls[2:], []) == (3, 2)
+    assert store.write(calls[:2], [attempt(started_ns=1)]) == (2, 0, 0)
+    assert store.write(calls[2:], []) == (3, 2, 0)
     assert ids(store) == [one.call_id for one in calls[2:]]
     assert store.attempts_of(["r"]) == []
+    store.begin("otlp")
+    assert store.write([call()], []) == (1, 1, 0)
+    assert store.write([call() for _ in range(4)], []) == (4, 4, 2)
     store.close()

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 from lectr_extproc.edge.telemetry import Telemetry
-from tests.edge.finished import call
+from tests.edge.finished import call, deliver
 
 DOCS = (Path(__file__).parents[2] / "docs/telemetry.md").read_text()
 BLOCKS = dict(re.findall(r"^\*\*([^*]+)\.\*\*.*?```sh\n(.*?)```", DOCS, re.MULTILINE | re.DOTALL))
@@ -104,10 +104,8 @@ def test_the_documented_settings_send_what_the_back_end_documents(
     expected = BACK_ENDS[name]
 
     subject = Telemetry.start()
-    subject.record([call()])
-    subject.shutdown()
-
-    assert (subject.health()["exported"], subject.health()["problem"]) == (1, None)
+    assert deliver(subject, call(attempts=1))["exported"] == 1
+    assert (subject.export()["problem"], subject.health()["problem"]) == (None, None)
     traces, metrics = f"{expected.prefix}/v1/traces", f"{expected.prefix}/v1/metrics"
     assert requests.keys() == ({traces} if expected.metrics is None else {traces, metrics})
     usual = {"content-encoding": "gzip", "content-type": "application/x-protobuf"}

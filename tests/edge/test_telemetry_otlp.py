@@ -10,7 +10,7 @@ from lectr_extproc.core.record import CallRecord
 from lectr_extproc.edge import attributes as names
 from lectr_extproc.edge.metrics import BUCKETS
 from lectr_extproc.edge.telemetry import Telemetry
-from tests.edge.finished import STARTED_NS, call
+from tests.edge.finished import STARTED_NS, call, deliver
 from tests.receiver import Receiver, receiver
 
 PROTOCOLS = ["http/protobuf", "grpc"]
@@ -47,23 +47,23 @@ def protocol(request: pytest.FixtureRequest, back_end: Receiver, environment: py
 
 def send(*records: CallRecord) -> None:
     subject = Telemetry.start()
-    subject.record(records)
-    subject.shutdown()
-    health = subject.health()
-    assert (health["exported"], health["problem"]) == (len(records), None)
+    assert deliver(subject, *records)["exported"] == len(records)
+    assert (subject.export()["problem"], subject.health()["problem"]) == (None, None)
 
 
 def test_every_attribute_arrives_with_its_value_and_its_type(protocol: str, back_end: Receiver) -> None:
-    failed = call(error_category="rate_limit", error_source="provider", status=429, usage=None, cost=None)
-    send(call(), failed)
-    for sent, got in zip((call(), failed), back_end.spans(2), strict=True):
+    well = call(attempts=1)
+    failed = call(error_category="rate_limit", error_source="provider", status=429, usage=None, cost=None, call_id="1")
+    send(well, failed)
+    for sent, got in zip((well, failed), back_end.spans(2), strict=True):
         expected = {k: list(v) if isinstance(v, tuple) else v for k, v in names.of_span(sent).items()}
         assert got["attributes"] == expected
         assert {k: type(v) for k, v in got["attributes"].items()} == {k: type(v) for k, v in expected.items()}
 
 
 def test_a_span_arrives_with_its_place_its_times_and_its_outcome(protocol: str, back_end: Receiver) -> None:
-    send(call(), call(error_category="rate_limit", error_source="provider", status=429, traceparent=None))
+    failed = call(error_category="rate_limit", error_source="provider", status=429, traceparent=None, call_id="1")
+    send(call(attempts=1), failed)
     went_well, failed = back_end.spans(2)
     assert (went_well["name"], went_well["kind"]) == ("chat gpt-4o", "SPAN_KIND_CLIENT")
     assert base64.b64decode(went_well["trace_id"]).hex() == "0af7651916cd43dd8448eb211c80319c"
@@ -77,7 +77,7 @@ def test_a_span_arrives_with_its_place_its_times_and_its_outcome(protocol: str, 
 
 
 def test_metrics_arrive_with_what_calls_cost_and_used(protocol: str, back_end: Receiver) -> None:
-    send(call(), call())
+    send(call(), call(call_id="1"))
     ((labels, cost),) = back_end.points("lectr.llm.cost")
     assert (cost["as_double"], labels["gen_ai.request.model"], labels["lectr.feature"]) == (0.0095, "gpt-4o", "search")
     ((_, asked),) = back_end.points("lectr.llm.requests")
@@ -124,8 +124,6 @@ def test_a_back_end_that_knows_no_metrics_costs_no_span(back_end: Receiver, envi
     environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", back_end.endpoint("http/protobuf"))
     environment.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", back_end.endpoint("http/protobuf") + "/v1/unknown")
     subject = Telemetry.start()
-    subject.record([call()])
-    subject.shutdown()
-    assert subject.health()["exported"] == 1
+    assert deliver(subject, call(attempts=1))["exported"] == 1
     assert "404" in subject.health()["problem"]
     assert len(back_end.spans()) == 1
