@@ -83,9 +83,11 @@ def _check(chosen: argparse.Namespace) -> int:
     settings = _read(file, read_reference)
     known = f"{len(settings.orgs)} orgs, {len(settings.snapshot.upstreams)} provider addresses"
     print(f"{file or 'the default settings'}: fine, {known}")
+    if not settings.orgs:
+        print("there is no org: every call will be answered with 401")
     binary = find_envoy(chosen.envoy_binary)
     upstreams = settings.snapshot.upstreams
-    failed = False
+    failed = _cannot_read_prices(settings.catalogue.source)
     # The bootstrap holds everything the include files hold: Envoy does not look into those when it validates.
     problem = validate(binary, render_bootstrap(settings.gateway, upstreams))
     failed |= problem is not None
@@ -95,6 +97,21 @@ def _check(chosen: argparse.Namespace) -> int:
         failed |= bool(lacks)
         print("\n".join(f"{chosen.envoy}: {line}" for line in lacks or ("has what lectr needs",)))
     return EXIT_FAILED if failed else 0
+
+
+def _cannot_read_prices(source: str | None) -> bool:
+    if source is None:
+        return False
+    if is_url(source):
+        print("catalogue.source: a URL is not fetched here")
+        return False
+    try:
+        prices = asyncio.run(read_prices(source))
+    except UnreadablePricesError as error:
+        print(f"catalogue.source: {error}")
+        return True
+    print(f"catalogue.source: {source} has prices, {prices.version}")
+    return False
 
 
 def _render(chosen: argparse.Namespace) -> None:

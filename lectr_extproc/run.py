@@ -7,13 +7,16 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lectr_extproc.app import service, stop_signal
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.credential import Form
+from lectr_extproc.core.snapshot import Snapshot
+from lectr_extproc.core.tables import Provider
 from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import NATIVE_FROM, EnvoyError, EnvoyProcess, version_of, write_files
@@ -145,10 +148,17 @@ def banner(settings: Settings, key: str | None) -> str:
             missing = "AZURE_OPENAI_ENDPOINT" if row.sited_per_org else row.key_env
             lines.append(f"  {row.id:<10}  practice: {missing} is not set, the built-in provider answers")
         else:
-            whose = "the gateway holds a key" if row.id in held else "calls carry their own key"
-            lines.append(f"  {row.id:<10}  {', '.join(addresses)}: {whose}")
+            lines.append(f"  {row.id:<10}  {', '.join(addresses)}: {_whose_key(row, snapshot, held)}")
     lines += ["", "Ctrl-C stops it."]
     return "\n".join(lines)
+
+
+def _whose_key(row: Provider, snapshot: Snapshot, held: Container[str]) -> str:
+    if row.id in snapshot.sites and snapshot.sites[row.id].upstream.signing:
+        return "Envoy signs"
+    if row.key_form is Form.NONE:
+        return "no key"
+    return "the gateway holds a key" if row.id in held else "calls carry their own key"
 
 
 def _quoted(text: str) -> str:

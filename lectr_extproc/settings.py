@@ -556,6 +556,11 @@ def load(
     return replace(_settings(file, keys), secret_files=files)
 
 
+def is_blank(text: str) -> bool:
+    """Whether a file that is YAML says nothing, as one does that was emptied to be written anew."""
+    return yaml.safe_load(text) is None
+
+
 def _unread(error: Exception) -> str:
     """What YAML stumbled over and where, without the piece of the file that it quotes: a key may be in it."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
@@ -614,18 +619,11 @@ def _held(raw: Mapping[str, Any], read: Callable[[str], str]) -> tuple[dict[str,
     """The keys behind the references, and what is wrong with those. One may be a key itself: it is never repeated."""
     keys: dict[str, Credential] = {}
     problems: list[Problem] = []
-    known = {**PROVIDERS, **{id_: None for _, _, id_ in _items(raw, "providers", "id")}}
-    addressed = {section.get("id") for _, section, _ in _items(raw, "providers", "base_url")}
-    signed_for = {id_ for _, section, id_ in _items(raw, "providers", "id") if section.get("sign")}
+    sections = {id_: section for _, section, id_ in _items(raw, "providers", "id")}
     for path, reference in _references(raw):
-        id_ = str(path[-1])
-        row = PROVIDERS.get(id_)
-        if id_ not in known:
-            problems.append((path, _unknown(id_, known)))
-        elif path[0] != "orgs" and row and row.sited_per_org and id_ not in addressed:
-            problems.append((path, "each org has its own address: write it in the orgs that this key is for"))
-        elif id_ in signed_for:
-            problems.append((path, f"Envoy signs calls to {id_!r}: take away this key, or its `sign`"))
+        above = raw["orgs"][path[1]] if path[0] == "orgs" else None
+        if problem := _cannot_go(str(path[-1]), above, sections):
+            problems.append((path, problem))
         elif not _REFERENCE.fullmatch(reference):
             problems.append((path, "write where the key is found, env:NAME or file:/path, and never the key itself"))
         else:
@@ -634,6 +632,25 @@ def _held(raw: Mapping[str, Any], read: Callable[[str], str]) -> tuple[dict[str,
             except ValueError as error:
                 problems.append((path, str(error)))
     return keys, problems
+
+
+def _cannot_go(id_: str, org: Mapping[str, Any] | None, sections: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why a key that is held for a provider, for one org or for all, would never be sent."""
+    section = sections.get(id_, {})
+    row = PROVIDERS.get(id_) or PROVIDERS.get(str(section.get("kind")), PROVIDERS["custom"])
+    if id_ not in {*PROVIDERS, *sections}:
+        return _unknown(id_, {**PROVIDERS, **sections})
+    if section.get("sign"):
+        return f"Envoy signs calls to {id_!r}: take away this key, or its `sign`"
+    if (section.get("auth") or row.key_form) in ("none", Form.NONE):
+        return f"{id_!r} takes no key: take this one away"
+    if section.get("base_url") or row.base_url:
+        return None
+    if row.id != id_ or not row.sited_per_org:
+        return f"{id_!r} has no address: give it one in `providers:`"
+    if org is None:
+        return "each org has its own address: write it in the orgs that this key is for"
+    return None if org.get(id_) else f"this org has no address there: write its `{id_}: {{endpoint: …}}` too"
 
 
 def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
@@ -699,6 +716,7 @@ def _provider_row(section: ProviderSection) -> Provider:
         synonyms=(),
         model_prefixes=(),
         key_shapes=(),
+        shared_key_shapes=frozenset(),
         key_env=None,
     )
     asking = row.asking

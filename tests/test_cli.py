@@ -340,6 +340,33 @@ def test_check_fails_with_envoys_own_words(file: Path, tmp_path: Path, capsys: C
     assert "no such field: colour" in said(capsys, "check", "--config", file, "--envoy-binary", binary, code=1)
 
 
+def test_check_says_that_nobody_may_call(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "lectr.yaml").write_text("")
+    out = said(capsys, "check", "--envoy-binary", fake_envoy(tmp_path, "exit 0"))
+    assert out.startswith(f"lectr.yaml: fine, 0 orgs, {len(REACHED)} provider addresses\nthere is no org: every call")
+
+
+SOURCES = {
+    "a good list": (json.dumps(LIST), 0, "has prices, data "),
+    "no list": ("{}", 1, "ValueError: not a list of providers"),
+    "no file": (None, 1, "FileNotFoundError"),
+}
+
+
+@pytest.mark.parametrize(("content", "code", "told"), SOURCES.values(), ids=SOURCES)
+def test_check_reads_a_price_file(content: str | None, code: int, told: str, tmp_path: Path, capsys: Capture) -> None:
+    if content is not None:
+        (tmp_path / "prices.json").write_text(content)
+    (tmp_path / "lectr.yaml").write_text(f"catalogue: {{source: {tmp_path}/prices.json}}")
+    assert told in said(capsys, "check", "--envoy-binary", fake_envoy(tmp_path, "exit 0"), code=code)
+
+
+def test_check_fetches_no_prices_and_says_so(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "lectr.yaml").write_text("catalogue: {source: 'http://127.0.0.1:1/prices.json'}")
+    out = said(capsys, "check", "--envoy-binary", fake_envoy(tmp_path, "exit 0"))
+    assert "catalogue.source: a URL is not fetched here" in out
+
+
 def test_a_missing_envoy_is_an_error_and_not_a_traceback(tmp_path: Path, capsys: Capture) -> None:
     assert main(["check", "--envoy-binary", str(tmp_path / "envoy")]) == 1
     assert capsys.readouterr().err == f"lectr: {tmp_path / 'envoy'} is not an executable file\n"

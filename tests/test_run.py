@@ -109,6 +109,19 @@ def test_a_provider_of_ones_own_on_this_machine_is_no_practice() -> None:
     assert "  vllm        127.0.0.1:8000: calls carry their own key\n" in banner(compile_settings(settings), KEY)
 
 
+def test_a_provider_that_gets_no_key_of_anyones_is_told_so() -> None:
+    text = """
+    providers:
+    - {id: ollama, base_url: 'http://127.0.0.1:11434'}
+    - {id: mine, base_url: 'http://10.0.0.5', auth: none}
+    - {id: bedrock, region: eu-west-1, sign: true}
+    """
+    told = banner(load(text), None)
+    assert "  ollama      127.0.0.1:11434: no key\n" in told
+    assert "  mine        10.0.0.5: no key\n" in told
+    assert "  bedrock     bedrock-runtime.eu-west-1.amazonaws.com: Envoy signs\n" in told
+
+
 def test_where_the_gateway_holds_the_key_one_of_ours_is_all_a_caller_needs() -> None:
     text = banner(load("credentials: {openai: env:OPENAI_API_KEY}"), None)
     assert '-H "Authorization: Bearer $LECTR_KEY"' in text

@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +28,7 @@ from lectr_extproc.settings import (
     LedgerSettings,
     ServerTls,
     Settings,
+    SettingsFile,
     json_schema,
     load,
 )
@@ -146,6 +148,7 @@ credentials: {{openai: env:OPENAI, groq: file:/run/groq}}
 orgs:
 - name: acme
   keys: [{{sha256: {DIGEST}}}]
+  azure: {{endpoint: https://x.openai.azure.com}}
   credentials: {{azure: file:/run/azure, openai: env:ACME_OPENAI}}
 """
 
@@ -187,6 +190,26 @@ BAD_CREDENTIALS = {
         "credentials: {azure: env:X}",
         "credentials.azure: each org has its own address",
     ),
+    "a key for who takes none": (
+        "providers: [{id: ollama, base_url: 'http://x'}]\ncredentials: {ollama: env:X}",
+        "line 2: credentials.ollama: 'ollama' takes no key",
+    ),
+    "a key where settings say that none is passed on": (
+        "providers: [{id: mine, base_url: 'http://x', auth: none}]\norgs: [{name: a, credentials: {mine: env:X}}]",
+        "line 2: orgs[0].credentials.mine: 'mine' takes no key",
+    ),
+    "a key for a second one of a kind that takes none": (
+        "providers: [{id: second, kind: ollama, base_url: 'http://x'}]\ncredentials: {second: env:X}",
+        "credentials.second: 'second' takes no key",
+    ),
+    "a key for a provider without an address": (
+        "credentials: {custom: env:X}",
+        "credentials.custom: 'custom' has no address: give it one in `providers:`",
+    ),
+    "a key for an org without an Azure resource": (
+        "orgs: [{name: a, credentials: {azure: env:X}}]",
+        "orgs[0].credentials.azure: this org has no address there: write its `azure: {endpoint: …}` too",
+    ),
     "a reference to nothing": ("credentials: {groq: env:GONE}", "credentials.groq: the environment has no GONE"),
 }
 
@@ -208,6 +231,20 @@ def test_a_mistake_about_a_held_key_is_told_without_it(text: str, told: str) -> 
 def test_a_key_for_every_org_may_be_held_where_they_share_an_address() -> None:
     text = "providers: [{id: azure, base_url: 'https://x.openai.azure.com'}]\ncredentials: {azure: env:X}"
     assert load(text).snapshot.credentials.keys() == {"azure"}
+
+
+HELD_WHERE_IT_CAN_GO = {
+    "a second Bedrock": "providers: [{id: eu, kind: bedrock, region: eu-west-1}]\ncredentials: {eu: env:X}",
+    "an Ollama behind a door": "providers: [{id: ollama, base_url: 'http://x', auth: bearer}]\n"
+    "credentials: {ollama: env:X}",
+    "an org's at everyone's Azure": "providers: [{id: azure, base_url: 'https://x'}]\n"
+    "orgs: [{name: a, credentials: {azure: env:X}}]",
+}
+
+
+@pytest.mark.parametrize("text", HELD_WHERE_IT_CAN_GO.values(), ids=HELD_WHERE_IT_CAN_GO)
+def test_a_key_may_be_held_wherever_it_can_go(text: str) -> None:
+    assert load(text).orgs in {(), ("a",)}
 
 
 def test_a_key_may_be_held_for_a_provider_of_ones_own() -> None:
@@ -422,7 +459,7 @@ MISTAKES = {
     ),
     "an Azure endpoint without a scheme": (
         "orgs:\n- name: a\n  azure:\n    endpoint: x.openai.azure.com",
-        "line 4: orgs[0].azure.endpoint: 'x.openai.azure.com' must start with https:// or http://",
+        "line 4: orgs[0].azure.endpoint: it must start with https:// or http://",
     ),
     "an Azure version that is none": (
         "orgs:\n- name: a\n  azure: {endpoint: 'https://x', api_version: latest}",
@@ -778,6 +815,35 @@ def test_the_example_has_every_setting_with_its_default() -> None:
         if known[name].get("default") is not None and str(value) != str(known[name]["default"])
     }
     assert differing == {"orgs.keys.label"}
+
+
+PLACEHOLDERS = {
+    "base_url: …": "base_url: https://x.example",
+    "https://…": "https://x.example",
+    "region: …": "region: eu-west-1",
+    "9f86d0818…": DIGEST,
+}
+ELSEWHERES = re.compile(r"apiVersion:|# (?!lectr\.yaml$)")
+"How a block begins that is for Kubernetes, Envoy or another service: with what it is."
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Every piece of lectr.yaml in the documents, and where it is: whole blocks, and sections within a line."""
+    sections = "|".join(SettingsFile.model_fields)
+    for document in (ROOT / "README.md", ROOT / "envoy/README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        text = document.read_text()
+        blocks = re.findall(r"^```ya?ml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        pieces = [block for block in blocks if not ELSEWHERES.match(block.partition("\n")[0])]
+        pieces += re.findall(rf"`((?:{sections}): [\[{{][^`]*)`", text)
+        for i, piece in enumerate(pieces):
+            yield f"{document.relative_to(ROOT)} {i}", piece
+
+
+@pytest.mark.parametrize("piece", [pytest.param(piece, id=name) for name, piece in documented()])
+def test_what_the_documents_write_is_settings(piece: str) -> None:
+    for placeholder, value in PLACEHOLDERS.items():
+        piece = piece.replace(placeholder, value)
+    load(piece)
 
 
 def test_ports_on_addresses_of_their_own_and_sockets_are_nobody_elses() -> None:

@@ -148,7 +148,11 @@ def _settings(row: Provider) -> Iterator[str]:
         yield f"For another region than {row.region}: `providers: [{{id: {row.id}, region: …}}]`."
     if row.key_env:
         yield ""
-        yield f"If the gateway holds the key: `credentials: {{{row.id}: env:{row.key_env}}}`. Else clients send it."
+        held = f"credentials: {{{row.id}: env:{row.key_env}}}"
+        if row.sited_per_org:
+            address = f"{row.id}: {{endpoint: 'https://…'}}"
+            held = f"orgs: [{{name: acme, {address}, {held}}}]"
+        yield f"If the gateway holds the key: `{held}`. Else clients send it."
 
 
 def _found(row: Provider) -> Iterator[str]:

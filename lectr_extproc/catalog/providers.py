@@ -25,6 +25,7 @@ _ROWS = (
         key_form=Form.BEARER,
         path=replace_prefix,
         key_shapes=("sk-", "sk-proj-"),
+        shared_key_shapes=frozenset({"sk-", "sk-proj-"}),
         asking=Asking.YES,
         key_env="OPENAI_API_KEY",
         source="https://platform.openai.com/docs/api-reference/authentication",

@@ -266,7 +266,7 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
         return choice(snapshot.default_provider, "default", unknown=True, detected=found.provider)
     if is_reachable(endpoint.home):
         return choice(endpoint.home, "path", unknown=True)
-    shaped = _provider_of_key(facts, snapshot)
+    _, shaped = _shape_of_key(facts, snapshot) or (None, None)
     if is_reachable(shaped):
         return choice(shaped, "credential", unknown=True)
     return choice(snapshot.default_provider, "default", unknown=True)
@@ -332,18 +332,21 @@ def _model_in_path(facts: Facts, endpoint: Endpoint) -> str | None:
     return unquote(in_path["model"]) if in_path else None
 
 
-def _provider_of_key(facts: Facts, snapshot: Snapshot) -> str | None:
-    """The provider whose keys look like the client's."""
+def _shape_of_key(facts: Facts, snapshot: Snapshot) -> tuple[str, str] | None:
+    """How the client's key begins, and the provider whose keys begin so."""
     if facts.credential is None:
         return None
     secret = facts.credential.secret
-    return next((provider for shape, provider in snapshot.key_shapes if secret.startswith(shape)), None)
+    return next((known for known in snapshot.key_shapes if secret.startswith(known[0])), None)
 
 
 def _key_is_anothers(facts: Facts, chosen: Provider, snapshot: Snapshot) -> bool:
     """Worth a note, never a refusal: where none is held, the client's own key goes where the client sends it."""
-    owner = _provider_of_key(facts, snapshot)
-    return owner is not None and owner != chosen.id and bool(chosen.key_shapes)
+    known = _shape_of_key(facts, snapshot)
+    if known is None or known[1] == chosen.kind:
+        return False
+    shape, owner = known
+    return bool(chosen.key_shapes) or shape not in snapshot.providers[owner].shared_key_shapes
 
 
 def _body_may_name_a_model(facts: Facts, endpoint: Endpoint, snapshot: Snapshot) -> bool:

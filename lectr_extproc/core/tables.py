@@ -84,7 +84,9 @@ class Provider:
     model_prefixes: tuple[str, ...] = ()
     "Further words accepted before the slash of `provider/model` only."
     key_shapes: tuple[str, ...] = ()
-    "How its keys begin, where that tells them from everyone else's."
+    "How its keys begin, where anybody's would not."
+    shared_key_shapes: frozenset[str] = frozenset()
+    "Those of them that other vendors' keys have too: enough to guess by, not to call a key another's."
     key_form_of: Mapping[Shape, Form] = field(default_factory=dict)
     "The APIs that want its key in another form, by the shape of their errors."
     elsewhere: tuple[tuple[str, str], ...] = ()

@@ -5,7 +5,9 @@ what is changed is one cluster added and another removed, and no call ever meets
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -53,19 +55,53 @@ class Upstream:
 
     @classmethod
     def parse(cls, provider: str, base_url: str) -> "Upstream":
-        """Read a base URL; ValueError says what is wrong with it."""
-        url = urlsplit(base_url.strip())
+        """Read a base URL; ValueError says what is wrong with it, and repeats none of it: a password may be in it."""
+        base_url = base_url.strip()
+        try:
+            url = urlsplit(base_url)
+        except ValueError:  # its own words quote
+            url = None
+        if url is None or not base_url.isprintable():  # urlsplit drops tabs and line ends without a word
+            raise ValueError("it is no URL")
         if url.scheme not in ("http", "https"):
-            raise ValueError(f"{base_url.rpartition('@')[2]!r} must start with https:// or http://")
+            raise ValueError("it must start with https:// or http://")
+        if url.username is not None or url.password is not None or url.query or url.fragment:
+            raise ValueError("it may hold a scheme, host, port and path, nothing else")
         if not url.hostname:
-            raise ValueError(f"{base_url!r} names no host")
-        if url.username or url.password or url.query or url.fragment:
-            # Not repeated: what is too much here may be a password.
-            raise ValueError(f"the URL of {url.hostname} may hold a scheme, host, port and path, nothing else")
+            raise ValueError("it names no host")
+        try:
+            port = DEFAULT_PORTS[url.scheme] if url.port is None else url.port
+        except ValueError:
+            port = 0
+        if port == 0:
+            raise ValueError("a port is a number from 1 to 65535")
+        if not _is_host(url.hostname):
+            raise ValueError(
+                "a host is an IP address or a DNS name: letters, digits, -, and at most 63 between two dots"
+            )
+        if not _PATH.fullmatch(url.path):
+            raise ValueError("a path may hold letters, digits, and /-._~:+=, and others as %XX")
         return cls(
             provider=provider,
             scheme="http" if url.scheme == "http" else "https",
             host=url.hostname,
-            port=url.port or DEFAULT_PORTS[url.scheme],
+            port=port,
             prefix=url.path.rstrip("/"),
         )
+
+
+_LABEL = (
+    "(?!-)[a-z0-9_-]{1,63}(?<!-)"  # the underscore is no host's by the book, but Docker's and Kubernetes' DNS have it
+)
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+_PATH = re.compile(r"(?:[A-Za-z0-9/._~:+=-]|%[0-9A-Fa-f]{2})*")
+
+
+def _is_host(host: str) -> bool:
+    """A name that ends in a number is read as an address, by Envoy too."""
+    if ":" not in host and not host.rpartition(".")[2].isdigit():
+        return _NAME.fullmatch(host) is not None
+    try:
+        return "%" not in str(ip_address(host))  # a zone is one machine's own
+    except ValueError:
+        return False

@@ -16,7 +16,7 @@ from lectr_extproc.edge.credentials import content
 from lectr_extproc.edge.envoy import knows_clusters, write_files
 from lectr_extproc.edge.live import Live
 from lectr_extproc.gateway import render_includes
-from lectr_extproc.settings import ConfigError, Settings
+from lectr_extproc.settings import ConfigError, Settings, is_blank
 
 log = logging.getLogger("lectr.settings")
 
@@ -47,6 +47,8 @@ async def watch(live: Live, path: Path, load: Load) -> None:
             if text is None:
                 raise ConfigError(str(path), ["the file is gone, or is not UTF-8 text"])
             settings = await asyncio.to_thread(load, text)  # YAML of a thousand orgs takes longer than calls may wait
+            if live.settings.orgs and not settings.orgs and is_blank(text):
+                raise ConfigError(str(path), ["the file is empty; if nobody shall call, write `orgs: []`"])
             files = settings.secret_files  # other ones are looked at, and all is read, once more
             if settings != live.settings and await adopt(live, settings):
                 looks_until_forgotten = math.ceil(settings.gateway.message_timeout_s / POLL_S) + 1

@@ -557,6 +557,36 @@ WHOSE: dict[str, tuple[Facts, str, str]] = {
     "one of ours": (to("groq", KEY), "held", "gateway"),
     "none": (to("groq"), "held", "gateway"),
 }
+SHAPED = {
+    "sk-ant-theirs": True,
+    "gsk_theirs": True,
+    "AIza-theirs": True,
+    "xai-theirs": True,
+    "csk-theirs": True,
+    "sk-or-theirs": True,
+    "fw_theirs": True,
+    "ABSKtheirs": True,
+    "sk-theirs": False,
+    "sk-proj-theirs": False,
+    "theirs": False,
+}
+
+
+@pytest.mark.parametrize("provider", ["mistral", "cohere", "custom"])
+@pytest.mark.parametrize(("secret", "anothers"), SHAPED.items(), ids=SHAPED)
+def test_a_provider_whose_keys_have_no_shape_never_gets_one_that_is_evidently_anothers(
+    provider: str, secret: str, *, anothers: bool
+) -> None:
+    route = routed(to(provider, secret), holding({provider: "held"}))
+    assert keys_out(route) == {"authorization": f"Bearer {'held' if anothers else secret}"}
+    assert ("credential_of_another_provider" in route.choice.notes) is anothers
+
+
+def test_a_second_address_of_a_kind_takes_the_keys_of_its_kind() -> None:
+    second = dataclasses.replace(PROVIDERS["openrouter"], id="second", key_shapes=())
+    tables = dataclasses.replace(snapshot(more=[second]), credentials=held(second="held"))
+    route = routed(to("second", "sk-or-theirs"), tables)
+    assert (route.credential, route.choice.notes) == ("client", ())
 
 
 @pytest.mark.parametrize(("facts", "secret", "source"), WHOSE.values(), ids=WHOSE)

@@ -99,11 +99,23 @@ async def test_a_change_that_changes_nothing_is_not_adopted(file: Path) -> None:
         assert live.settings is before
 
 
-async def test_a_file_that_became_empty_is_adopted_as_one_that_sets_nothing(file: Path) -> None:
+@pytest.mark.parametrize("text", ["", "# nothing but a word\n", "---\n"])
+async def test_a_file_that_became_empty_locks_nobody_out(file: Path, text: str) -> None:
     async with watching(file) as (live, look):
-        write(file, "")
+        write(file, text)
         await look(2)
-        assert live.settings.orgs == ()
+        assert live.settings.orgs == ("one",)
+        assert live.health()["status"] == "degraded"
+        assert "the file is empty" in live.health()["settings_problem"]
+
+
+async def test_a_file_that_says_there_is_no_org_is_believed_and_may_be_emptied_then(file: Path) -> None:
+    async with watching(file) as (live, look):
+        for text in ("orgs: []", ""):
+            write(file, text)
+            await look(2)
+            assert live.settings.orgs == ()
+            assert live.health()["status"] == "ok"
 
 
 BAD = {
