@@ -11,7 +11,7 @@ MISTAKES = {
     "an id in upper case": ({"id": "OpenAI"}, "provider 'OpenAI': an id is lower-case letters, digits, - and _"),
     "an id with a slash": ({"id": "open/ai"}, "provider 'open/ai': an id is"),
     "no id": ({"id": ""}, "provider '': an id is"),
-    "a base URL without a scheme": ({"base_url": "api.openai.com"}, "provider 'openai': 'api.openai.com' must start"),
+    "a base URL without a scheme": ({"base_url": "api.openai.com"}, "provider 'openai': it must start"),
 }
 
 
