@@ -70,7 +70,12 @@ async def run(text: str, file: Path | None, binary: Path, directory: Path) -> No
 
         reload = partial(load, source=source, defaults=defaults, read_reference=read_reference)
         await stack.enter_async_context(service(settings, file, reload))
-        envoy = EnvoyProcess(binary, _write_envoy_files(settings, directory), settings.gateway.admin)
+        envoy = EnvoyProcess(
+            binary,
+            _write_envoy_files(settings, directory),
+            settings.gateway.admin,
+            flush_s=settings.gateway.access_log_flush_s,
+        )
         stack.push_async_callback(envoy.stop)
         await envoy.start()
         print(banner(settings, key), flush=True)

@@ -356,6 +356,12 @@ class EnvoySection(_Section):
     stream_idle_timeout_s: int = Field(
         default=900, gt=0, description="How long an answer may be silent; reasoning models think for minutes."
     )
+    access_log_flush_s: float = Field(
+        default=0.5,
+        gt=0,
+        le=60,
+        description="How often Envoy hands on the calls that are over; it loses what it holds.",
+    )
     trusted_ca: str = Field(
         default="/etc/ssl/certs/ca-certificates.crt",
         description="PEM file of the CAs that sign providers' certificates.",
@@ -702,6 +708,7 @@ def _gateway(file: SettingsFile) -> GatewayOptions:
         message_timeout_s=envoy.message_timeout_s,
         connect_timeout_s=envoy.connect_timeout_s,
         stream_idle_timeout_s=envoy.stream_idle_timeout_s,
+        access_log_flush_s=envoy.access_log_flush_s,
         trusted_ca=envoy.trusted_ca,
         spool=file.spool.file,
     )

@@ -14,8 +14,8 @@ from lectr_extproc.pb import access_log_pb2 as als
 
 log = logging.getLogger("lectr.access_log")
 
-QUIET_S = 1.5
-"How long a draining server keeps reading after the last batch: longer than the flush interval we render."
+QUIET_FLUSHES = 3
+"After how many of Envoy's flush intervals without a batch a draining server takes a log stream for quiet."
 
 BUSY_S = 8.0
 """When a draining server lets go of an Envoy that is never quiet: right after a batch, when nothing is on its way, and
@@ -31,6 +31,7 @@ class AccessLog:
     def __init__(self, live: Live, sink: Sink) -> None:
         self._live = live
         self._sink = sink
+        self._quiet_s = QUIET_FLUSHES * live.settings.gateway.access_log_flush_s
 
     async def stream_access_logs(self, _: Any, context: Any) -> als.StreamAccessLogsResponse:
         """Read until Envoy ends the stream, or until it has gone quiet while we drain."""
@@ -40,7 +41,7 @@ class AccessLog:
             while True:
                 read = read or asyncio.create_task(context.read())
                 if draining.done():
-                    done, _pending = await asyncio.wait({read}, timeout=QUIET_S)
+                    done, _pending = await asyncio.wait({read}, timeout=self._quiet_s)
                     if not done:
                         return als.StreamAccessLogsResponse()
                 else:

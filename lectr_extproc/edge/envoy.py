@@ -122,8 +122,9 @@ def _client_of(admin: str, timeout_s: float) -> httpx.AsyncClient:
 class EnvoyProcess:
     """Envoy as a child in a process group of its own, so that Ctrl-C reaches us first and we stop it in order."""
 
-    def __init__(self, binary: Path, bootstrap: Path, admin: str) -> None:
-        flags = ["--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "500"]
+    def __init__(self, binary: Path, bootstrap: Path, admin: str, *, flush_s: float) -> None:
+        flush = str(max(1, round(flush_s * 1000)))
+        flags = ["--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", flush]
         self._command = [*_ENDS_WITH_US, str(binary), "-c", str(bootstrap), *flags]
         self._admin = admin
         self._process: asyncio.subprocess.Process | None = None

@@ -17,9 +17,9 @@ DRAIN_S = 10
 "How long calls being decided may take once we were told to stop; then they are cut."
 
 
-LAST_STREAMS_S = 0.75
-"""How long a server that was told to stop still lets streams begin: an Envoy worker opens its log stream when it first
-flushes (every 0.5 s as we render it), and one that could not would lose its first entries."""
+LAST_STREAMS = 1.5
+"""For how many of Envoy's flush intervals a server that was told to stop still lets streams begin: a worker opens its
+log stream when it first flushes, and one that could not would lose its first entries."""
 
 
 class GrpcServer:
@@ -71,7 +71,7 @@ class GrpcServer:
         """Tell Envoy to go elsewhere, finish what is here, and read the access log until it is quiet."""
         await self._health.enter_graceful_shutdown()
         if self._live.counts["decisions"]:
-            await asyncio.sleep(LAST_STREAMS_S)
+            await asyncio.sleep(LAST_STREAMS * self._live.settings.gateway.access_log_flush_s)
         self._live.draining.set()
         await self._server.stop(DRAIN_S)
 

@@ -188,6 +188,7 @@ class Gateway:
             "listen": f"127.0.0.1:{self.port}",
             "admin": f"127.0.0.1:{self.envoy_admin_port}",
             "profile": self.build.profile,
+            "access_log_flush_s": 0.1,  # records are waited for hundreds of times
         }
         return {
             **settings,

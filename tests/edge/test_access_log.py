@@ -135,7 +135,7 @@ async def test_a_flood_is_recorded_whole_while_calls_are_decided(tmp_path: Path)
 async def test_entries_that_come_while_draining_are_recorded_and_then_the_stream_ends_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access_log, "QUIET_S", 0.2)
+    monkeypatch.setattr(access_log, "QUIET_FLUSHES", 0.4)
     shared, records = live(tmp_path), Records()
     server = GrpcServer(shared, records)
     await server.start()
@@ -158,7 +158,7 @@ async def test_a_worker_that_opens_its_stream_after_the_stop_signal_is_read_too(
 ) -> None:
     over = asyncio.Event()
     monkeypatch.setattr(server, "asyncio", SimpleNamespace(sleep=lambda _: over.wait()))
-    monkeypatch.setattr(access_log, "QUIET_S", 0.05)
+    monkeypatch.setattr(access_log, "QUIET_FLUSHES", 0.1)
     shared, records = live(tmp_path), Records()
     shared.counts["decisions"] = 1
     lectr = GrpcServer(shared, records)
@@ -175,7 +175,7 @@ async def test_a_worker_that_opens_its_stream_after_the_stop_signal_is_read_too(
 async def test_an_envoy_that_is_never_quiet_is_let_go_right_after_a_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access_log, "QUIET_S", 60)
+    monkeypatch.setattr(access_log, "QUIET_FLUSHES", 120)
     monkeypatch.setattr(access_log, "BUSY_S", 0)
     shared, records = live(tmp_path), Records()
     async with serving(shared, records) as channel:
@@ -191,7 +191,7 @@ async def test_an_envoy_that_is_never_quiet_is_let_go_right_after_a_batch(
 async def test_a_stream_that_opens_and_says_nothing_ends_with_the_drain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access_log, "QUIET_S", 0.05)
+    monkeypatch.setattr(access_log, "QUIET_FLUSHES", 0.1)
     shared = live(tmp_path)
     async with serving(shared) as channel:
         call = access_logs(channel)

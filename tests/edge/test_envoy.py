@@ -188,7 +188,7 @@ def _bootstrap(tmp_path: Path) -> Path:
 
 
 def process(binary: Path, bootstrap: Path) -> EnvoyProcess:
-    return EnvoyProcess(binary, bootstrap, f"127.0.0.1:{bootstrap.read_text()}")
+    return EnvoyProcess(binary, bootstrap, f"127.0.0.1:{bootstrap.read_text()}", flush_s=0.5)
 
 
 def ran(binary: Path) -> tuple[int, int, str]:
