@@ -285,12 +285,12 @@ class Apart(Gateway):
             check=True,
             capture_output=True,
         )
-        self._bootstrap = out / self.build.profile / "bootstrap.yaml"
+        self.bootstrap = out / self.build.profile / "bootstrap.yaml"
         self.start_envoy()
 
     def start_envoy(self) -> None:
         """One Envoy, ready; another one when the last has ended."""
-        self.envoy = self.processes.start([str(self.build.binary), "-c", str(self._bootstrap), *ENVOY_FLAGS])
+        self.envoy = self.processes.start([str(self.build.binary), "-c", str(self.bootstrap), *ENVOY_FLAGS])
         self._await(self.envoy, self._serves)
         # Until its first health check Envoy calls lectr anyway, but counts it as down.
         self._await(self.envoy, lambda: self.stat("cluster.lectr.membership_healthy") == 1)

@@ -1,0 +1,209 @@
+"""Spans leave from the ledger, whatever becomes of the collector and of lectr; attempts stand below their call."""
+
+import contextlib
+import gzip
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import yaml
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from lectr_extproc.edge.sqlite import Sqlite
+from lectr_extproc.edge.store import Store
+from tests.core import finished
+from tests.e2e.calls import call, new_id
+from tests.e2e.conftest import Launch, LaunchApart
+from tests.e2e.gateway import LECTR, REPOSITORY, Apart, Build, Gateway, wait_until
+from tests.e2e.provider import Answer
+from tests.e2e.scene import Providers, settings_for
+
+LEFT = 3_000
+"Calls that an earlier lectr could not send."
+TAKEOVER_S = 25.0
+"A lectr that was killed has the lease for 15 s."
+
+
+class Collector:
+    """An OTLP back end over HTTP that answers as the test says; `taken` has the spans of the requests it took."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.taken: list[Any] = []
+        self.asked = 0
+        self.goes = threading.Event()
+        self.goes.set()
+
+    def __enter__(self) -> Self:
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = gzip.decompress(self.rfile.read(int(self.headers["content-length"])))
+                collector.take(body)
+                collector.goes.wait(30)
+                self.send_response(collector.status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                """Nothing: the output is the tests'."""
+
+            def handle(self) -> None:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a killed lectr hears no answer
+                    super().handle()
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1/traces"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.goes.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def take(self, body: bytes) -> None:
+        self.asked += 1
+        if self.status == 200:
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                self.taken += [span for scope in resource.scope_spans for span in scope.spans]
+
+    def calls(self) -> Counter[str]:
+        """How often each call has come, by its `x-request-id` or, where it has none, its id."""
+        found: Counter[str] = Counter()
+        for span in list(self.taken):
+            said = {pair.key: pair.value.string_value for pair in span.attributes}
+            if "lectr.call_id" in said:
+                found[said.get("lectr.request_id") or said["lectr.call_id"]] += 1
+        return found
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    with Collector() as collector:
+        monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.url)
+        yield collector
+
+
+def export(gateway: Gateway) -> dict[str, Any]:
+    return dict(gateway.healthz().json()["export"])
+
+
+def calls(gateway: Gateway, count: int) -> list[str]:
+    ids = [new_id() for _ in range(count)]
+    with ThreadPoolExecutor(4) as clients:
+        for done in [clients.submit(call, gateway, call_id=one) for one in ids]:
+            assert done.result().status_code == 200
+    return ids
+
+
+def leave(path: Path) -> list[str]:
+    """A ledger of an earlier lectr, whose collector was down: the calls that it could not send."""
+    store = Store(Sqlite(path))
+    store.migrate()
+    store.begin("otlp")
+    left = [finished.call(dialect="openai.chat", path="/v1/chat/completions") for _ in range(LEFT)]
+    store.write(left, [])
+    store.close()
+    return [one.call_id for one in left]
+
+
+def test_a_collector_that_was_down_gets_every_span_once_it_is_back_and_none_twice(
+    launch: Launch, providers: Providers, collector: Collector, tmp_path: Path
+) -> None:
+    left = leave(tmp_path / "ledger.db")
+    collector.status = 503
+    gateway = launch({**settings_for(providers), "ledger": {"url": f"sqlite://{tmp_path}/ledger.db"}})
+    before = calls(gateway, 100)
+    wait_until(lambda: export(gateway)["lag"] == LEFT + 100, "a lag")
+    health = gateway.healthz().json()
+    assert health["degraded"] == ["export"]
+    assert health["export"]["problem"] == "spans wait in the ledger: HTTP 503 Service Unavailable"
+    collector.status = 200
+    after = calls(gateway, 50)
+    wait_until(lambda: len(collector.calls()) == LEFT + 150, "every span", TAKEOVER_S)
+    wait_until(lambda: export(gateway)["lag"] == 0, "nothing left")
+    assert collector.calls() == Counter([*left, *before, *after])
+    health = gateway.healthz().json()
+    assert (health["export"]["exported"], health["status"]) == (LEFT + 150, "ok")
+    assert len(gateway.lines("spans wait in the ledger")) == len(gateway.lines("spans are sent again")) == 1
+
+
+def test_a_lectr_that_is_killed_before_it_heard_sends_again_and_it_is_the_same_span(
+    launch_apart: LaunchApart, providers: Providers, collector: Collector
+) -> None:
+    gateway = launch_apart(settings_for(providers))
+    collector.goes.clear()
+    (sent,) = calls(gateway, 1)
+    wait_until(lambda: collector.calls() == Counter([sent]), "a span on its way")
+    gateway.process.send_signal(signal.SIGKILL)
+    gateway.process.wait()
+    collector.goes.set()
+    gateway.process = gateway.serve()
+    (later,) = calls(gateway, 1)
+    wait_until(lambda: later in collector.calls(), "the spans of both", TAKEOVER_S)
+    assert collector.calls() == Counter([sent, sent, later])
+    assert len({(span.trace_id, span.span_id) for span in collector.taken}) == 2
+
+
+def test_what_is_refused_is_set_aside_and_sent_when_the_mistake_is_mended(
+    launch: Launch, providers: Providers, collector: Collector
+) -> None:
+    collector.status = 401
+    gateway = launch(settings_for(providers))
+    refused = calls(gateway, 20)
+    wait_until(lambda: export(gateway)["set_aside"] == 20, "calls set aside")
+    assert gateway.healthz().json()["degraded"] == ["export"]
+    collector.status = 200
+    later = calls(gateway, 1)
+    wait_until(lambda: collector.calls() == Counter(later), "what came after")
+    environment = {"XDG_STATE_HOME": str(gateway.processes.directory)}
+    command = [*LECTR, "outbox", "retry", "--config", str(gateway.config)]
+    subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True)
+    wait_until(lambda: collector.calls() == Counter([*refused, *later]), "what was set aside")
+
+
+class Retrying(Apart):
+    """An Envoy whose operator has it try again."""
+
+    def start_envoy(self) -> None:
+        document = yaml.safe_load(self.bootstrap.read_text())
+        ((filters,),) = [
+            [f["typed_config"] for c in listener["filter_chains"] for f in c["filters"]]
+            for listener in document["static_resources"]["listeners"]
+        ]
+        (host,) = filters["route_config"]["virtual_hosts"]
+        (routed,) = [route for route in host["routes"] if route.get("name") == "lectr_routed"]
+        routed["route"]["retry_policy"] = {"retry_on": "5xx", "num_retries": 2}
+        self.bootstrap.write_text(yaml.safe_dump(document, sort_keys=False))
+        super().start_envoy()
+
+
+def test_each_attempt_at_a_call_that_was_retried_is_a_span_below_the_calls(
+    build: Build, providers: Providers, collector: Collector, tmp_path: Path
+) -> None:
+    with Retrying(build, settings_for(providers), tmp_path) as gateway:
+        providers["openai"].answer_with(Answer(status=503))
+        (once,) = calls(gateway, 1)
+        wait_until(lambda: once in collector.calls(), "the call's span")
+    whole, first, second = collector.taken
+    names = [(span.name, span.parent_span_id) for span in collector.taken]
+    assert names == [("chat gpt-4o", b""), ("attempt 1", whole.span_id), ("attempt 2", whole.span_id)]
+    assert {span.trace_id for span in collector.taken} == {whole.trace_id}
+    assert [span.status.code for span in collector.taken] == [0, 2, 0]
+    whole_from, until = whole.start_time_unix_nano, whole.end_time_unix_nano
+    assert whole_from <= first.start_time_unix_nano <= first.end_time_unix_nano <= second.start_time_unix_nano <= until
+    said = [{pair.key: pair.value for pair in span.attributes} for span in (first, second)]
+    assert [attributes["http.response.status_code"].int_value for attributes in said] == [503, 200]
+    assert said[0]["error.type"].string_value == "503"
+    assert said[0]["network.peer.port"].int_value == providers["openai"].port
+    assert said[1]["server.address"].string_value == "127.0.0.1"
