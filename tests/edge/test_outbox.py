@@ -156,9 +156,10 @@ def test_a_new_batch_is_sent_without_waiting_for_a_turn(
 ) -> None:
     monkeypatch.setattr(module, "POLL_S", 60.0)
     lectr = start()
-    until(lambda: lectr.health["sends"])
     lectr.put(call())
-    until(lambda: collector.taken)
+    until(lambda: lectr.health["exported"] == 1)  # nothing but a batch ends the pause that follows
+    lectr.put(call())
+    until(lambda: len(collector.taken) == 2)
 
 
 def test_a_collector_that_was_down_gets_everything_once_in_order(
@@ -498,7 +499,8 @@ def test_an_attempt_of_another_call_with_the_same_request_id_is_not_taken_for_on
     start: Start, collector: Collector
 ) -> None:
     lectr = start()
-    old = call(request_id="r", attempts=2)
-    lectr.ledger.put([old], [failed(old), failed(old, -1), failed(old, 3_000_000_000)])
-    until(lambda: collector.taken)
-    assert collector.names == ["chat gpt-4o", "attempt 1", "attempt 2"]
+    old = call(request_id="r", attempts=3)
+    other = call(request_id="r", attempts=2, started_ns=old.started_ns + 10**10)
+    lectr.ledger.put([old, other], [failed(old), failed(old, -1), failed(old, 3 * 10**9), failed(other)])
+    until(lambda: len(collector.taken) == 2)
+    assert collector.names == ["chat gpt-4o", "attempt 1", "attempt 3", "chat gpt-4o", "attempt 1", "attempt 2"]
