@@ -20,7 +20,7 @@ from lectr_extproc.core.facts import Facts, label
 from lectr_extproc.core.inject import asks_for_usage, inject_include_usage
 from lectr_extproc.core.offer import every, one
 from lectr_extproc.core.refusal import REFUSALS, Refusal
-from lectr_extproc.core.rewrite import rename_model, verbatim
+from lectr_extproc.core.rewrite import rename_in_query, rename_model, verbatim
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.tables import Endpoint, Org, Provider, Site, Streams
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX
@@ -30,6 +30,9 @@ _OURS = (words.OWN_PREFIX, "x-forwarded-")
 # A client's AWS signature holds for the client's own address alone: neither it nor its parts are of use to anyone else.
 _AWS_SIGNATURE = ("x-amz-date", "x-amz-security-token", "x-amz-content-sha256")
 _CREDENTIALS = frozenset({*(form.value for form in credentials.HEADERS), "proxy-authorization", *_AWS_SIGNATURE})
+
+_MAY_BE_JSON = re.compile(r"|text/plain|application/(?:json|x-www-form-urlencoded)|.*\+json")
+"The content types whose body is looked into where Envoy could not, or did not try."
 
 WELL_FORMED_KEY = re.compile(r"lc_key_[A-Za-z0-9_-]{16,128}", re.ASCII)
 
@@ -177,6 +180,9 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
     choice = choose_provider(facts, endpoint, org, snapshot)
     provider = snapshot.providers[choice.provider]
     site = site_of(provider, org, snapshot)
+    renamed = choice.model_sent if choice.model_sent != choice.model_requested else None
+    if renamed is not None and facts.is_upgrade:
+        facts = dataclasses.replace(facts, query=rename_in_query(facts.query, renamed))
     if site is None:  # only a provider that orgs site for themselves is ever chosen without an address
         refusal = REFUSALS[provider.sited_per_org or "provider_unreachable"]
         return Refuse(refusal=refusal, shape=endpoint.shape, org=org, choice=choice)
@@ -208,7 +214,7 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
         sets=sets,
         removes=_removed(facts, provider, kept=sent[0] if sent else None, plain=asks or observe == "native"),
         credential=source if sent or is_signed else "none",
-        model_is_renamed=choice.model_sent != choice.model_requested and _model_is_in_body(facts, path),
+        model_is_renamed=renamed is not None and facts.has_body and not facts.is_upgrade,
         observe=observe,
         asks_for_usage=asks,
     )
@@ -242,13 +248,17 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
             shape=endpoint.shape,
             model_requested=model,
             streaming=is_streaming(facts, endpoint),
-            model_sent=model if facts.is_upgrade else sent,  # an upgrade names it in its query, which stays as it is
+            model_sent=sent,
             notes=tuple(notes),
         )
 
+    def known_to(provider: str) -> str | None:
+        """A path that names the model has it as it is to be."""
+        return own_name(model, providers[provider], snapshot.models) if model and not endpoint.has_model else model
+
     named = _named(facts, snapshot)
     if is_reachable(named):
-        return choice(named, "header", own_name(model, providers[named], snapshot.models) if model else None)
+        return choice(named, "header", known_to(named))
     if facts.providers_named:
         notes.append("provider_header_invalid")
 
@@ -259,7 +269,7 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
         native = providers[endpoint.native_to]
         is_sited = site_of(native, org, snapshot) is not None or "api-version=" in facts.query
         if is_sited or not endpoint.native_where_sited:
-            found = Detected(native.id, "path", model)
+            found = Detected(native.id, "path", known_to(native.id))
     if found and is_reachable(found.provider):
         return choice(found.provider, found.source, found.model_sent)
     if found:
@@ -350,19 +360,17 @@ def _key_is_anothers(facts: Facts, chosen: Provider, snapshot: Snapshot) -> bool
 
 
 def _body_may_name_a_model(facts: Facts, endpoint: Endpoint, snapshot: Snapshot) -> bool:
-    """A form in parts, or JSON that `curl -d` calls a form: Envoy reads neither. Only a known size is asked for."""
+    """A form in parts, JSON that `curl -d` calls a form, or JSON that is more than Envoy takes for it.
+
+    Only a known size is asked for.
+    """
     if facts.boundary is not None and endpoint.takes_form:
         limit = snapshot.limits.inspect_multipart_bytes
-    elif facts.content_type in ("", "application/x-www-form-urlencoded", "text/plain"):
+    elif not facts.is_read_by_envoy and _MAY_BE_JSON.fullmatch(facts.content_type):
         limit = snapshot.limits.inspect_body_bytes
     else:
         limit = 0
     return not endpoint.has_model and 0 < (facts.content_length or 0) <= limit
-
-
-def _model_is_in_body(facts: Facts, path: str) -> bool:
-    """A deployment in Azure's path wins over the body, so there the body can stay as it is."""
-    return facts.has_body and not facts.is_upgrade and "/openai/deployments/" not in path
 
 
 def _asks_for_usage(facts: Facts, endpoint: Endpoint, provider: Provider, path: str, snapshot: Snapshot) -> bool:

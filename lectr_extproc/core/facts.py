@@ -12,7 +12,10 @@ import orjson
 
 from lectr_extproc.core import words
 from lectr_extproc.core.credential import Credential, take
+from lectr_extproc.core.json_members import read
 from lectr_extproc.core.multipart import boundary_of, read_field
+
+_OPTIONS = ("stream", "stream_options", "data_sources")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Facts:
     "As the client requested it."
     streaming: bool
     options: Mapping[str, object]
-    "What of the body bears on asking for usage: `stream`, `stream_options`, `data_sources`."
+    "What of the body bears on asking for usage."
     traceparent: str | None = None
     "The client's, as it came."
     at_s: int = 0
@@ -104,7 +107,7 @@ def with_body(facts: Facts, body: bytes) -> Facts:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
-        parsed = None
+        parsed = read(body, ("model", *_OPTIONS))  # text cut within an emoji, a number too large, NaN
     fields: Mapping[str, object] = parsed if isinstance(parsed, dict) else {}
     model = fields.get("model")
     return dataclasses.replace(
@@ -112,7 +115,7 @@ def with_body(facts: Facts, body: bytes) -> Facts:
         body=body,
         model=model if isinstance(model, str) and model else facts.model,
         streaming=fields.get("stream") is True or facts.streaming,
-        options={name: fields[name] for name in ("stream", "stream_options", "data_sources") if name in fields},
+        options={name: fields[name] for name in _OPTIONS if name in fields},
     )
 
 

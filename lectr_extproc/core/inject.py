@@ -8,6 +8,8 @@ from enum import Enum
 
 import orjson
 
+from lectr_extproc.core.json_members import members, put
+
 DIALECTS = frozenset({"openai.chat", "openai.completions"})
 "The others report usage on their streams unasked, or have no option to ask for it."
 AZURE_SINCE = "2024-09-01"
@@ -40,14 +42,17 @@ def asks_for_usage(
 
 
 def inject_include_usage(body: bytes) -> bytes:
-    """The same body with the option on. Where there are no options yet, no other byte changes; other options stay."""
+    """The same body with the option on. No other byte changes, and other options stay."""
     try:
         fields = orjson.loads(body)
-        if not isinstance(fields, dict) or not fields:
-            return body
-        if "stream_options" not in fields:
+        if isinstance(fields, dict) and fields and "stream_options" not in fields:  # nearly always: a tenth of the time
             return body.replace(b"{", b'{"stream_options":{"include_usage":true},', 1)
-        options = fields["stream_options"] or {}
-        return orjson.dumps({**fields, "stream_options": {**options, "include_usage": True}})
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError, TypeError):  # not JSON, too deep, options that are none
+    except orjson.JSONDecodeError:
+        pass
+    found = members(body)
+    options = next((body[place] for name, place in reversed(found) if name == "stream_options"), b"null")
+    if not found or not (options == b"null" or options.startswith(b"{")):  # no object, or options that are none
         return body
+    others = members(options)
+    asking = put(options, others, "include_usage", b"true") if others else b'{"include_usage":true}'
+    return put(body, found, "stream_options", asking)

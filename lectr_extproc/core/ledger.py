@@ -41,10 +41,8 @@ def _list(text: str | None) -> tuple[str, ...]:
     return tuple(orjson.loads(text)) if text else ()
 
 
-def _amounts_kept(amounts: tuple[int, ...] | None) -> str | None:
+def _amounts_kept(amounts: tuple[int, ...]) -> str:
     """By name and not by position: rows outlive the order of UNITS. As texts: JSON's numbers end at 64 bits."""
-    if amounts is None:
-        return None
     return orjson.dumps({unit: str(amount) for unit, amount in zip(UNITS, amounts, strict=False)}).decode()
 
 

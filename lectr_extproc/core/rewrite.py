@@ -1,14 +1,14 @@
 """What a request needs so that its provider accepts it: another path, and sometimes another model name in the body.
 
 Path rewrites are named by a column of the provider's row. A body is only ever rebuilt from the client's own bytes, so
-doing it twice, or for another provider, is safe; fields we do not know survive.
+doing it twice, or for another provider, is safe; what is not the model's name stays byte for byte.
 """
 
-from urllib.parse import parse_qsl, quote
-
-import orjson
+import json
+from urllib.parse import parse_qsl, quote, unquote_plus
 
 from lectr_extproc.core.facts import Facts
+from lectr_extproc.core.json_members import members, put
 from lectr_extproc.core.multipart import replace_field
 from lectr_extproc.core.tables import Provider, Site
 
@@ -89,16 +89,19 @@ def segment(name: str) -> str:
 
 
 def rename_model(body: bytes, model_sent: str, boundary: bytes | None = None) -> bytes:
-    """The same form or JSON with another `model`. What is neither, or too deep to write, comes back as it is."""
+    """The same form or JSON with another `model`, and no other byte changed. What is neither comes back as it is."""
     if boundary is not None:
         return replace_field(body, boundary, b"model", model_sent)
-    try:
-        fields = orjson.loads(body)
-        if isinstance(fields, dict) and "model" in fields:
-            return orjson.dumps({**fields, "model": model_sent})
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # orjson reads 1024 levels and writes 254
-        pass
-    return body
+    found = members(body)
+    has_model = any(name == "model" for name, _ in found)
+    return put(body, found, "model", json.dumps(model_sent).encode()) if has_model else body
+
+
+def rename_in_query(query: str, model_sent: str) -> str:
+    """The same query with another `model`, where an upgrade names it."""
+    parts = (part.partition("=") for part in query.split("&"))
+    renamed = quote(model_sent, safe="", errors="replace")
+    return "&".join(name + sign + (renamed if unquote_plus(name) == "model" else value) for name, sign, value in parts)
 
 
 def _with_query(path: str, query: str) -> str:

@@ -339,7 +339,7 @@ def test_a_provider_whose_keys_have_no_shape_takes_any_key_without_a_note() -> N
 DATED = "/openai/deployments/gpt4/chat/completions?api-version=2024-02-01"
 AZURE: dict[str, tuple[Facts, str, str]] = {
     "by header": (request("gpt4", ("x-lectr-provider", "azure")), "2024-02-01", DATED),
-    "by prefix": (request("azure/gpt4"), "2024-02-01", DATED),
+    "by prefix": (with_body(request("azure/gpt4"), b"{}"), "2024-02-01", DATED),
     "by path": (request(path="/openai/deployments/gpt4/chat/completions"), "2024-02-01", DATED),
     "by path, with the client's version": (
         request(path="/openai/deployments/gpt4/chat/completions?api-version=2025-01-01"),
@@ -384,7 +384,7 @@ AZURE: dict[str, tuple[Facts, str, str]] = {
 def test_azure_gets_its_own_path_at_the_orgs_own_address(facts: Facts, version: str, path: str) -> None:
     route = routed(facts, snapshot(azure_site(version)))
     assert (route.choice.provider, route.authority, route.path) == ("azure", "acme.openai.azure.com", path)
-    assert (route.sets, route.body) == ({"api-key": CLIENT_KEY}, None)
+    assert (route.sets, route.body) == ({"api-key": CLIENT_KEY}, facts.body)
 
 
 @pytest.mark.parametrize("facts", [facts for facts, _, _ in AZURE.values()], ids=AZURE)
@@ -715,6 +715,13 @@ def test_an_upgrade_goes_to_the_same_address_over_http_1() -> None:
     assert (route.choice.model_sent, route.path) == ("gpt-4o-realtime-preview", path)
 
 
+def test_an_upgrade_has_its_models_prefix_taken_off_in_its_query() -> None:
+    path = "/v1/realtime?intent=a%20b&model=groq%2Fx%2Fy&&b"
+    route = routed(request(None, ("upgrade", "websocket"), path=path, method="GET", has_body=False))
+    assert (route.choice.provider, route.choice.model_requested, route.choice.model_sent) == ("groq", "groq/x/y", "x/y")
+    assert route.path == "/openai/v1/realtime?intent=a%20b&model=x%2Fy&&b"
+
+
 # --- the models there are ---------------------------------------------------------------------------------------------
 
 NOW = int(datetime(2026, 11, 20, tzinfo=UTC).timestamp())
@@ -845,7 +852,16 @@ def of_parts(**fields: str) -> bytes:
 
 ASKED: dict[str, tuple[Facts, bool]] = {
     "a model from the metadata": (sized(9, "gpt-4o"), False),
-    "JSON without a model": (sized(9), False),
+    "JSON that Envoy made nothing of": (sized(9), True),
+    "JSON without a model": (request(None, ("content-length", "9"), metadata={"stream": False}), False),
+    "JSON that Envoy made nothing of, of unknown length": (request(), False),
+    "JSON that Envoy made nothing of, larger than is read": (sized(1025), False),
+    "JSON of another name": (sized(9, None, "application/vnd.api+json; charset=utf-8"), True),
+    "JSON whose path has the model": (
+        request(None, ("content-length", "9"), path="/v1beta/models/gemini-2.5-pro:generateContent"),
+        False,
+    ),
+    "a picture": (sized(9, None, "image/png"), False),
     "curl's form without a model": (sized(9, None, FORM), True),
     "plain text without a model": (sized(9, None, "text/plain; charset=utf-8"), True),
     "no content type": (sized(9, None, ""), True),
@@ -878,7 +894,7 @@ ASKED: dict[str, tuple[Facts, bool]] = {
     "a prefix to take off": (sized(9, "openai/gpt-4o"), True),
     "a prefix on an upgrade": (sized(9, "openai/gpt-4o", is_upgrade=True), False),
     "a prefix without a body": (sized(9, "openai/gpt-4o", has_body=False), False),
-    "a prefix that the path takes": (sized(9, "azure/gpt4"), False),
+    "a prefix that the path takes, too": (sized(9, "azure/gpt4"), True),
     "a GET": (request(path="/v1/models", method="GET", has_body=False, content_type=""), False),
 }
 
@@ -917,26 +933,53 @@ def test_azure_takes_the_deployment_out_of_a_form() -> None:
     facts = with_body(in_parts(9, TRANSCRIPTIONS, PARTS, named), of_parts(model="azure/our-whisper"))
     dated, newer = (routed(facts, snapshot(azure_site(version))) for version in ("2024-02-01", "v1"))
     assert dated.path == "/openai/deployments/our-whisper/audio/transcriptions?api-version=2024-02-01"
-    assert dated.body is None
-    assert (newer.path, newer.body) == ("/openai/v1/audio/transcriptions", of_parts(model="our-whisper"))
+    assert newer.path == "/openai/v1/audio/transcriptions"
+    assert dated.body == newer.body == of_parts(model="our-whisper")
 
 
-def test_azures_v1_api_gets_the_deployment_in_the_body() -> None:
-    facts, tables = request("azure/gpt4"), snapshot(azure_site("v1"))
-    assert decide(facts, tables) is ASK_FOR_BODY
-    assert routed(with_body(facts, b'{"model":"azure/gpt4"}'), tables).body == b'{"model":"gpt4"}'
+PREFIXED = {
+    "Ollama's chat": ("/api/chat", "ollama", "llama3.1:8b"),
+    "Ollama's completion": ("/api/generate", "ollama", "llama3.2"),
+    "Ollama's description": ("/api/show", "ollama", "org/llama3.2"),
+    "Cohere's chat": ("/v2/chat", "cohere", "command-a-03-2025"),
+    "Cohere's embeddings": ("/v2/embed", "cohere", "embed-english-v3.0"),
+    "Cohere's older chat": ("/v1/chat", "cohere", "ours"),
+    "Azure's newer API": ("/openai/v1/chat/completions", "azure", "gpt4"),
+    "Azure's newer responses": ("/openai/v1/responses", "azure", "gpt4"),
+    "Azure's dated API": ("/v1/chat/completions", "azure", "gpt4"),
+    "Azure's dated responses": ("/v1/responses", "azure", "gpt4"),
+}
+
+
+@pytest.mark.parametrize(("path", "provider", "name"), PREFIXED.values(), ids=PREFIXED)
+def test_a_provider_gets_its_model_without_its_own_prefix_on_its_own_paths_too(
+    path: str, provider: str, name: str
+) -> None:
+    facts = request(f"{provider}/{name}", path=path)
+    assert decide(facts, EVERYWHERE) is ASK_FOR_BODY
+    route = routed(with_body(facts, b'{ "model": "%b/%b" }' % (provider.encode(), name.encode())), EVERYWHERE)
+    assert (route.choice.provider, route.choice.model_sent) == (provider, name)
+    assert route.body == b'{ "model": "%b" }' % name.encode()
+
+
+def test_a_model_that_the_path_names_is_the_paths_own() -> None:
+    facts = request(path="/model/bedrock%2Fmine/converse")
+    for tables, named in ((EVERYWHERE, ()), (EVERYWHERE, (("x-lectr-provider", "bedrock"),))):
+        route = routed(request(None, *named, path=facts.path), tables)
+        assert (route.choice.model_sent, route.path) == ("bedrock/mine", facts.path)
 
 
 def test_only_a_body_that_changes_is_sent_again() -> None:
-    body = b'{"model": "openai/gpt-4o", "messages": []}'
+    body = b'{"model": "openai/gpt-4o", "seed": 18446744073709551617, "messages": []}'
     facts = request("openai/gpt-4o")
-    assert json.loads(routed(with_body(facts, body)).body or b"") == {"model": "gpt-4o", "messages": []}
+    assert routed(with_body(facts, body)).body == body.replace(b"openai/", b"")
     assert routed(with_body(sized(9, None, FORM), b'{"model": "gpt-4o"}')).body is None
 
 
 def test_a_model_that_only_the_body_told_decides() -> None:
-    route = routed(with_body(sized(9, None, FORM), b'{"model": "claude-opus-4-6", "stream": true}'))
-    assert (route.choice.provider, route.choice.source) == ("anthropic", "prefix")
+    for seen in (sized(9, None, FORM), sized(9), sized(9, None, "application/merge-patch+json")):
+        route = routed(with_body(seen, b'{"model": "claude-opus-4-6", "stream": true}'))
+        assert (route.choice.provider, route.choice.source) == ("anthropic", "prefix")
 
 
 def test_a_body_that_is_no_json_goes_on_as_it_is() -> None:

@@ -147,6 +147,17 @@ SEEN: dict[str, tuple[bytes, str | None, bool]] = {
     "JSON that is no object": (b'["gpt-4o"]', "before", False),
     "no JSON": (b"model=gpt-4o", "before", False),
     "no UTF-8": (b'{"model": "\xff"}', "before", False),
+    "text cut within an emoji": (b'{"messages": ["\\ud83d"], "stream": true, "model": "gpt-4o"}', "gpt-4o", True),
+    "a number too large": (b'{"model": "gpt-4o", "x": 1e400}', "gpt-4o", False),
+    "a number too long": (b'{"model": "gpt-4o", "x": ' + b"9" * 5000 + b"}", "gpt-4o", False),
+    "no number": (b'{"model": "gpt-4o", "x": [NaN, -Infinity]}', "gpt-4o", False),
+    "deeper than a reader goes": (b'{"model": "gpt-4o", "x": ' + b"[" * 5000 + b"]" * 5000 + b"}", "gpt-4o", False),
+    "deeper than a reader goes in what matters": (
+        b'{"model": "gpt-4o", "data_sources": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+        "gpt-4o",
+        False,
+    ),
+    "half an object": (b'{"model": "gpt-4o", "x": NaN', "before", False),
     "nothing": (b"", "before", False),
 }
 
@@ -155,6 +166,12 @@ SEEN: dict[str, tuple[bytes, str | None, bool]] = {
 def test_a_body_teaches_what_it_says_and_takes_nothing_away(body: bytes, model: str | None, streaming: bool) -> None:
     facts = with_body(request("before"), body)
     assert (facts.model, facts.streaming, facts.body) == (model, streaming, body)
+
+
+def test_an_option_that_is_there_and_cannot_be_read_is_none() -> None:
+    body = b'{"data_sources": ' + b"[" * 20_000 + b"]" * 20_000 + b', "stream_options": {"x": NaN}, "y": NaN}'
+    options = with_body(request(), body).options
+    assert (options["data_sources"], set(options)) == (None, {"data_sources", "stream_options"})
 
 
 def test_a_stream_that_envoy_saw_stays_a_stream() -> None:

@@ -73,10 +73,16 @@ def test_where_there_are_no_options_no_other_byte_changes() -> None:
     assert inject_include_usage(body) == body.replace(b"{", b'{"stream_options":{"include_usage":true},', 1)
 
 
+def test_a_body_that_only_the_lenient_read_is_asked_for_too() -> None:
+    body = b'{"stream": true, "seed": NaN}'
+    assert inject_include_usage(body) == body.replace(b"{", b'{"stream_options":{"include_usage":true},')
+
+
 def test_other_options_stay() -> None:
     body = b'{"stream": true, "stream_options": {"include_obfuscation": false, "include_usage": false}, "x": [1]}'
     options = {"include_obfuscation": False, "include_usage": True}
     assert orjson.loads(inject_include_usage(body)) == {"stream": True, "stream_options": options, "x": [1]}
+    assert inject_include_usage(body) == body.replace(b'usage": false', b'usage": true')
     assert orjson.loads(inject_include_usage(b'{"a": 1, "stream_options": null}')) == {
         "a": 1,
         "stream_options": {"include_usage": True},

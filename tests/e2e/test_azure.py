@@ -76,6 +76,7 @@ def test_a_call_gets_the_path_azure_wants(gateway: Gateway, providers: Providers
 
     received = providers["azure"].next_request()
     assert received.target == asked.target
+    assert received.body == asked.body.replace(b'"azure/', b'"')
     assert received.values("host") == [f"127.0.0.1:{providers['azure'].port}"]
     assert credentials_in(received) == [("api-key", AZURE_KEY)]
 
