@@ -1,8 +1,9 @@
 """LINEUP: what prices do not tell of the models we name: windows, ends, and the cheaper model to suggest.
 
 Checked 2026-11-20 against the lists named in SOURCES. `window` is the largest input, the number that a guard compares
-with: for the gpt-5 family 272,000 of the 400,000 that its providers advertise, which include the output. Dates of
-retirement are those of a model list and not of the providers; confirm one before acting on it.
+with: for the gpt-5 family 272,000 of the 400,000 that its providers advertise, which include the output. What no
+source tells is absent. Dates of retirement are those of a model list, or of reports on the providers' pages; confirm
+one before acting on it.
 """
 
 from collections.abc import Mapping
@@ -15,17 +16,22 @@ CHECKED = date(2026, 11, 20)
 SOURCES = (
     "https://github.com/pydantic/genai-prices",
     "https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json",
+    "https://developers.openai.com/api/docs/deprecations",
+    "https://console.groq.com/docs/deprecations",
+    "https://docs.x.ai/docs/migration/may-15-retirement",
+    "https://inference-docs.cerebras.ai/support/deprecation",
+    "https://api-docs.deepseek.com/quick_start/pricing",
 )
 
 
 _ROWS: Mapping[str, tuple[Known, ...]] = {
     "openai": (
-        Known("gpt-4o", 128_000, 16_384, to=("gpt-4o-mini",)),
-        Known("gpt-4o-mini", 128_000, 16_384),
+        Known("gpt-4o", 128_000, 16_384, retires=date(2027, 1, 14), to=("gpt-4o-mini",)),
+        Known("gpt-4o-mini", 128_000, 16_384, retires=date(2027, 1, 14)),
         Known("gpt-4-turbo", 128_000, 4_096, retires=date(2026, 10, 23), to=("gpt-4o",)),
         Known("gpt-4", 8_192, 4_096, retires=date(2026, 10, 23), to=("gpt-4o",)),
-        Known("gpt-4.1", 1_047_576, 32_768, to=("gpt-4.1-mini",)),
-        Known("gpt-4.1-mini", 1_047_576, 32_768, to=("gpt-4.1-nano",)),
+        Known("gpt-4.1", 1_047_576, 32_768, retires=date(2027, 1, 14), to=("gpt-4.1-mini",)),
+        Known("gpt-4.1-mini", 1_047_576, 32_768, retires=date(2027, 1, 14), to=("gpt-4.1-nano",)),
         Known("gpt-4.1-nano", 1_047_576, 32_768, retires=date(2026, 10, 23)),
         Known("gpt-3.5-turbo", 16_385, 4_096, retires=date(2026, 10, 23), to=("gpt-4.1-nano",)),
         Known("o1", 200_000, 100_000, retires=date(2026, 10, 23), to=("o1-mini",)),
@@ -42,6 +48,20 @@ _ROWS: Mapping[str, tuple[Known, ...]] = {
         Known("gpt-5.3-codex", 272_000, 128_000, retires=date(2027, 4, 1)),
         Known("gpt-5.1-codex-mini", 400_000, 128_000, retires=date(2026, 7, 23)),
         Known("gpt-5.4", 1_050_000, 128_000),
+        Known("gpt-5.5", 1_000_000),
+        Known("gpt-6-sol", 1_050_000),
+        Known("gpt-6-luna", 1_050_000),
+        Known("gpt-6.1-sol", 1_050_000),
+        Known("text-embedding-3-small", 8_192),
+        Known("text-embedding-3-large", 8_192),
+        Known("gpt-transcribe", None),
+        Known("whisper-1", None, retires=date(2027, 2, 26)),
+        Known("gpt-4o-transcribe", 16_000, retires=date(2027, 2, 26)),
+        Known("gpt-4o-mini-transcribe", 16_000, retires=date(2027, 2, 26)),
+        Known("gpt-4o-mini-tts", None, retires=date(2027, 1, 6)),
+        Known("tts-1", None, retires=date(2027, 1, 6)),
+        Known("tts-1-hd", None, retires=date(2027, 1, 6)),
+        Known("gpt-image-2", None),
     ),
     "anthropic": (
         Known(
@@ -62,6 +82,10 @@ _ROWS: Mapping[str, tuple[Known, ...]] = {
         Known("claude-opus-4-1", 200_000, gone=True),
         Known("claude-sonnet-4-1", 200_000, gone=True, note="never existed upstream"),
         Known("claude-opus-4-7", 1_000_000, 128_000),
+        Known("claude-opus-4-8", 1_000_000),
+        Known("claude-opus-5-5", 1_000_000),
+        Known("claude-sonnet-5-5", 1_000_000),
+        Known("claude-haiku-5-5", 1_000_000),
     ),
     "gemini": (
         Known("gemini-1.5-pro", 1_000_000, gone=True, to=("gemini-1.5-flash",)),
@@ -74,15 +98,27 @@ _ROWS: Mapping[str, tuple[Known, ...]] = {
         Known("gemini-3-pro-preview", 1_048_576, retires=date(2026, 3, 9)),
         Known("gemini-3-flash-preview", 1_048_576, 65_536),
         Known("gemini-2.0-flash-lite", 1_000_000, retires=date(2026, 6, 1)),
+        Known("gemini-3.5-flash", 1_000_000),
+        Known("gemini-3.8-flash", 1_000_000),
+        Known("gemini-3.5-flash-lite", 1_000_000),
+        Known("gemini-embedding-001", None),
+        Known("gemini-embedding-2", 8_192),
     ),
     "groq": (
         Known("llama-3.2-90b-vision", 8_192, gone=True, to=("llama-3.1-70b-versatile",), note="never an id of Groq's"),
         Known("llama-3.1-70b-versatile", 8_192, retires=date(2025, 1, 24), to=("llama-3.1-8b-instant",)),
-        Known("llama-3.1-8b-instant", 128_000, gone=True),
+        Known("llama-3.1-8b-instant", 128_000, retires=date(2026, 8, 16)),
         Known("mixtral-8x7b-32768", 32_768, retires=date(2025, 3, 20), to=("llama-3.1-8b-instant",)),
         Known("gemma2-9b-it", 8_192, gone=True, to=("llama-3.1-8b-instant",)),
-        Known("llama-3.3-70b-versatile", 128_000, gone=True),
+        Known("llama-3.3-70b-versatile", 128_000, retires=date(2026, 8, 16)),
         Known("meta-llama/llama-4-scout-17b-16e-instruct", 131_072, gone=True),
+        Known("openai/gpt-oss-120b", 131_072, to=("openai/gpt-oss-20b",)),
+        Known("openai/gpt-oss-20b", 131_072),
+        Known("openai/gpt-oss-safeguard-20b", 131_072),
+        Known("qwen/qwen3.8-27b", 131_072),
+        Known("whisper-large-v3", None, to=("whisper-large-v3-turbo",)),
+        Known("whisper-large-v3-turbo", None),
+        Known("canopylabs/orpheus-v1-english", 4_000),
     ),
     "mistral": (
         Known("mistral-large-latest", 262_144),
@@ -90,6 +126,12 @@ _ROWS: Mapping[str, tuple[Known, ...]] = {
         Known("mistral-nemo", None, gone=True),
         Known("codestral-latest", 128_000),
         Known("ministral-8b-latest", 262_144),
+        Known("mistral-large-2512", 262_144),
+        Known("mistral-large-4", 1_048_576),
+        Known("mistral-medium-3-5", 262_144),
+        Known("mistral-small-2603", 262_144),
+        Known("codestral-2508", 256_000),
+        Known("mistral-embed", 8_192),
     ),
     "cohere": (
         Known("command-r-plus", 128_000, retires=date(2025, 9, 15)),
@@ -99,6 +141,12 @@ _ROWS: Mapping[str, tuple[Known, ...]] = {
         Known("c4ai-aya-expanse-8b", 8_192, gone=True),
         Known("c4ai-aya-expanse-32b", 128_000, 4_000),
         Known("embed-english-v3.0", 512),
+        Known("embed-v4.0", 128_000),
+        Known("embed-multilingual-v3.0", None),
+        Known("command-r7b-12-2024", None),
+        Known("rerank-v3.5", None),
+        Known("rerank-v4.0-fast", None),
+        Known("rerank-v4.0-pro", None, to=("rerank-v4.0-fast",)),
     ),
     "xai": (
         Known("grok-3", 131_072, gone=True),
@@ -107,6 +155,11 @@ _ROWS: Mapping[str, tuple[Known, ...]] = {
         Known("grok-3-mini-fast", 131_072, gone=True),
         Known("grok-3-mini-beta", 131_072, retires=date(2026, 2, 28)),
         Known("grok-3-beta", 131_072, gone=True),
+        Known("grok-4.3", 1_000_000),
+        Known("grok-4.5", 500_000),
+        Known("grok-4.6", 500_000),
+        Known("grok-4.7", 500_000),
+        Known("grok-build-0.1", 256_000),
     ),
     "ollama": (
         Known("ollama/llama3.2", None),
@@ -141,6 +194,12 @@ _ROWS: Mapping[str, tuple[Known, ...]] = {
     "cerebras": (
         Known("llama3.1-8b", 128_000, retires=date(2026, 5, 27)),
         Known("qwen-3-235b-a22b-instruct-2507", 131_072, gone=True),
+        Known("gpt-oss-120b", 131_072),
+        Known("qwen-3.8-27b", 65_536),
+    ),
+    "deepseek": (
+        Known("deepseek-v4-flash", 1_000_000),
+        Known("deepseek-v4-pro", 1_000_000, to=("deepseek-v4-flash",)),
     ),
 }
 

@@ -1,4 +1,6 @@
+import re
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +77,27 @@ def test_a_retired_model_is_told_by_the_day(provider: str, model: str, *, expect
 def test_a_model_retires_on_its_day_and_not_before() -> None:
     ending = Known("m", 1, retires=date(2026, 12, 11))
     assert [ending.is_retired(date(2026, 12, day)) for day in (10, 11, 12)] == [False, True, True]
+
+
+def test_each_provider_with_models_of_its_own_has_some_to_call() -> None:
+    alive = {provider for (provider, _), known in LINEUP.items() if not known.is_retired(CHECKED)}
+    with_families = {family.provider for family in MODELS.families} | set(MODELS.exact.values())
+    assert with_families <= alive
+
+
+def test_what_hears_and_embeds_is_listed_too() -> None:
+    wanted = {("openai", "whisper-1"), ("openai", "text-embedding-3-small"), ("groq", "whisper-large-v3")}
+    assert wanted | {("gemini", "gemini-embedding-001"), ("mistral", "mistral-embed"), ("cohere", "embed-v4.0")} <= (
+        LINEUP.keys()
+    )
+
+
+def test_the_models_of_the_readme_are_alive_and_whose_it_says() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    examples = re.findall(r'create\(model="([^"]+)", messages=.*# (.+)', text)
+    named = {row.name: row.id for row in PROVIDERS.values()}
+    assert len(examples) == 4
+    assert not any(LINEUP[named[name], model].is_retired(CHECKED) for model, name in examples)
 
 
 def test_the_lineup_says_where_it_comes_from() -> None:

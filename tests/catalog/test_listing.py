@@ -90,7 +90,7 @@ def test_the_table_tells_what_a_reader_must_know() -> None:
     text = models_text(list_models(TABLE, NOW))
     rows = [" ".join(line.split()) for line in text.splitlines()]
     for row in (
-        "openai gpt-4o 128,000 2.5 10 1.25 gpt-4o-mini saves 94%",
+        "openai gpt-4o 128,000 2.5 10 1.25 retires 2027-01-14; gpt-4o-mini saves 94%",
         "openai gpt-4.1-nano 1,047,576 0.1 0.4 0.025 retired 2026-10-23",
         "openai o1-mini 128,000 1.1 4.4 0.55 retired",
         "openai gpt-5.1 272,000 1.25 10 0.125 retires 2027-04-01",
