@@ -1,23 +1,19 @@
 """Spans leave from the ledger, whatever becomes of the collector and of lectr; attempts stand below their call."""
 
-import contextlib
-import gzip
 import signal
 import subprocess
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import yaml
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import Store
+from tests.collector import Collector
 from tests.core import finished
 from tests.e2e.calls import call, new_id
 from tests.e2e.conftest import Launch, LaunchApart
@@ -29,61 +25,6 @@ LEFT = 3_000
 "Calls that an earlier lectr could not send."
 PATIENCE_S = 60.0
 "A lectr that was killed has the lease for 15 s, and pauses grow while a collector is down."
-
-
-class Collector:
-    """An OTLP back end over HTTP that answers as the test says; `taken` has the spans of the requests it took."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.taken: list[Any] = []
-        self.asked = 0
-        self.goes = threading.Event()
-        self.goes.set()
-
-    def __enter__(self) -> Self:
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = gzip.decompress(self.rfile.read(int(self.headers["content-length"])))
-                collector.take(body)
-                collector.goes.wait(30)
-                self.send_response(collector.status)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *args: object) -> None:
-                """Nothing: the output is the tests'."""
-
-            def handle(self) -> None:
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a killed lectr hears no answer
-                    super().handle()
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1/traces"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.goes.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-    def take(self, body: bytes) -> None:
-        self.asked += 1
-        if self.status == 200:
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                self.taken += [span for scope in resource.scope_spans for span in scope.spans]
-
-    def calls(self) -> Counter[str]:
-        """How often each call has come, by its `x-request-id` or, where it has none, its id."""
-        found: Counter[str] = Counter()
-        for span in list(self.taken):
-            said = {pair.key: pair.value.string_value for pair in span.attributes}
-            if "lectr.call_id" in said:
-                found[said.get("lectr.request_id") or said["lectr.call_id"]] += 1
-        return found
 
 
 @pytest.fixture
