@@ -9,7 +9,7 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test unit e2e check cover fmt pages proto bench image lock clean
+.PHONY: help setup run test unit e2e check cover fmt pages proto bench soak image lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,10 @@ proto: setup ## lectr_extproc/pb from proto/
 
 bench: setup ## the promised numbers, as ratios in one run
 	$(BIN)/python -m tests.bench
+
+soak: setup ## a minute of steady load with faults in it, and 10,000 calls at a time; docs/soak.md has longer ones
+	$(BIN)/python -m tests.soak run --minutes 1 --fault-every 3
+	$(BIN)/python -m tests.soak inflight
 
 image: ## the container image
 	docker build --tag lectr-extproc .

@@ -1,5 +1,6 @@
 """Calls as clients make them, told apart by their `x-request-id`."""
 
+import asyncio
 import json
 import threading
 import uuid
@@ -52,6 +53,17 @@ def call(
 def works(gateway: Gateway) -> bool:
     """A plain call is answered as ever."""
     return call(gateway).status_code == 200
+
+
+async def ask(port: int, body: bytes) -> bytes:
+    """One call on a connection of its own, for a crowd of them; its status line."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = [f"POST {CHAT} HTTP/1.1", "host: h", "connection: close", f"content-length: {len(body)}"]
+    writer.write("\r\n".join([*head, *(f"{name}: {value}" for name, value in JSON.items()), "", ""]).encode() + body)
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer.partition(b"\r\n")[0]
 
 
 NO_ANSWER = 0

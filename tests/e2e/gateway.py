@@ -85,6 +85,10 @@ def memory_kib(process: subprocess.Popen[str], which: str = "VmRSS") -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(which))
 
 
+def open_files(process: subprocess.Popen[str]) -> int:
+    return len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+
+
 class Processes:
     """Some processes, everything they print in one list of lines, and the call lines among them."""
 
@@ -232,11 +236,10 @@ class Gateway:
     def healthz(self) -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.admin_port}/healthz", trust_env=False)
 
-    def stat(self, name: str) -> int:
-        """One of Envoy's counters or gauges."""
-        text = httpx.get(
-            f"http://127.0.0.1:{self.envoy_admin_port}/stats", params={"filter": f"^{name}$"}, trust_env=False
-        ).text
+    def stat(self, name: str, of: int | None = None) -> int:
+        """One of Envoy's counters or gauges; or of another Envoy, by its admin port."""
+        address = f"http://127.0.0.1:{of or self.envoy_admin_port}/stats"
+        text = httpx.get(address, params={"filter": f"^{name}$"}, trust_env=False).text
         return int(text.rpartition(":")[2])
 
     def _start(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.e2e.answers import answer_as, data
+from tests.e2e.calls import ask, asking
 from tests.e2e.conftest import Launch
 from tests.e2e.gateway import Gateway, wait_until
 from tests.e2e.provider import Answer, Cut, Gate, Loop, Piece, Provider, digest_answer, sse_answer, websocket_answer
@@ -108,18 +109,6 @@ IN_FLIGHT, AT_ONCE, CROWD_WITHIN_S = 2000, 100, 60.0
 "At once: what a busy machine decides well within the two seconds that Envoy waits for a decision."
 
 
-async def ask(port: int) -> bytes:
-    """One call on a connection of its own; its status line."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    body = b'{"model": "gpt-4o", "messages": []}'
-    head = [f"POST {CHAT} HTTP/1.1", "host: h", "connection: close", f"content-length: {len(body)}"]
-    writer.write("\r\n".join([*head, *(f"{name}: {value}" for name, value in JSON), "", ""]).encode() + body)
-    answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return answer.partition(b"\r\n")[0]
-
-
 @pytest.fixture
 def many_files() -> Iterator[None]:
     """Each call in flight is four open files in three processes; a shell's usual limit is 1024."""
@@ -141,7 +130,7 @@ def test_two_thousand_slow_calls_are_in_flight_at_a_time_and_none_is_refused(
         gateway = launch(settings)
 
         async def crowd(size: int) -> set[bytes]:
-            return set(await asyncio.gather(*(ask(gateway.port) for _ in range(size))))
+            return set(await asyncio.gather(*(ask(gateway.port, asking()) for _ in range(size))))
 
         def has_arrived(count: int) -> bool:
             return len(provider.requests) == count

@@ -1,0 +1,36 @@
+"""What holds for hours and in crowds, tried by hand: `python -m tests.soak inflight`, `python -m tests.soak run`.
+
+Both print what they saw, end with the counts of calls sent, answered and recorded, and fail if a promise did not hold.
+"""
+
+import argparse
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.soak import inflight, run
+
+parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+commands = parser.add_subparsers(dest="command", required=True)
+crowd = commands.add_parser("inflight", help="many slow calls at a time through one lectr")
+crowd.add_argument("--calls", type=int, default=10_000)
+steady = commands.add_parser("run", help="a steady load, with a fault now and then")
+steady.add_argument("--minutes", type=float, default=30)
+steady.add_argument("--rate", type=float, default=50, help="calls a second")
+steady.add_argument("--fault-every", type=float, default=60, help="seconds from the end of a fault to the next")
+commands.add_parser("provider", help="what `inflight` calls, in a process of its own")
+arguments = parser.parse_args()
+
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+if arguments.command == "provider":
+    inflight.provide()
+    sys.exit()
+with tempfile.TemporaryDirectory(prefix="soak-") as directory:
+    if arguments.command == "inflight":
+        holds = inflight.crowd(Path(directory), arguments.calls)
+    else:
+        holds = run.soak(Path(directory), arguments.minutes, arguments.rate, arguments.fault_every)
+print("held" if holds else "NOT HELD")
+sys.exit(not holds)
