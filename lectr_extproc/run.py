@@ -40,7 +40,9 @@ def practice_settings(environment: Mapping[str, str], port: int, key: str) -> di
         if environment.get(row.key_env or "") and (row.base_url or azure)
     }
     played = [row.id for row in PROVIDERS.values() if row.base_url and row.id not in org["credentials"]]
-    return {"orgs": [org], "providers": [{"id": id_, "base_url": f"{base}/{id_}/v1"} for id_ in played]}
+    # Its own prefix, so that paths of its own API are found beside it: the prefix of that address, too.
+    addresses = {id_: f"{base}/{id_}{PROVIDERS[id_].prefix or '/v1'}" for id_ in played}
+    return {"orgs": [org], "providers": [{"id": id_, "base_url": url} for id_, url in addresses.items()]}
 
 
 def run_defaults(directory: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.cli import explain
 from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.edge.envoy import EnvoyError
 from lectr_extproc.keys import digest, new_key
@@ -46,7 +47,11 @@ def test_azure_is_where_the_environment_says() -> None:
 def test_the_path_tells_the_practice_provider_whom_it_plays() -> None:
     settings = practice()
     org = settings.snapshot.orgs_by_key[digest(KEY)]
-    assert settings.snapshot.sites["groq"].upstream.prefix == "/groq/v1"
+    assert settings.snapshot.sites["groq"].upstream.prefix == "/groq/openai/v1"
+    native = {"gemini": "/v1beta/models/m:generateContent", "cohere": "/v2/chat", "bedrock": "/model/m/converse"}
+    for provider, path in native.items():
+        answer = explain(settings, model="m", path=path, headers=[])
+        assert (answer["provider"], answer["upstream"]["path"]) == (provider, f"/{provider}{path}")
     assert (org.name, org.sites["azure"].upstream.prefix) == ("practice", "/azure")
 
 

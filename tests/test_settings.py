@@ -413,9 +413,9 @@ def test_the_models_of_ones_own_providers_are_registered_and_priced_and_listed()
 
 
 def test_a_model_of_the_lineup_that_is_registered_keeps_what_is_known_of_it() -> None:
-    settings = load("providers: [{id: openai, models: [gpt-4o, {id: gpt-4, context_window: 1000}]}]")
+    settings = load("providers: [{id: openai, models: [gpt-5.4, {id: gpt-4, context_window: 1000}]}]")
     lineup = settings.snapshot.lineup
-    assert lineup["openai", "gpt-4o"] == LINEUP["openai", "gpt-4o"]
+    assert lineup["openai", "gpt-5.4"] == LINEUP["openai", "gpt-5.4"]
     assert (lineup["openai", "gpt-4"].window, lineup["openai", "gpt-4"].to) == (1000, ("gpt-4o",))
     assert lineup["openai", "gpt-4"].retires is None, "who registers a model says that it is there"
 

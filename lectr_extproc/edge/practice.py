@@ -5,6 +5,7 @@ every answer. The first segment of its paths names the provider it plays.
 """
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -35,7 +36,7 @@ async def _answer(request: Request) -> Response:
         asked = None
     if not isinstance(asked, dict):
         return _error(400, "invalid_request_error", "The practice provider could not read the body as a JSON object.")
-    model = asked.get("model") or _deployment(path)
+    model = asked.get("model") or _model_in(path)
     if path.endswith("/models"):
         return JSONResponse({"object": "list", "data": [{"id": "practice", "object": "model", "owned_by": provider}]})
     if not isinstance(model, str):
@@ -53,19 +54,33 @@ async def _answer(request: Request) -> Response:
         wants_usage = isinstance(options, dict) and options.get("include_usage") is True
         return _sse(_chat_chunks(model, words, read, wants_usage)) if stream else _chat(model, text, read, written)
     if path.endswith("/messages"):
-        return _sse(_message_events(model, words, read)) if stream else _message(model, text, read, written)
+        return _sse(_named(_message_events(model, words, read))) if stream else _message(model, text, read, written)
     if path.endswith("/messages/count_tokens"):
         return JSONResponse({"input_tokens": read})
     if path.endswith("/embeddings"):
         return _embedding(model, read)
-    if path.endswith("/responses") and not stream:
-        return _response(model, text, read, written)
+    if path.endswith("/responses"):
+        answer = _response(model, text, read, written)
+        return _sse(_named(_response_events(answer, words))) if stream else JSONResponse(answer)
+    if path.endswith(":generateContent"):
+        return JSONResponse(_gemini(model, text, read, written))
+    if path.endswith(":streamGenerateContent"):
+        parts = [_gemini(model, word, read, n, ends=n == written) for n, word in enumerate(words, 1)]
+        return _sse(map(_data, parts)) if request.query_params.get("alt") == "sse" else JSONResponse(parts)
+    if path.endswith("/v2/chat"):
+        return _sse(_cohere_chunks(words, read)) if stream else JSONResponse(_cohere(text, read, written))
+    if path.endswith("/converse"):
+        return JSONResponse(_converse(text, read, written))
     return _error(404, "not_found_error", f"The practice provider has no {path}.")
 
 
-def _deployment(path: str) -> str | None:
-    parts = path.split("/")
-    return parts[parts.index("deployments") + 1] if "deployments" in parts[:-1] else None
+_MODEL = re.compile(r"/deployments/([^/]+)|/models/([^/:]+):|/model/([^/]+)/")
+
+
+def _model_in(path: str) -> str | None:
+    """Azure's, Gemini's and Bedrock's own paths name the model."""
+    found = _MODEL.search(path)
+    return found[found.lastindex or 0] if found else None
 
 
 def _error(status: int, kind: str, message: str) -> Response:
@@ -128,8 +143,8 @@ def _message_head(model: str, usage: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _message_events(model: str, words: list[str], read: int) -> Iterable[bytes]:
-    events: list[dict[str, Any]] = [
+def _message_events(model: str, words: list[str], read: int) -> Iterable[dict[str, Any]]:
+    return [
         {"type": "message_start", "message": _message_head(model, {"input_tokens": read, "output_tokens": 1})},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": w}} for w in words),
@@ -141,8 +156,6 @@ def _message_events(model: str, words: list[str], read: int) -> Iterable[bytes]:
         },
         {"type": "message_stop"},
     ]
-    for event in events:
-        yield b"event: " + event["type"].encode() + b"\n" + _data(event)
 
 
 def _embedding(model: str, read: int) -> Response:
@@ -151,29 +164,92 @@ def _embedding(model: str, read: int) -> Response:
     return JSONResponse({"object": "list", "model": model, "data": data, "usage": usage})
 
 
-def _response(model: str, text: str, read: int, written: int) -> Response:
+def _response(model: str, text: str, read: int, written: int) -> dict[str, Any]:
     content = [{"type": "output_text", "text": text, "annotations": []}]
     message = {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": content}
-    return JSONResponse(
-        {
-            "id": f"resp_{secrets.token_hex(8)}",
-            "object": "response",
-            "created_at": int(time.time()),
-            "status": "completed",
-            "model": model,
-            "output": [message],
-            "parallel_tool_calls": True,
-            "tool_choice": "auto",
-            "tools": [],
-            "usage": {
-                "input_tokens": read,
-                "input_tokens_details": {"cached_tokens": 0},
-                "output_tokens": written,
-                "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": read + written,
-            },
-        }
+    return {
+        "id": f"resp_{secrets.token_hex(8)}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": "completed",
+        "model": model,
+        "output": [message],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": {
+            "input_tokens": read,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": written,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": read + written,
+        },
+    }
+
+
+def _response_events(answer: dict[str, Any], words: list[str]) -> Iterable[dict[str, Any]]:
+    (message,) = answer["output"]
+    (part,) = message["content"]
+    item, place = {"output_index": 0}, {"item_id": message["id"], "output_index": 0, "content_index": 0}
+    begun = {**answer, "status": "in_progress", "output": [], "usage": None}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.output_item.added", **item, "item": {**message, "status": "in_progress", "content": []}},
+        {"type": "response.content_part.added", **place, "part": {**part, "text": ""}},
+        *({"type": "response.output_text.delta", **place, "delta": word, "logprobs": []} for word in words),
+        {"type": "response.output_text.done", **place, "text": part["text"], "logprobs": []},
+        {"type": "response.content_part.done", **place, "part": part},
+        {"type": "response.output_item.done", **item, "item": message},
+        {"type": "response.completed", "response": answer},
+    ]
+    return ({**event, "sequence_number": n} for n, event in enumerate(events))
+
+
+def _gemini(model: str, text: str, read: int, written: int, *, ends: bool = True) -> dict[str, Any]:
+    content = {"role": "model", "parts": [{"text": text}]}
+    finish = {"finishReason": "STOP"} if ends else {}
+    usage = {"promptTokenCount": read, "candidatesTokenCount": written, "totalTokenCount": read + written}
+    return {
+        "candidates": [{"content": content, **finish, "index": 0}],
+        "usageMetadata": usage,
+        "modelVersion": model,
+    }
+
+
+def _cohere(text: str, read: int, written: int) -> dict[str, Any]:
+    message = {"role": "assistant", "content": [{"type": "text", "text": text}]}
+    return {"id": "practice", "message": message, **_cohere_end(read, written)}
+
+
+def _cohere_end(read: int, written: int) -> dict[str, Any]:
+    counts = {"input_tokens": read, "output_tokens": written}
+    return {"finish_reason": "COMPLETE", "usage": {"billed_units": counts, "tokens": counts}}
+
+
+def _cohere_chunks(words: list[str], read: int) -> Iterable[bytes]:
+    texts = ({"message": {"content": {"text": word}}} for word in words)
+    yield from _named(
+        [
+            {"type": "message-start", "id": "practice", "delta": {"message": {"role": "assistant"}}},
+            *({"type": "content-delta", "index": 0, "delta": delta} for delta in texts),
+            {"type": "message-end", "delta": _cohere_end(read, len(words))},
+        ]
     )
+    yield b"data: [DONE]\n\n"
+
+
+def _converse(text: str, read: int, written: int) -> dict[str, Any]:
+    return {
+        "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": read, "outputTokens": written, "totalTokens": read + written},
+        "metrics": {"latencyMs": 1},
+    }
+
+
+def _named(events: Iterable[dict[str, Any]]) -> Iterable[bytes]:
+    for event in events:
+        yield b"event: " + event["type"].encode() + b"\n" + _data(event)
 
 
 def _data(value: dict[str, Any]) -> bytes:

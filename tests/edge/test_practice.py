@@ -8,6 +8,7 @@ import httpx
 import openai
 import pytest
 
+from lectr_extproc.catalog.answers import reader
 from lectr_extproc.edge import practice
 from lectr_extproc.edge.admin import http_server
 
@@ -124,7 +125,7 @@ REFUSED: dict[str, tuple[str, bytes, int, str]] = {
     "a model that is a number": ("/openai/v1/chat/completions", b'{"model": 1}', 400, "needs a `model`"),
     "a path that ends before its deployment": ("/azure/openai/deployments", b"{}", 400, "needs a `model`"),
     "a path it does not play": ("/openai/v1/files", b'{"model": "m"}', 404, "has no /v1/files"),
-    "streamed responses": ("/openai/v1/responses", b'{"model": "m", "stream": true}', 404, "has no /v1/responses"),
+    "a binary stream": ("/bedrock/model/m/converse-stream", b"{}", 404, "has no /model/m/converse-stream"),
 }
 
 
@@ -135,6 +136,32 @@ async def test_what_it_cannot_play_is_an_error_in_openais_shape(
     answer = await ask(path, raw=body)
     assert answer.status_code == status
     assert message in answer.json()["error"]["message"]
+
+
+NATIVE: dict[str, tuple[str, dict[str, Any], str]] = {
+    "Gemini": ("/gemini/v1beta/models/m:generateContent", {}, "gemini.generate"),
+    "Gemini's stream": ("/gemini/v1beta/models/m:streamGenerateContent?alt=sse", {}, "gemini.generate"),
+    "Gemini's stream as a list": ("/gemini/v1beta/models/m:streamGenerateContent", {}, "gemini.generate"),
+    "Cohere": ("/cohere/v2/chat", {"model": "m"}, "cohere.chat"),
+    "Cohere's stream": ("/cohere/v2/chat", {"model": "m", "stream": True}, "cohere.chat"),
+    "Bedrock": ("/bedrock/model/us.x.m-v1:0/converse", {}, "bedrock.converse"),
+    "a streamed response": ("/openai/v1/responses", {"model": "m", "stream": True}, "openai.responses"),
+}
+
+
+@pytest.mark.parametrize(("path", "asked", "dialect"), NATIVE.values(), ids=NATIVE)
+async def test_our_own_readers_read_what_it_says_in_each_api(path: str, asked: object, dialect: str) -> None:
+    answer = await ask(path, asked)
+    reading = reader(dialect, "openai", content_type=answer.headers["content-type"])
+    assert reading is not None
+    reading.feed(answer.content)
+    reading.close()
+    read = reading.answer()
+    assert (answer.status_code, read.is_complete) == (200, True)
+    assert read.usage is not None
+    assert read.usage.input_tokens == max(1, len(json.dumps(asked)) // 4)
+    assert read.usage.output_tokens
+    assert "practice" in answer.text
 
 
 # --- the official SDKs, over a port -----------------------------------------------------------------------------------
@@ -178,6 +205,12 @@ async def test_openais_sdk_reads_its_streams() -> None:
         whole = (await client.chat.completions.create(**CHAT)).choices[0].message.content
         stream = await client.chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True})
         chunks = [chunk async for chunk in stream]
+        responses = await client.responses.create(model="gpt-4o", input="Hello", stream=True)
+        heard = [event async for event in responses]
+        assert "".join(event.delta for event in heard if event.type == "response.output_text.delta")
+        assert heard[-1].type == "response.completed"
+        async with client.responses.stream(model="gpt-4o", input="Hello") as accumulated:
+            assert "playing openai" in (await accumulated.get_final_response()).output_text
         *told, last = chunks
         assert "".join(chunk.choices[0].delta.content or "" for chunk in told) == whole
         assert (told[-1].choices[0].finish_reason, last.choices) == ("stop", [])
