@@ -136,7 +136,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/images/.*"), dialect="openai.images", takes_form=True),
     Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/audio/.*"), dialect="openai.audio", takes_form=True),
     Endpoint(pattern=_path(r"(?:/openai)?(?:/v1)?/videos"), dialect="other", takes_form=True),
-    Endpoint(pattern=_path(r"/v1/models(?:/.+)?"), dialect="models", answered_here=True),
+    Endpoint(pattern=_path(r"/v1/models(?:/.*)?"), dialect="models", answered_here=True),
     Endpoint(pattern=_path(r"(?:/openai|/v1beta/openai)?(?:/v1)?/models(?:/.*)?"), dialect="models"),
     Endpoint(pattern=re.compile(r".*", re.DOTALL), dialect="other"),
 )

@@ -1,7 +1,7 @@
 """MODELS: the names that belong to each provider. Exact ids where a name looks like someone else's, families elsewhere.
 
-Families are tried in order on the lower-cased name and are anchored at its start; `_END` is a dash or the end of the
-name, so that `o1` does not claim `o100k`. Checked 2026-11-20 against the providers' model lists.
+Families are tried in order on the lower-cased name and are anchored at its start; `_END` is a dash, Vertex' `@` or
+the end of the name, so that `o1` does not claim `o100k`. Checked 2026-11-20 against the providers' model lists.
 """
 
 import re
@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from lectr_extproc.core.tables import Family, Models
 
-_END = r"(?:-|$)"
+_END = r"(?:[-@]|$)"
 
 _EXACT: dict[str, tuple[str, ...]] = {
     "groq": (
@@ -53,6 +53,14 @@ _EXACT: dict[str, tuple[str, ...]] = {
         "llama-4-scout-17b-16e-instruct",
         "llama-4-maverick-17b-128e-instruct",
     ),
+    # OpenRouter's own routers; its other ids are `vendor/model`, so that a prefix before them is one too many.
+    "openrouter": (
+        "openrouter/auto",
+        "openrouter/auto-code",
+        "openrouter/bodybuilder",
+        "openrouter/free",
+        "openrouter/pareto-code",
+    ),
     "gemini": ("text-embedding-004", "embedding-001", "text-multilingual-embedding-002"),
 }
 
@@ -85,7 +93,7 @@ _FAMILIES = (
             r"|llama-3\.1-405b-reasoning|llama-guard-|llama3-8b-8192|llama3-70b-8192|llama3-groq-|playai-|allam-"
         ),
     ),
-    ("cerebras", r"llama3\.\d+-\d+b$|qwen-3[-.]|zai-glm-"),
+    ("cerebras", r"llama3\.\d+-\d+b(?:[-@][\d-]+)?$|qwen-3[-.]|zai-glm-"),
     ("deepseek", r"deepseek-(?:chat|reasoner|coder|v\d)"),
     (
         "openai",

@@ -159,7 +159,7 @@ def find_endpoint(path: str, snapshot: Snapshot) -> Endpoint:
 
 def is_answered_here(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> bool:
     """Whether it is no provider's to answer: a question for models that names none."""
-    is_asked = endpoint.answered_here and facts.method == "GET"
+    is_asked = endpoint.answered_here and facts.method in ("GET", "HEAD")  # Envoy sends a HEAD no body
     return is_asked and not _is_reachable(_named(facts, snapshot), org, snapshot)
 
 
@@ -274,8 +274,9 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
         return choice(found.provider, found.source, found.model_sent)
     if found:
         return choice(snapshot.default_provider, "default", unknown=True, detected=found.provider)
-    if is_reachable(endpoint.home):
-        return choice(endpoint.home, "path", unknown=True)
+    home = endpoint.home or next((id_ for prefix, id_ in snapshot.homes if facts.path.startswith(prefix)), None)
+    if is_reachable(home):
+        return choice(home, "path", unknown=True)
     _, shaped = _shape_of_key(facts, snapshot) or (None, None)
     if is_reachable(shaped):
         return choice(shaped, "credential", unknown=True)
@@ -411,6 +412,7 @@ def _removed(facts: Facts, provider: Provider, *, kept: str | None, plain: bool)
         {name for name in names if name.startswith(_OURS)}
         | (names & _CREDENTIALS)
         | names.intersection(provider.refuses)
+        | facts.headers_with_our_keys
     )
     # Envoy finds no route for a request without x-forwarded-proto, so that one is left to the route to remove.
     if plain and "accept-encoding" in names:

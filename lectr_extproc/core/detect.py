@@ -16,6 +16,10 @@ TAGGED = re.compile(r"(?:[\w.-]+/)?[\w.-]+:[\w.-]+", re.ASCII)
 "Ollama's `[namespace/]name:tag`."
 
 
+_DATE = re.compile(r"(?:-\d{8}|-\d{4}-\d\d-\d\d|-\d{4}|@\d{8})\Z", re.ASCII)
+"How providers date a model: `-20261120`, `-2026-11-20`, `-1120`, and Vertex' `@20261120`."
+
+
 @dataclass(frozen=True, slots=True)
 class Detected:
     """The provider a model name belongs to, and the name that provider knows it by."""
@@ -29,8 +33,8 @@ def detect(model: str, models: Models, providers: Mapping[str, Provider], *, oll
     """Find the provider of a model; None where no rule knows it."""
     if model in models.registered:
         return Detected(models.registered[model], "registry", model)
-    if model in models.exact:
-        return Detected(models.exact[model], "exact", model)
+    if exact := _exact(model, models):
+        return Detected(exact, "exact", model)
     prefix, slash, rest = model.partition("/")
     if slash and rest:
         for provider in providers.values():
@@ -52,5 +56,12 @@ def prefixes(provider: Provider) -> tuple[str, ...]:
 def own_name(model: str, provider: Provider, models: Models) -> str:
     """The name a provider chosen by header knows the model by: its own prefix goes, anyone else's stays."""
     prefix, slash, rest = model.partition("/")
-    is_whole = model in models.registered or model in models.exact
+    is_whole = model in models.registered or _exact(model, models)
     return rest if slash and rest and not is_whole and prefix in prefixes(provider) else model
+
+
+def _exact(model: str, models: Models) -> str | None:
+    """Whose exact name it is, or was before a date was put behind it."""
+    if (known := models.exact.get(model)) or not model[-1:].isdecimal():
+        return known
+    return models.exact.get(_DATE.sub("", model))

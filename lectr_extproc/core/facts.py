@@ -26,7 +26,7 @@ class Facts:
     path: str
     "Without the query."
     query: str
-    "As the client wrote it, less a key in it."
+    "As the client wrote it, less the keys in it."
     lectr_keys: tuple[str, ...] = field(repr=False)
     "Every differing one, from X-Lectr-Key and from where a provider's key would be."
     providers_named: tuple[str, ...]
@@ -34,6 +34,8 @@ class Facts:
     task: str | None
     credential: Credential | None
     header_names: frozenset[str]
+    headers_with_our_keys: frozenset[str]
+    "Those with a key of ours in their value, wherever in it."
     content_type: str
     "Lower case, without parameters."
     content_length: int | None
@@ -82,6 +84,7 @@ def read_facts(
         task=label(one.get(words.TASK_HEADER)),
         credential=credential,
         header_names=frozenset(one),
+        headers_with_our_keys=frozenset([k for k, v in headers if words.KEY_PREFIX in v and not k.startswith(":")]),
         content_type=one.get("content-type", "").partition(";")[0].strip().lower(),
         content_length=int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None,
         has_body=not end_of_stream,
@@ -142,10 +145,12 @@ _KEY_PARAMETERS = frozenset({"key", "api-key"})
 
 
 def _split_query(query: str) -> tuple[str, str | None, str | None]:
-    """Take a key out of the query, leave every other byte of it, and read an upgrade's model."""
+    """Take keys out of the query, leave every other byte of it, and read an upgrade's model."""
     kept, key, model = [], None, None
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")
+        if words.KEY_PREFIX in unquote_plus(part):
+            continue
         if unquote_plus(name).lower() in _KEY_PARAMETERS:
             key = key or unquote_plus(value) or None
             continue

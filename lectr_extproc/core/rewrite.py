@@ -50,8 +50,9 @@ def verbatim(facts: Facts, provider: Provider, site: Site) -> str:
 
 def _folder(provider: Provider, site: Site) -> str:
     """Where another address keeps all of a provider: `/llm` of `https://proxy/llm/v1`."""
-    prefix, own = site.upstream.prefix, provider.prefix or V1
-    return prefix.removesuffix(own) if prefix.endswith(own) else ""
+    prefix = site.upstream.prefix
+    own = next((own for own in (provider.prefix, V1) if own and prefix.endswith(own)), prefix)
+    return prefix.removesuffix(own)
 
 
 def azure_path(facts: Facts, _provider: Provider, site: Site, model_sent: str | None) -> str:

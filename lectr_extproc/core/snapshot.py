@@ -1,5 +1,6 @@
 """Settings and catalogue as one immutable value: what a decision and a record are made with. Swapped whole."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,6 +9,7 @@ from lectr_extproc.core.answer import AnswerRow
 from lectr_extproc.core.credential import Credential
 from lectr_extproc.core.offer import Offer
 from lectr_extproc.core.pricing import PriceTable
+from lectr_extproc.core.rewrite import V1
 from lectr_extproc.core.tables import Endpoint, Known, Limits, Models, Org, Provider, Site
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.core.usage import CostReading
@@ -58,6 +60,8 @@ class Snapshot:
     "Whether a client's traceparent makes its span the parent of ours."
     key_shapes: tuple[tuple[str, str], ...] = field(init=False)
     "How keys begin and whose they are, the longest first: `sk-ant-` is asked before `sk-`."
+    homes: tuple[tuple[str, str], ...] = field(init=False)
+    "What only one vendor's own SDK writes before its paths, and whose it is: `/v1beta/openai/`, `/api/v1/`."
     usual_endpoints: Mapping[str, Endpoint] = field(init=False)
     "By path: what the search of `endpoints` finds for the usual ones."
     offer: Offer = field(init=False, repr=False, compare=False)
@@ -66,6 +70,9 @@ class Snapshot:
         object.__setattr__(self, "offer", Offer(self.lineup, self.models, self.providers))
         shapes = [(shape, row.id) for row in self.providers.values() for shape in row.key_shapes]
         object.__setattr__(self, "key_shapes", tuple(sorted(shapes, key=lambda pair: -len(pair[0]))))
+        prefixes = [(f"{row.prefix}/", row.id) for row in self.providers.values() if row.id == row.kind and row.prefix]
+        several = Counter([V1 + "/", *(prefix for prefix, _ in prefixes)])
+        object.__setattr__(self, "homes", tuple(pair for pair in prefixes if several[pair[0]] == 1))
         usual = {path: next(row for row in self.endpoints if row.pattern.fullmatch(path)) for path in USUAL_PATHS}
         object.__setattr__(self, "usual_endpoints", usual)
 

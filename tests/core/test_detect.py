@@ -35,6 +35,16 @@ CASES: dict[str, tuple[str, bool, Detected | None]] = {
         False,
         Detected("groq", "exact", "openai/gpt-oss-120b"),
     ),
+    "an exact id with a date": (
+        "openai/gpt-oss-120b-0905",
+        False,
+        Detected("groq", "exact", "openai/gpt-oss-120b-0905"),
+    ),
+    "an exact id with something else": (
+        "openai/gpt-oss-120b-x1",
+        False,
+        Detected("openai", "prefix", "gpt-oss-120b-x1"),
+    ),
     "a prefix, which goes": ("openai/gpt-5", False, Detected("openai", "prefix", "gpt-5")),
     "a synonym as prefix": ("google/gemini-x", False, Detected("gemini", "prefix", "gemini-x")),
     "a word that is only a prefix": ("models/gemini-x", False, Detected("gemini", "prefix", "gemini-x")),

@@ -57,6 +57,8 @@ QUERIES: dict[str, tuple[str, str, Credential | None]] = {
     "an escaped key": ("%6Bey=a%2Bb", "", Credential(Form.QUERY, "a+b")),
     "an empty key and one that is not": ("key=&key=k", "", Credential(Form.QUERY, "k")),
     "two keys, the first wins": ("key=1&key=2", "", Credential(Form.QUERY, "1")),
+    "a key of ours, wherever": ("api_key=lc_key_1&a=1&b=xlc%5Fkey_2&lc_key_3&key=lc_key_4", "a=1", None),
+    "a key of ours before one that is not": ("key=lc_key_1&key=k", "", Credential(Form.QUERY, "k")),
     "odd but harmless": ("&&=x&a=%zz&b", "&&=x&a=%zz&b", None),
     "a key that is part of a name": ("monkey=1", "monkey=1", None),
 }

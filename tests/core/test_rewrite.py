@@ -45,6 +45,18 @@ PREFIXES = {
         "/v1/rerank",
         "/ours/v1/rerank",
     ),
+    "a path that is elsewhere below a proxy's folder with a prefix of its own": (
+        "cohere",
+        "https://proxy/llm/v1",
+        "/v1/rerank",
+        "/llm/v1/rerank",
+    ),
+    "Claude at Bedrock below a proxy's folder": (
+        "bedrock",
+        "https://proxy/llm/v1",
+        "/v1/messages",
+        "/llm/anthropic/v1/messages",
+    ),
     "a word that begins as one that is elsewhere": ("cohere", "http://h/c/v1", "/v1/rerankers", "/c/v1/rerankers"),
 }
 
@@ -59,6 +71,19 @@ NATIVE = {
     "at its own address": ("gemini", GEMINI, "/v1beta/models", "/v1beta/models"),
     "below a proxy's folder": ("ollama", "http://h/ours/v1", "/api/chat", "/ours/api/chat"),
     "below a proxy's folder, with a longer prefix": ("gemini", "http://h/g/v1beta/openai", "/v1beta/x", "/g/v1beta/x"),
+    "below a folder whose prefix is not its own": ("cohere", "https://proxy/llm/v1", "/v2/chat", "/llm/v2/chat"),
+    "Gemini's own below such a folder": (
+        "gemini",
+        "https://proxy/llm/v1",
+        "/v1beta/models/m:generateContent",
+        "/llm/v1beta/models/m:generateContent",
+    ),
+    "Bedrock's own below such a folder": (
+        "bedrock",
+        "https://proxy/llm/v1",
+        "/model/m/converse",
+        "/llm/model/m/converse",
+    ),
     "below a folder that the client writes too": (
         "openrouter",
         "http://h/api/v1",

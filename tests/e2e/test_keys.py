@@ -191,3 +191,14 @@ def test_a_refusal_says_no_more_than_it_must(gateway: Gateway, providers: Provid
     assert error_of(answer) == (401, "application/json", "openai", "invalid_lectr_key")
     assert UNKNOWN_KEY not in answer.text
     assert set(answer.headers) <= {"content-length", "content-type", "date", "connection"}
+
+
+def test_a_key_of_ours_that_strayed_reaches_no_provider(gateway: Gateway, providers: Providers) -> None:
+    protocols = f"realtime, openai-insecure-api-key.{ORG_KEY}"
+    headers = {**JSON, "sec-websocket-protocol": protocols, "referer": f"https://app.example/?k={ORG_KEY}"}
+    call(gateway, f"{CHAT}?api_key={ORG_KEY}&a=1&t=lc%5Fkey_1", headers=headers)
+
+    received = providers["openai"].next_request()
+    assert_nothing_of_ours(received)
+    assert received.target == f"{CHAT}?a=1"
+    assert not {"referer", "sec-websocket-protocol"} & set(received.names)

@@ -44,6 +44,16 @@ def test_openais_sdk_lists_the_models_of_every_provider(client: openai.OpenAI, p
     assert contacted(providers) == []
 
 
+def test_a_head_and_a_slash_ask_for_the_same_list(gateway: Gateway, providers: Providers) -> None:
+    listed, slashed, head = (
+        call(gateway, path, method=method, headers=KEYS)
+        for method, path in (("GET", "/v1/models"), ("GET", "/v1/models/"), ("HEAD", "/v1/models"))
+    )
+    assert (slashed.status_code, slashed.content) == (200, listed.content)
+    assert (head.status_code, head.content, head.headers["content-type"]) == (200, b"", "application/json")
+    assert contacted(providers) == []
+
+
 def test_openais_sdk_retrieves_a_model(client: openai.OpenAI, providers: Providers) -> None:
     model = client.models.retrieve("claude-opus-4-6")
     assert (model.id, model.object, model.created, model.owned_by) == ("claude-opus-4-6", "model", 0, "anthropic")
