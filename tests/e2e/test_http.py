@@ -99,7 +99,7 @@ METHODS: dict[str, tuple[str, str]] = {
     "one file": ("GET", "/v1/files/file-1"),
     "a list with a query": ("GET", "/v1/files?limit=2&after=a%20b&order=desc&flag"),
     "a deletion": ("DELETE", "/v1/files/file-1"),
-    "a head": ("HEAD", "/v1/models"),
+    "a head": ("HEAD", "/v1/files"),
     "a preflight": ("OPTIONS", CHAT),
 }
 
@@ -118,7 +118,7 @@ def test_a_call_without_a_body_passes_as_it_is(gateway: Gateway, providers: Prov
 
 
 def test_the_answer_to_head_has_the_headers_of_get(gateway: Gateway, providers: Providers) -> None:
-    answer = call(gateway, "/v1/models", method="HEAD", headers=KEYS)
+    answer = call(gateway, "/v1/files", method="HEAD", headers=KEYS)
     assert answer.status_code == 200
     assert int(answer.headers["content-length"]) > 0
     assert answer.content == b""
