@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.collector import Collector
 from tests.e2e.answers import WORDS, data
 from tests.e2e.calls import CHAT, JSON, NO_ANSWER, asking, new_id, works
 from tests.e2e.faults import FAULTS, SETTLES_WITHIN_S, Fault, Stage, staged
@@ -71,6 +72,36 @@ def test_a_postgresql_that_restarts_costs_no_row(
         url = server.new_database("faults")
         with staged(build, providers, tmp_path_factory.mktemp("stage"), url) as stage:
             assert_each_answered_call_has_its_row(stage, Fault(happens=restarts))
+
+
+@pytest.mark.parametrize("build", BUILDS[:1], indirect=True, ids=str)
+def test_a_collector_that_is_down_busy_or_hangs_costs_neither_a_call_nor_its_row_nor_its_span(
+    build: Build,
+    providers: Providers,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails_in_every_way(stage: Stage) -> None:
+        for status, answers in ((503, True), (429, True), (200, False)):
+            asked = collector.asked
+            collector.status = status
+            (collector.goes.set if answers else collector.goes.clear)()
+            wait_until(lambda: collector.asked >= asked + 2, f"an outbox that tries again after {status}", 30)  # noqa: B023
+            stage.sees(200)
+            collector.status, taken = 200, len(collector.taken)
+            collector.goes.set()
+            wait_until(lambda: len(collector.taken) > taken, f"spans after {status}", 30)  # noqa: B023
+
+    with Collector() as collector:
+        monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "1")
+        directory = tmp_path_factory.mktemp("stage")
+        with staged(build, providers, directory, f"sqlite://{directory}/ledger.db") as stage:
+            assert_each_answered_call_has_its_row(stage, Fault(happens=fails_in_every_way))
+            wait_until(lambda: collector.calls().keys() == stage.outcomes.keys(), "a span of each", 30)
+    # What was sent without an answer is sent again, as the same span.
+    assert len({(span.trace_id, span.span_id) for span in collector.taken}) == len(stage.outcomes)
 
 
 # --- providers --------------------------------------------------------------------------------------------------------
