@@ -166,7 +166,7 @@ def unharmed(gateway: Gateway, providers: Providers, monkeypatch: pytest.MonkeyP
 
 def failures(gateway: Gateway) -> dict[str, int]:
     health = gateway.healthz().json()
-    assert health["ledger"]["unwritable"] == health["telemetry"]["span_errors"] == 0
+    assert health["ledger"]["unwritable"] == health["export"]["span_errors"] == 0
     return {name: count for name, count in health["counts"].items() if name.endswith("_failed")}
 
 
@@ -211,14 +211,15 @@ def test_bytes_by_chance_get_a_clean_answer(gateway: Gateway, unharmed: None) ->
         assert_clean(bytes(body), *send(gateway, [*KEYS.items(), *headers, *typed], bytes(body)))
 
 
-def test_a_request_id_that_is_no_text_costs_neither_its_call_nor_others_of_its_batch_their_records(
+def test_what_is_no_text_costs_neither_its_call_nor_others_of_its_batch_their_records(
     gateway: Gateway, unharmed: None
 ) -> None:
     mark = new_id()
     for number in range(4):
-        for call_id in (f"{mark}-{number}", f"{mark}-\xff\xc3{number}", f"{mark}-\xed\xa0\x80{number}"):
-            headers = [*KEYS.items(), ("content-type", JSON_TYPE), ("x-request-id", call_id)]
+        for odd in ("", "\xff\xc3", "\xed\xa0\x80"):
+            headers = [*KEYS.items(), ("content-type", JSON_TYPE), ("x-request-id", f"{mark}-{odd}{number}")]
             assert send(gateway, headers, asking())[0] == 200
+            assert send(gateway, [*KEYS.items()], asking(), f"{CHAT}/{odd}")[0] == (400 if odd else 200)
     assert len(gateway.records(mark, 12)) == 12
 
 
