@@ -37,7 +37,8 @@ from lectr_extproc.edge.prices import UnreadablePricesError, is_url, read_prices
 from lectr_extproc.edge.store import Store, Unavailable, Unusable
 from lectr_extproc.gateway import check_existing, render_all, render_bootstrap
 from lectr_extproc.keys import digest, new_key
-from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, Settings, json_schema, load
+from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, Settings, load
+from lectr_extproc.settings_file import json_schema
 
 EXIT_FAILED = 1
 POLL_S = 0.5

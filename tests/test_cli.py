@@ -18,7 +18,8 @@ from lectr_extproc.core.report import Filters
 from lectr_extproc.edge.ledger import open_store
 from lectr_extproc.edge.store import SetAside, Store
 from lectr_extproc.keys import digest
-from lectr_extproc.settings import json_schema, load
+from lectr_extproc.settings import load
+from lectr_extproc.settings_file import json_schema
 from tests.core.finished import call
 from tests.edge.test_prices import LIST
 

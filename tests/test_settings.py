@@ -1,12 +1,8 @@
-import json
-import re
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 from hypothesis import given
@@ -28,8 +24,6 @@ from lectr_extproc.settings import (
     LedgerSettings,
     ServerTls,
     Settings,
-    SettingsFile,
-    json_schema,
     load,
 )
 
@@ -141,131 +135,6 @@ def test_an_azure_endpoint_is_understood_as_people_write_it(written: str, prefix
     site = settings.snapshot.orgs_by_key[DIGEST].sites["azure"]
     assert (site.upstream.authority, site.upstream.prefix, site.api_version) == ("x.openai.azure.com", prefix, version)
     assert site.upstream in settings.snapshot.upstreams
-
-
-HELD = f"""
-credentials: {{openai: env:OPENAI, groq: file:/run/groq}}
-orgs:
-- name: acme
-  keys: [{{sha256: {DIGEST}}}]
-  azure: {{endpoint: https://x.openai.azure.com}}
-  credentials: {{azure: file:/run/azure, openai: env:ACME_OPENAI}}
-"""
-
-
-def test_keys_are_held_by_reference_for_every_org_and_for_one() -> None:
-    settings = load(HELD, read_reference=lambda reference: f"secret of {reference}")
-    snapshot = settings.snapshot
-    assert {id_: held.secret for id_, held in snapshot.credentials.items()} == {
-        "openai": "secret of env:OPENAI",
-        "groq": "secret of file:/run/groq",
-    }
-    assert {id_: held.secret for id_, held in snapshot.orgs_by_key[DIGEST].credentials.items()} == {
-        "azure": "secret of file:/run/azure",
-        "openai": "secret of env:ACME_OPENAI",
-    }
-    assert settings.secret_files == {"/run/groq", "/run/azure"}
-    assert "secret of" not in repr(settings)
-
-
-def test_settings_with_a_new_key_behind_an_old_reference_are_new_settings() -> None:
-    assert load(HELD) == load(HELD)
-    assert load(HELD) != load(HELD, read_reference=lambda reference: f"{reference}, rotated")
-
-
-PLAIN = "write where the key is found, env:NAME or file:/path, and never the key itself"
-BAD_CREDENTIALS = {
-    "a key itself": ("credentials: {openai: sk-hunter2}", f"line 1: credentials.openai: {PLAIN}"),
-    "a key itself in an org": (
-        "orgs: [{name: a, credentials: {openai: sk-hunter2}}]",
-        f"line 1: orgs[0].credentials.openai: {PLAIN}",
-    ),
-    "a path that depends on where lectr starts": ("credentials: {openai: file:key}", f"credentials.openai: {PLAIN}"),
-    "a name that no environment has": ("credentials: {openai: 'env:1 2'}", f"credentials.openai: {PLAIN}"),
-    "no name at all": ("credentials: {openai: 'env:'}", f"credentials.openai: {PLAIN}"),
-    "a number": ("credentials: {openai: 12345}", "credentials.openai: Input should be a valid string"),
-    "a list": ("credentials: [openai]", "credentials: Input should be a valid dictionary"),
-    "a provider nobody knows": ("credentials: {opneai: env:X}", "credentials.opneai: 'opneai' is not a provider"),
-    "a key for addresses of the orgs": (
-        "credentials: {azure: env:X}",
-        "credentials.azure: each org has its own address",
-    ),
-    "a key for who takes none": (
-        "providers: [{id: ollama, base_url: 'http://x'}]\ncredentials: {ollama: env:X}",
-        "line 2: credentials.ollama: 'ollama' takes no key",
-    ),
-    "a key where settings say that none is passed on": (
-        "providers: [{id: mine, base_url: 'http://x', auth: none}]\norgs: [{name: a, credentials: {mine: env:X}}]",
-        "line 2: orgs[0].credentials.mine: 'mine' takes no key",
-    ),
-    "a key for a second one of a kind that takes none": (
-        "providers: [{id: second, kind: ollama, base_url: 'http://x'}]\ncredentials: {second: env:X}",
-        "credentials.second: 'second' takes no key",
-    ),
-    "a key for a provider without an address": (
-        "credentials: {custom: env:X}",
-        "credentials.custom: 'custom' has no address: give it one in `providers:`",
-    ),
-    "a key for an org without an Azure resource": (
-        "orgs: [{name: a, credentials: {azure: env:X}}]",
-        "orgs[0].credentials.azure: this org has no address there: write its `azure: {endpoint: …}` too",
-    ),
-    "a reference to nothing": ("credentials: {groq: env:GONE}", "credentials.groq: the environment has no GONE"),
-}
-
-
-@pytest.mark.parametrize(("text", "told"), BAD_CREDENTIALS.values(), ids=BAD_CREDENTIALS)
-def test_a_mistake_about_a_held_key_is_told_without_it(text: str, told: str) -> None:
-    def read(reference: str) -> str:
-        if reference == "env:GONE":
-            raise ValueError("the environment has no GONE")
-        return reference
-
-    with pytest.raises(ConfigError) as caught:
-        load(text, read_reference=read)
-    (problem,) = caught.value.problems
-    assert told in problem
-    assert "hunter2" not in problem
-
-
-def test_a_key_for_every_org_may_be_held_where_they_share_an_address() -> None:
-    text = "providers: [{id: azure, base_url: 'https://x.openai.azure.com'}]\ncredentials: {azure: env:X}"
-    assert load(text).snapshot.credentials.keys() == {"azure"}
-
-
-HELD_WHERE_IT_CAN_GO = {
-    "a second Bedrock": "providers: [{id: eu, kind: bedrock, region: eu-west-1}]\ncredentials: {eu: env:X}",
-    "an Ollama behind a door": "providers: [{id: ollama, base_url: 'http://x', auth: bearer}]\n"
-    "credentials: {ollama: env:X}",
-    "an org's at everyone's Azure": "providers: [{id: azure, base_url: 'https://x'}]\n"
-    "orgs: [{name: a, credentials: {azure: env:X}}]",
-}
-
-
-@pytest.mark.parametrize("text", HELD_WHERE_IT_CAN_GO.values(), ids=HELD_WHERE_IT_CAN_GO)
-def test_a_key_may_be_held_wherever_it_can_go(text: str) -> None:
-    assert load(text).orgs in {(), ("a",)}
-
-
-def test_a_key_may_be_held_for_a_provider_of_ones_own() -> None:
-    text = "providers: [{id: vllm, base_url: 'http://vllm:8000'}]\ncredentials: {vllm: env:X}"
-    assert load(text).snapshot.credentials.keys() == {"vllm"}
-
-
-def test_a_missing_key_is_told_with_every_other_mistake_and_with_the_files_that_may_mend_it() -> None:
-    def read(_: str) -> str:
-        raise ValueError("gone")
-
-    with pytest.raises(ConfigError) as caught:
-        load(f"log: {{level: loud}}\n{HELD}", read_reference=read)
-    assert [problem.split(": ")[1] for problem in caught.value.problems] == [
-        "log.level",
-        "credentials.groq",
-        "credentials.openai",
-        "orgs[0].credentials.azure",
-        "orgs[0].credentials.openai",
-    ]
-    assert caught.value.secret_files == {"/run/groq", "/run/azure"}
 
 
 @pytest.mark.parametrize("id_", ["{id: azure", "{id: eu, kind: azure"])
@@ -727,128 +596,6 @@ def test_whatever_is_in_the_file_it_is_settings_or_a_list_of_problems(text: str)
     except ConfigError as error:
         settings, told = None, error.problems
     assert bool(settings) is not bool(told)
-
-
-# --- the schema and the example ---------------------------------------------------------------------------------------
-
-
-def schema() -> Any:
-    return json.loads((ROOT / "lectr.schema.json").read_text())
-
-
-def test_the_published_schema_is_this_versions() -> None:
-    assert schema() == json.loads(json.dumps(json_schema())), "write it anew: lectr schema > lectr.schema.json"
-
-
-def test_the_schema_itself_is_valid_and_takes_what_we_take() -> None:
-    jsonschema.Draft202012Validator.check_schema(schema())
-    for text in (SMALLEST, EXAMPLE, uncommented(EXAMPLE)):
-        jsonschema.validate(json.loads(json.dumps(yaml.safe_load(text), default=str)), schema())
-
-
-def settings_in(node: dict[str, Any], definitions: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Every setting by its path, each with what the schema says of it."""
-    found: dict[str, Any] = {}
-    for name, value in node.get("properties", {}).items():
-        found[f"{path}{name}"] = value
-        for reference in re.findall(r"#/\$defs/(\w+)", json.dumps(value)):
-            found |= settings_in(definitions[reference], definitions, f"{path}{name}.")
-    return found
-
-
-def test_every_setting_is_described() -> None:
-    found = settings_in(schema(), schema()["$defs"])
-    sections = {name for name in found if any(other.startswith(f"{name}.") for other in found)}
-    assert [name for name, value in found.items() if name not in sections and not value.get("description")] == []
-
-
-EXAMPLE = (ROOT / "lectr.example.yaml").read_text()
-
-
-def uncommented(text: str) -> str:
-    """Every # that stands right before a name taken away."""
-    return re.sub(r"^( *)#(?=\S)", r"\1", text, flags=re.MULTILINE)
-
-
-def test_the_example_is_settings_by_itself_and_changes_no_default() -> None:
-    settings = load(EXAMPLE)
-    assert settings.orgs == ("acme",)
-    assert settings.gateway == load("").gateway
-    assert settings.snapshot.sites == load("").snapshot.sites
-
-
-def test_the_example_with_everything_uncommented_is_settings_too() -> None:
-    settings = load(uncommented(EXAMPLE))
-    assert (settings.grpc_tls, settings.gateway.lectr_tls) != (None, None)
-    assert settings.snapshot.sites["openai"].upstream.authority == "eu.api.openai.com"
-
-
-def test_each_section_of_the_example_can_be_uncommented_alone() -> None:
-    for section in ("providers", "credentials", "prices", "catalogue", "envoy", "grpc", "admin", "limits", "log"):
-        assert load(EXAMPLE.replace(f"\n#{section}:", f"\n{section}:")).gateway == load("").gateway
-
-
-def written_in(value: Any, path: str = "") -> dict[str, Any]:
-    """Every setting of a file by its path, without the numbers of lists."""
-    if isinstance(value, list):
-        return {name: found for item in value for name, found in written_in(item, path).items()}
-    if not isinstance(value, dict):
-        return {}
-    return {
-        name: found
-        for key, inner in value.items()
-        for name, found in {
-            f"{path}{key}": inner,
-            **(written_in(inner, f"{path}{key}.") if key != "credentials" else {}),  # its names are providers
-        }.items()
-    }
-
-
-def test_the_example_has_every_setting_with_its_default() -> None:
-    written = written_in(yaml.safe_load(uncommented(EXAMPLE)))
-    known = settings_in(schema(), schema()["$defs"])
-    assert written.keys() == known.keys()
-    plain = {name: value for name, value in written.items() if not isinstance(value, (dict, list))}
-    differing = {
-        name
-        for name, value in plain.items()
-        if known[name].get("default") is not None and str(value) != str(known[name]["default"])
-    }
-    assert differing == {"orgs.keys.label"}
-
-
-PLACEHOLDERS = {
-    "base_url: …": "base_url: https://x.example",
-    "https://…": "https://x.example",
-    "region: …": "region: eu-west-1",
-    "9f86d0818…": DIGEST,
-}
-ELSEWHERES = re.compile(r"apiVersion:|# (?!lectr\.yaml$)")
-"How a block begins that is for Kubernetes, Envoy or another service: with what it is."
-
-
-def documented() -> Iterator[tuple[str, str]]:
-    """Every piece of lectr.yaml in the documents, and where it is: whole blocks, and sections within a line."""
-    sections = "|".join(SettingsFile.model_fields)
-    for document in (ROOT / "README.md", ROOT / "envoy/README.md", *sorted((ROOT / "docs").rglob("*.md"))):
-        text = document.read_text()
-        blocks = re.findall(r"^```ya?ml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-        pieces = [block for block in blocks if not ELSEWHERES.match(block.partition("\n")[0])]
-        pieces += re.findall(rf"`((?:{sections}): [\[{{][^`]*)`", text)
-        for i, piece in enumerate(pieces):
-            yield f"{document.relative_to(ROOT)} {i}", piece
-
-
-@pytest.mark.parametrize("piece", [pytest.param(piece, id=name) for name, piece in documented()])
-def test_what_the_documents_write_is_settings(piece: str) -> None:
-    for placeholder, value in PLACEHOLDERS.items():
-        piece = piece.replace(placeholder, value)
-    load(piece)
-
-
-def test_ports_on_addresses_of_their_own_and_sockets_are_nobody_elses() -> None:
-    text = "envoy: {listen: '127.0.0.2:7000'}\nadmin: {listen: '127.0.0.1:7000'}\ngrpc: {listen: 'unix:/x.sock'}"
-    assert load(text).admin_listen == "127.0.0.1:7000"
 
 
 LEDGERS = {

@@ -198,6 +198,7 @@ _ROWS: Mapping[str, tuple[Known, ...]] = {
         Known("qwen-3.8-27b", 65_536),
     ),
     "deepseek": (
+        Known("deepseek-flash", 1_000_000),
         Known("deepseek-v4-flash", 1_000_000),
         Known("deepseek-v4-pro", 1_000_000, to=("deepseek-v4-flash",)),
     ),

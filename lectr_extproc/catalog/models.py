@@ -94,7 +94,7 @@ _FAMILIES = (
         ),
     ),
     ("cerebras", r"llama3\.\d+-\d+b(?:[-@][\d-]+)?$|qwen-3[-.]|zai-glm-"),
-    ("deepseek", r"deepseek-(?:chat|reasoner|coder|v\d)"),
+    ("deepseek", r"deepseek-(?:chat|reasoner|coder|flash|v\d)"),
     (
         "openai",
         (

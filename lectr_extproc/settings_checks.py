@@ -1,0 +1,146 @@
+"""What no single field of lectr.yaml can see: names given twice, keys that go nowhere, ports shared."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.credential import Credential, Form
+from lectr_extproc.core.detect import prefixes
+from lectr_extproc.settings_file import REFERENCE, SettingsFile, unknown
+
+Path = tuple[str | int, ...]
+"Where a setting is, such as orgs, 0, name."
+Problem = tuple[Path, str]
+
+
+def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """What no single field can see. Other mistakes may be in the file too, so nothing is taken for granted."""
+    names: set[str] = set()
+    digests: dict[str, str] = {}
+    for i, org, name in _items(raw, "orgs", "name"):
+        if name in names:
+            yield ("orgs", i, "name"), f"another org is called {name!r} too"
+        names.add(name)
+        for j, _, digest in _items(org, "keys", "sha256"):
+            if digest in digests:
+                yield ("orgs", i, "keys", j), f"this key already belongs to {digests[digest]!r}"
+            digests[digest] = name
+    ids = dict.fromkeys(PROVIDERS, False)
+    words = {word: row.id for row in PROVIDERS.values() for word in prefixes(row)}
+    owners: dict[str, str] = {}
+    for i, provider, id_ in _items(raw, "providers", "id"):
+        if ids.get(id_):
+            yield ("providers", i, "id"), f"{id_!r} is above already"
+        ids[id_] = True
+        kind = provider.get("kind")
+        if id_ in PROVIDERS:
+            if kind not in (None, id_):
+                yield ("providers", i, "kind"), f"lectr knows {id_!r}: give another provider an id of its own"
+        elif id_ in words:
+            yield ("providers", i, "id"), f"{id_!r} is another name for {words[id_]!r}"
+        elif provider.get("base_url") is None and not (provider.get("region") and kind in _WITH_REGIONS):
+            wanted = "base_url or a region" if kind in _WITH_REGIONS else "base_url"
+            yield ("providers", i, "id"), f"{unknown(id_, PROVIDERS)}; a new one needs a {wanted}"
+        for name, problem in _regional(provider, kind or id_):
+            yield ("providers", i, name), problem
+        for j, model in _models(provider):
+            if model in owners:
+                yield ("providers", i, "models", j), f"{model!r} belongs to {owners[model]!r} already"
+            owners[model] = id_
+    for i, _, id_ in _items(raw, "prices", "provider"):
+        if id_ not in ids:
+            yield ("prices", i, "provider"), unknown(id_, ids)
+    yield from _shared_ports(raw)
+
+
+def _shared_ports(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """The second would fail, or share the port by SO_REUSEPORT and take half of the connections."""
+    taken: dict[str, tuple[str, str]] = {}
+    for section, name in (("envoy", "listen"), ("envoy", "admin"), ("grpc", "listen"), ("admin", "listen")):
+        written = raw.get(section)
+        default = getattr(SettingsFile.model_fields[section].default, name)
+        address = str(written.get(name, default) if isinstance(written, dict) else default)
+        host, _, port = address.rpartition(":")
+        if not port.isdigit() or not int(port):  # a Unix socket, or any free port
+            continue
+        other, setting = taken.setdefault(port, (host, f"{section}.{name}"))
+        if setting != f"{section}.{name}" and (host == other or {host, other} & {"0.0.0.0", "[::]"}):
+            yield (section, name), f"{setting} has port {port} already"
+
+
+_WITH_REGIONS = frozenset(row.id for row in PROVIDERS.values() if row.region)
+
+
+def _regional(provider: Mapping[str, Any], kind: str) -> Iterator[tuple[str, str]]:
+    if kind not in _WITH_REGIONS:
+        yield from ((name, f"only for {', '.join(_WITH_REGIONS)}") for name in ("region", "sign") if provider.get(name))
+    elif provider.get("sign") and provider.get("auth") not in (None, "none"):
+        yield "auth", "where Envoy signs, no key is passed on: take away `auth` or `sign`"
+    elif provider.get("sign") and provider.get("base_url") and not provider.get("region"):
+        yield "sign", "say the region that is signed for: it cannot be told from a base_url"
+
+
+def _models(provider: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    for i, model in enumerate(_list(provider, "models")):
+        name = model.get("id") if isinstance(model, dict) else model
+        if isinstance(name, str):
+            yield i, name
+
+
+def references(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Where the settings say a key is found. Other mistakes may be in the file too."""
+    for above, section in (((), raw), *((("orgs", i), org) for i, org in enumerate(_list(raw, "orgs")))):
+        held = section.get("credentials") if isinstance(section, dict) else None
+        for id_, reference in held.items() if isinstance(held, dict) else ():
+            if isinstance(id_, str) and isinstance(reference, str):
+                yield (*above, "credentials", id_), reference
+
+
+def held_keys(raw: Mapping[str, Any], read: Callable[[str], str]) -> tuple[dict[str, Credential], list[Problem]]:
+    """The keys behind the references, and what is wrong with those. One may be a key itself: it is never repeated."""
+    keys: dict[str, Credential] = {}
+    problems: list[Problem] = []
+    sections = {id_: section for _, section, id_ in _items(raw, "providers", "id")}
+    for path, reference in references(raw):
+        above = raw["orgs"][path[1]] if path[0] == "orgs" else None
+        if problem := _cannot_go(str(path[-1]), above, sections):
+            problems.append((path, problem))
+        elif not REFERENCE.fullmatch(reference):
+            problems.append((path, "write where the key is found, env:NAME or file:/path, and never the key itself"))
+        else:
+            try:
+                keys[reference] = Credential(Form.NONE, read(reference))
+            except ValueError as error:
+                problems.append((path, str(error)))
+    return keys, problems
+
+
+def _cannot_go(id_: str, org: Mapping[str, Any] | None, sections: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why a key that is held for a provider, for one org or for all, would never be sent."""
+    section = sections.get(id_, {})
+    row = PROVIDERS.get(id_) or PROVIDERS.get(str(section.get("kind")), PROVIDERS["custom"])
+    if id_ not in {*PROVIDERS, *sections}:
+        return unknown(id_, {**PROVIDERS, **sections})
+    if section.get("sign"):
+        return f"Envoy signs calls to {id_!r}: take away this key, or its `sign`"
+    if (section.get("auth") or row.key_form) in ("none", Form.NONE):
+        return f"{id_!r} takes no key: take this one away"
+    if section.get("base_url") or row.base_url:
+        return None
+    if row.id != id_ or not row.sited_per_org:
+        return f"{id_!r} has no address: give it one in `providers:`"
+    if org is None:
+        return "each org has its own address: write it in the orgs that this key is for"
+    return None if org.get(id_) else f"this org has no address there: write its `{id_}: {{endpoint: …}}` too"
+
+
+def _items(section: Mapping[str, Any], name: str, key: str) -> Iterator[tuple[int, Mapping[str, Any], str]]:
+    """The entries of a list that have a text under `key`, each with it."""
+    for i, item in enumerate(_list(section, name)):
+        if isinstance(item, dict) and isinstance(item.get(key), str):
+            yield i, item, item[key]
+
+
+def _list(section: Mapping[str, Any], name: str) -> list[Any]:
+    items = section.get(name)
+    return items if isinstance(items, list) else []

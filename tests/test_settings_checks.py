@@ -1,0 +1,138 @@
+"""What only several settings together show."""
+
+import pytest
+
+from lectr_extproc.settings import (
+    ConfigError,
+    load,
+)
+from tests.test_settings import DIGEST
+
+HELD = f"""
+credentials: {{openai: env:OPENAI, groq: file:/run/groq}}
+orgs:
+- name: acme
+  keys: [{{sha256: {DIGEST}}}]
+  azure: {{endpoint: https://x.openai.azure.com}}
+  credentials: {{azure: file:/run/azure, openai: env:ACME_OPENAI}}
+"""
+
+
+def test_keys_are_held_by_reference_for_every_org_and_for_one() -> None:
+    settings = load(HELD, read_reference=lambda reference: f"secret of {reference}")
+    snapshot = settings.snapshot
+    assert {id_: held.secret for id_, held in snapshot.credentials.items()} == {
+        "openai": "secret of env:OPENAI",
+        "groq": "secret of file:/run/groq",
+    }
+    assert {id_: held.secret for id_, held in snapshot.orgs_by_key[DIGEST].credentials.items()} == {
+        "azure": "secret of file:/run/azure",
+        "openai": "secret of env:ACME_OPENAI",
+    }
+    assert settings.secret_files == {"/run/groq", "/run/azure"}
+    assert "secret of" not in repr(settings)
+
+
+def test_settings_with_a_new_key_behind_an_old_reference_are_new_settings() -> None:
+    assert load(HELD) == load(HELD)
+    assert load(HELD) != load(HELD, read_reference=lambda reference: f"{reference}, rotated")
+
+
+PLAIN = "write where the key is found, env:NAME or file:/path, and never the key itself"
+BAD_CREDENTIALS = {
+    "a key itself": ("credentials: {openai: sk-hunter2}", f"line 1: credentials.openai: {PLAIN}"),
+    "a key itself in an org": (
+        "orgs: [{name: a, credentials: {openai: sk-hunter2}}]",
+        f"line 1: orgs[0].credentials.openai: {PLAIN}",
+    ),
+    "a path that depends on where lectr starts": ("credentials: {openai: file:key}", f"credentials.openai: {PLAIN}"),
+    "a name that no environment has": ("credentials: {openai: 'env:1 2'}", f"credentials.openai: {PLAIN}"),
+    "no name at all": ("credentials: {openai: 'env:'}", f"credentials.openai: {PLAIN}"),
+    "a number": ("credentials: {openai: 12345}", "credentials.openai: Input should be a valid string"),
+    "a list": ("credentials: [openai]", "credentials: Input should be a valid dictionary"),
+    "a provider nobody knows": ("credentials: {opneai: env:X}", "credentials.opneai: 'opneai' is not a provider"),
+    "a key for addresses of the orgs": (
+        "credentials: {azure: env:X}",
+        "credentials.azure: each org has its own address",
+    ),
+    "a key for who takes none": (
+        "providers: [{id: ollama, base_url: 'http://x'}]\ncredentials: {ollama: env:X}",
+        "line 2: credentials.ollama: 'ollama' takes no key",
+    ),
+    "a key where settings say that none is passed on": (
+        "providers: [{id: mine, base_url: 'http://x', auth: none}]\norgs: [{name: a, credentials: {mine: env:X}}]",
+        "line 2: orgs[0].credentials.mine: 'mine' takes no key",
+    ),
+    "a key for a second one of a kind that takes none": (
+        "providers: [{id: second, kind: ollama, base_url: 'http://x'}]\ncredentials: {second: env:X}",
+        "credentials.second: 'second' takes no key",
+    ),
+    "a key for a provider without an address": (
+        "credentials: {custom: env:X}",
+        "credentials.custom: 'custom' has no address: give it one in `providers:`",
+    ),
+    "a key for an org without an Azure resource": (
+        "orgs: [{name: a, credentials: {azure: env:X}}]",
+        "orgs[0].credentials.azure: this org has no address there: write its `azure: {endpoint: …}` too",
+    ),
+    "a reference to nothing": ("credentials: {groq: env:GONE}", "credentials.groq: the environment has no GONE"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), BAD_CREDENTIALS.values(), ids=BAD_CREDENTIALS)
+def test_a_mistake_about_a_held_key_is_told_without_it(text: str, told: str) -> None:
+    def read(reference: str) -> str:
+        if reference == "env:GONE":
+            raise ValueError("the environment has no GONE")
+        return reference
+
+    with pytest.raises(ConfigError) as caught:
+        load(text, read_reference=read)
+    (problem,) = caught.value.problems
+    assert told in problem
+    assert "hunter2" not in problem
+
+
+def test_a_key_for_every_org_may_be_held_where_they_share_an_address() -> None:
+    text = "providers: [{id: azure, base_url: 'https://x.openai.azure.com'}]\ncredentials: {azure: env:X}"
+    assert load(text).snapshot.credentials.keys() == {"azure"}
+
+
+HELD_WHERE_IT_CAN_GO = {
+    "a second Bedrock": "providers: [{id: eu, kind: bedrock, region: eu-west-1}]\ncredentials: {eu: env:X}",
+    "an Ollama behind a door": "providers: [{id: ollama, base_url: 'http://x', auth: bearer}]\n"
+    "credentials: {ollama: env:X}",
+    "an org's at everyone's Azure": "providers: [{id: azure, base_url: 'https://x'}]\n"
+    "orgs: [{name: a, credentials: {azure: env:X}}]",
+}
+
+
+@pytest.mark.parametrize("text", HELD_WHERE_IT_CAN_GO.values(), ids=HELD_WHERE_IT_CAN_GO)
+def test_a_key_may_be_held_wherever_it_can_go(text: str) -> None:
+    assert load(text).orgs in {(), ("a",)}
+
+
+def test_a_key_may_be_held_for_a_provider_of_ones_own() -> None:
+    text = "providers: [{id: vllm, base_url: 'http://vllm:8000'}]\ncredentials: {vllm: env:X}"
+    assert load(text).snapshot.credentials.keys() == {"vllm"}
+
+
+def test_a_missing_key_is_told_with_every_other_mistake_and_with_the_files_that_may_mend_it() -> None:
+    def read(_: str) -> str:
+        raise ValueError("gone")
+
+    with pytest.raises(ConfigError) as caught:
+        load(f"log: {{level: loud}}\n{HELD}", read_reference=read)
+    assert [problem.split(": ")[1] for problem in caught.value.problems] == [
+        "log.level",
+        "credentials.groq",
+        "credentials.openai",
+        "orgs[0].credentials.azure",
+        "orgs[0].credentials.openai",
+    ]
+    assert caught.value.secret_files == {"/run/groq", "/run/azure"}
+
+
+def test_ports_on_addresses_of_their_own_and_sockets_are_nobody_elses() -> None:
+    text = "envoy: {listen: '127.0.0.2:7000'}\nadmin: {listen: '127.0.0.1:7000'}\ngrpc: {listen: 'unix:/x.sock'}"
+    assert load(text).admin_listen == "127.0.0.1:7000"
