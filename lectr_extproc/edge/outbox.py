@@ -118,10 +118,10 @@ class Outbox:
     # --- the outbox's thread ------------------------------------------------------------------------------------------
 
     def _send_on(self) -> None:
-        failures, is_last = 0, False
-        while not is_last:
+        failures = 0
+        while True:
+            self._woken.clear()  # before the look: a stop that comes between the two would be forgotten
             is_last = self._stopping.is_set()
-            self._woken.clear()
             try:
                 pause_s = self._turn()
                 failures = 0
@@ -143,8 +143,10 @@ class Outbox:
                 pause_s = _backoff_s(failures)
             self._look()
             if pause_s == 0:
-                is_last = False
-            elif failures:
+                continue
+            if is_last:
+                break
+            if failures:
                 self._stopping.wait(pause_s)
             elif self._woken.wait(pause_s):
                 self._stopping.wait(self._delay_s)

@@ -10,6 +10,7 @@ from lectr_extproc.core.json_members import STEPS, members, put, read
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
 )
 
 
@@ -18,7 +19,7 @@ def values(body: bytes) -> list[tuple[object, bytes]]:
 
 
 @given(
-    st.dictionaries(st.text(st.characters()), JSON),
+    st.dictionaries(st.text(st.characters()), JSON, max_size=4),
     st.sampled_from([None, 0, 2, "\t"]),
     st.booleans(),
     st.sampled_from([(",", ":"), (" ,\r\n", "\t: ")]),
