@@ -54,7 +54,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
         async with http_server(admin_app(live, registry), settings.admin_listen):
             tasks = [asyncio.create_task(refresh(live))]
             if settings.gateway.spool:
-                spool = Spool(live, sink, Path(settings.gateway.spool), ledger.waiting)
+                spool = Spool(live, sink, Path(settings.gateway.spool), ledger.unkept)
                 tasks.append(asyncio.create_task(spool.follow()))
             if file:
                 tasks.append(asyncio.create_task(watch(live, file, load)))

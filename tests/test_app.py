@@ -12,11 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from lectr_extproc.app import serve, service
 from lectr_extproc.catalog.prices import price_table
+from lectr_extproc.edge import spool
 from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.live import Live
 from lectr_extproc.settings import Settings, compile_settings, load
 from tests.edge.given import free_port
 from tests.edge.test_prices import LIST
+from tests.edge.test_spool import append
 
 
 def settings(directory: Path) -> Settings:
@@ -101,6 +103,31 @@ def test_calls_are_served_while_newer_prices_are_still_awaited(tmp_path: Path) -
             assert "refresh" not in {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
 
     asyncio.run(serve_meanwhile())
+
+
+@pytest.mark.parametrize("chosen", [False, True], ids=["in place of a ledger that cannot be used", "chosen"])
+def test_a_spooled_call_is_read_again_by_the_next_lectr_unless_it_was_kept_where_it_should_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, chosen: bool
+) -> None:
+    monkeypatch.setattr(spool, "LAST_WORDS_S", 0.1)
+    good, bad, file = f"sqlite://{tmp_path}/good.db", f"sqlite://{tmp_path}/bad.db", tmp_path / "calls.jsonl"
+    (tmp_path / "bad.db").write_text("something else" * 100)
+
+    async def kept_by_one_with(url: str) -> int:
+        sources = {"ledger": {"url": url}, "spool": {"file": str(file)}}
+        listen = {
+            "grpc": {"listen": f"unix:{tmp_path}/lectr.sock"},
+            "admin": {"listen": f"127.0.0.1:{free_port()}"},
+        }
+        async with asyncio.timeout(20), service(compile_settings({**listen, **sources}), None, load) as live:
+            while not (await health(live.settings)).json()["ledger"]["written"]:
+                pass
+        return int(live.ledger()["written"])
+
+    append(file, "a", "b")
+    assert asyncio.run(kept_by_one_with("memory" if chosen else bad)) == 2
+    append(file, "c")
+    assert asyncio.run(kept_by_one_with(good)) == (1 if chosen else 3)
 
 
 def test_a_port_that_is_taken_leaves_nothing_running(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from typing import Literal
 
 from lectr_extproc.core.answer import Answer
 from lectr_extproc.core.estimate import TokenSource, settle
-from lectr_extproc.core.facts import known_task
+from lectr_extproc.core.facts import known_task, label
 from lectr_extproc.core.native import NativeUsage, native_answer
 from lectr_extproc.core.pricing import Cost, price_answer
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.usage import Usage
 from lectr_extproc.core.watch import answer_from_metadata
+from lectr_extproc.core.words import REQUEST_ID_LIMIT
 
 ErrorSource = Literal["client", "gateway", "provider"]
 GENERATES = frozenset(
@@ -153,7 +154,7 @@ def attempt_from(entry: LogEntry, address: str) -> Attempt | None:
     if entry.status is not None and entry.status < 400 and not entry.flags:
         return None
     return Attempt(
-        request_id=entry.request_id,
+        request_id=label(entry.request_id, REQUEST_ID_LIMIT) or "",
         started_ns=entry.start_ns,
         duration_ms=_ms(entry.duration_ns),
         cluster=entry.cluster,
@@ -249,7 +250,7 @@ def record_from(entry: LogEntry, snapshot: Snapshot) -> CallRecord:
         attempts=entry.attempts,
         request_bytes=entry.request_bytes,
         response_bytes=entry.response_bytes,
-        request_id=entry.request_id or None,
+        request_id=label(entry.request_id, REQUEST_ID_LIMIT),
         notes=tuple(filter(None, (_text(said.get("notes")) or "").split(","))),
         host=_text(said.get("host")),
         credential=_text(said.get("credential")),

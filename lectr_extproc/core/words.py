@@ -24,6 +24,8 @@ LABEL_LIMIT = 100
 MODEL_LIMIT = 256
 "Longest model name kept on the record; the request itself is never cut."
 
+REQUEST_ID_LIMIT = 256
+"Longest `x-request-id` kept, of a call and its attempts alike: they are joined by it."
 PATH_LIMIT = 512
 "Longest client path kept on the record."
 

@@ -58,6 +58,8 @@ class Ledger:
         self._readers = readers
         self._counts = dict.fromkeys((*_SETTLED, "received", "pushed_out", "unexported_lost", "attempts_dropped"), 0)
         self._problem = problem
+        self._stands_in = problem is not None
+        "Memory does, for a ledger that cannot be used."
         self._queue: deque[tuple[Sequence[CallRecord], Sequence[Attempt]]] = deque()
         self._rows = 0
         "In the queue, and in the hands of the writer."
@@ -105,6 +107,10 @@ class Ledger:
         """How many calls were taken and are not written yet."""
         return self._counts["received"] - sum(self._counts[name] for name in _SETTLED)
 
+    def unkept(self) -> int:
+        """How many of the calls taken would end with this process: of memory that stands in for a ledger, all."""
+        return self._counts["received"] if self._stands_in else self.waiting()
+
     def finish(self, within_s: float = 5.0) -> None:
         """Write what waits, for this long at most: a database that is gone must not hold the process."""
         if self._stopping.is_set():
@@ -143,7 +149,7 @@ class Ledger:
             self._problem = f"{self._shown}: {error}"
             log.error("the ledger is in memory: %s", self._problem)
             self.store.close()
-            self.store, self._shown = in_memory(), "memory"
+            self.store, self._shown, self._stands_in = in_memory(), "memory", True
             self._prepare()
 
     def _prepare(self) -> None:

@@ -1,7 +1,8 @@
 """The spool: a file that Envoy writes each finished call to, read on from where the last lectr stopped.
 
 Nothing is lost with a lectr that is killed, for the file and the place reached in it outlive it. The place is kept
-when the batch has been written: a lectr killed before that hands it on again, and the ledger knows its call ids.
+when the batch has been written: a lectr killed before that hands it on again, and the ledger knows its call ids. Where
+memory stands in for a ledger that cannot be used, nothing has.
 """
 
 import asyncio
@@ -31,8 +32,8 @@ BATCH_BYTES = 64 * 1024
 LONGEST_LINE_BYTES = 1024 * 1024
 "No line of Envoy's is longer, for its headers are bounded. What is has not been written by Envoy."
 
-MOST_WAITING = 5000
-"How many calls may be handed on and not yet written: beyond it they are safer in the file."
+MOST_AT_RISK = 5000
+"How many calls may be handed on and end with this process: beyond it they are safer in the file."
 
 KEPT_BYTES = 64 * 1024 * 1024
 """How much of the file may have been read before it is put aside: Envoy reopens all its logs then, so not often. On a
@@ -50,8 +51,8 @@ LAST_WORDS_S = 2
 class Spool:
     """The file, the place reached in it, and the old file that Envoy may still be writing to."""
 
-    def __init__(self, live: Live, sink: Sink, file: Path, waiting: Callable[[], int] = lambda: 0) -> None:
-        self._live, self._sink, self._waiting = live, sink, waiting
+    def __init__(self, live: Live, sink: Sink, file: Path, unkept: Callable[[], int] = lambda: 0) -> None:
+        self._live, self._sink, self._at_risk = live, sink, unkept
         self._handed = 0
         self._unkept: deque[tuple[int, int, int]] = deque()
         "How many calls had been handed on when which place was reached, of what is not known to be written."
@@ -89,7 +90,7 @@ class Spool:
     def read(self) -> bool:
         """Hand on one batch; false when everything has been read, or what was handed on has to be written first."""
         self._keep_place()
-        if self._waiting() > MOST_WAITING:
+        if self._at_risk() > MOST_AT_RISK:
             return False
         is_aside = self._aside.exists()
         # Asked before reading: Envoy writes its last line here before it makes the new file.
@@ -138,7 +139,7 @@ class Spool:
         return True
 
     def _keep_place(self) -> None:
-        written, reached = self._handed - self._waiting(), None
+        written, reached = self._handed - self._at_risk(), None
         while self._unkept and self._unkept[0][0] <= written:
             reached = self._unkept.popleft()
         if reached:

@@ -1,5 +1,6 @@
 """Telemetry: what a finished call costs, in the thread that serves (metrics) and in the outbox's (its span)."""
 
+import logging
 import os
 import tempfile
 import time
@@ -42,6 +43,7 @@ def calls(count: int) -> list[CallRecord]:
 
 def measure() -> Iterator[tuple[str, str]]:
     """Per call."""
+    logging.getLogger("lectr").setLevel(logging.CRITICAL)  # an outbox that is stopped on purpose says so
     records = calls(100 * BATCH)
     every, spans = iter(records * 50), Spans(Resource({}))
     attributes = f"all {len(of_span(records[0]))} attributes of a span"

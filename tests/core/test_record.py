@@ -662,3 +662,10 @@ def test_an_attempt_tells_when_where_and_why_it_failed() -> None:
         flags=("local_reset", "upstream_connection_failure"),
         details="via_upstream",
     )
+
+
+def test_a_request_id_is_cut_in_a_call_and_its_attempts_alike() -> None:
+    entry = LogEntry(start_ns=START, status=503, request_id="r" * 20_000)
+    attempt = attempt_from(entry, "192.0.2.1:443")
+    assert attempt
+    assert attempt.request_id == record_from(entry, snapshot()).request_id == "r" * 256

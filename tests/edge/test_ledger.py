@@ -162,6 +162,7 @@ def test_a_database_that_will_not_do_is_replaced_by_memory_until_lectr_starts_ag
     ledger = Ledger.start(f"sqlite://{tmp_path}/ledger.db", 30, {})
     ledger.put([call()], [])
     assert settled(ledger) == {"written": 1}
+    assert ledger.unkept() == 1, "it ends with the process"
     assert len(ids(ledger.store)) == 1
     problem = f"sqlite://{tmp_path}/ledger.db: file is not a database"
     assert (ledger.health()["url"], ledger.health()["problem"]) == ("memory", problem)
@@ -173,9 +174,18 @@ def test_a_reference_that_leads_nowhere_means_memory_too(caplog: pytest.LogCaptu
     ledger = Ledger.start("env:NOT_THERE", 30, {})
     ledger.put([call()], [])
     assert settled(ledger) == {"written": 1}
+    assert ledger.unkept() == 1
     ledger.stop()
     assert ledger.health()["problem"] == "the environment has no NOT_THERE, which ledger.url refers to"
     assert len(said(caplog)) == 1
+
+
+def test_memory_that_was_asked_for_is_as_good_as_written() -> None:
+    ledger = Ledger.start("memory", 30, {})
+    ledger.put([call()], [])
+    assert settled(ledger) == {"written": 1}
+    assert ledger.unkept() == 0
+    ledger.stop()
 
 
 def test_memory_forgets_the_oldest_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ async def test_the_place_is_kept_only_when_all_before_it_is_written(file: Path) 
 
 
 async def test_while_nothing_can_be_written_calls_stay_in_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "MOST_WAITING", 1)
+    monkeypatch.setattr(spool, "MOST_AT_RISK", 1)
     records, waiting = Records(), 2
     reader = Spool(live(file.parent), records, file, lambda: waiting)
     append(file, "a")
