@@ -205,7 +205,8 @@ async def test_it_has_started_when_it_is_ready_and_has_ended_when_it_was_stopped
     await running.start()
     pid, group, arguments = ran(binary)
     assert group == pid
-    assert arguments == f"-c {bootstrap} --disable-hot-restart --log-level warning --file-flush-interval-msec 500"
+    flags = "--disable-hot-restart --log-level warning --file-flush-interval-msec 500"
+    assert arguments == f"-c {bootstrap} {flags} --component-log-level filter:error"
     await running.stop()
     assert await running.ended() == -15
     with pytest.raises(ProcessLookupError):
