@@ -211,8 +211,8 @@ def test_bytes_by_chance_get_a_clean_answer(gateway: Gateway, unharmed: None) ->
         assert_clean(bytes(body), *send(gateway, [*KEYS.items(), *headers, *typed], bytes(body)))
 
 
-# Nothing that is no text reaches the gRPC log: Envoy, of either version, writes `!` for such bytes in `x-request-id`, refuses them
-# in the path of HTTP/1 and writes `%FF` for them in that of HTTP/2. What would happen if it did, tests/edge/test_wire.py tries.
+# Nothing that is no text reaches the gRPC log: Envoy, of either version, writes `!` for such bytes in `x-request-id`,
+# refuses them in the path of HTTP/1 and writes `%FF` for them in that of HTTP/2. So the wire's own test tries them.
 
 
 # --- HTTP/2 in the clear ----------------------------------------------------------------------------------------------
@@ -346,7 +346,7 @@ def speak(gateway: Gateway, said: bytes) -> str:
 def test_whatever_frames_hold_they_are_answered_or_refused(
     gateway: Gateway, providers: Providers, unharmed: None
 ) -> None:
-    with ThreadPoolExecutor(10) as clients:  # Envoy takes a second to hang up on one that says nonsense
+    with ThreadPoolExecutor(len(FRAMES)) as clients:  # Envoy takes a second to hang up on one that says nonsense
         ends = dict(zip(FRAMES, clients.map(partial(speak, gateway), FRAMES.values()), strict=True))
     assert ends["as usual"] == ends["a stream that depends on itself"] == "answered"
     assert set(contacted(providers)) == {"openai"}
