@@ -47,9 +47,23 @@ TAIL_AT_ONCE = 500
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit code says how it went."""
+    code = 0
+    try:
+        try:
+            code = _run_command(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head`: Python would complain at its end that nobody reads what it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _run_command(arguments: Sequence[str] | None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen) or 0)
+    except BrokenPipeError:
+        raise  # no failure of ours, as any other OSError is
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS
@@ -307,8 +321,6 @@ def _tail(chosen: argparse.Namespace) -> None:
             print(json.dumps(logs.as_fields(record), default=str) if chosen.json else call_text(record), flush=True)
     except KeyboardInterrupt:
         pass  # the usual way to end it
-    except BrokenPipeError:  # `| head`: Python would complain at its end that nobody reads what it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         store.close()
 

@@ -1,5 +1,6 @@
 import argparse
 import json
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -571,3 +572,28 @@ def test_tail_prints_a_line_for_each_call_until_it_is_stopped(
     assert main(["tail", "--org", "dal", *(["--json"] if json_ else [])]) == 0
     (line,) = capfd.readouterr().out.splitlines()
     assert (json.loads(line)["feature"] == "søk") if json_ else ("feature=søk" in line)
+
+
+# --- a reader that leaves ---------------------------------------------------------------------------------------------
+
+CLOSED_ON = {
+    "a short text": (["price", "--model", "gpt-4o", "--input", "1"], 0),
+    "a long text": (["models"], 0),
+    "lines, each at once": (["tail"], 0),
+    "the help": (["--help"], 0),
+    "a failure that was found": (["check", "--envoy-binary", "/bin/false"], 1),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code"), CLOSED_ON.values(), ids=CLOSED_ON)
+def test_a_command_whose_reader_has_left_ends_without_a_word(
+    ledger: Store, monkeypatch: pytest.MonkeyPatch, capsys: Capture, arguments: list[str], code: int
+) -> None:
+    ledger.write([call()], [])
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as nobody:
+        monkeypatch.setattr("sys.stdout", nobody)
+        assert main(arguments) == code
+        nobody.flush()  # as Python does at its end
+    assert capsys.readouterr().err == ""
