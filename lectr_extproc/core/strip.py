@@ -11,10 +11,10 @@ from lectr_extproc.core.sse import SEAM, ends, parse
 
 LONGEST = 16 * 1024
 "No usage chunk is longer; an event that is flows on."
-# Patterns that begin with a literal, which is what makes them fast.
-_NO_OBJECT = re.compile(rb"data:(?<![^\r\n]data:) ?[^{ \r\n]")
-_SOME_CHOICE = re.compile(rb'"choices"\s*+:\s*+(?:[^\[\s]|\[\s*+[^\]\s])')
-_NO_CHOICE = re.compile(rb'"choices"\s*+:\s*+\[\s*+\]')
+# Patterns that begin with a literal, which is what makes them fast. What they find in the beginning of an event they
+# find in all of it, so that no cut changes what is decided. A value may begin in the next `data:` line: hence no d.
+_DATA = re.compile(rb"data:(?<![^\r\n]data:)[ \t]*+([^ \t\r\n])")
+_SOME_CHOICE = re.compile(rb'"choices"\s*+:\s*+(?:[^\[\sd]|\[\s*+[^\]\sd])')
 
 
 class UsageStripper:
@@ -25,19 +25,22 @@ class UsageStripper:
         self._seam = b""
         self._is_passing = False
         "The event at hand is not the one, and its bytes have begun to flow."
-        self._drop_lf = False
-        "A removed event ended in CR, so an LF that follows belongs to it."
+        self._ended_in_cr = False
+        "An LF that follows belongs to the last event, and goes where that went."
+        self._was_removed = False
         self.removed_events = 0
         self.removed_bytes = 0
 
     def feed(self, chunk: bytes) -> bytes:
         """What can be passed on now."""
-        if self._drop_lf and chunk:
-            self._drop_lf = False
-            if chunk.startswith(b"\n"):
-                chunk = chunk[1:]
-                self.removed_bytes += 1
         out = bytearray()
+        if self._ended_in_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+            if self._was_removed:
+                self.removed_bytes += 1
+            else:
+                out += b"\n"
+            self._ended_in_cr = False
         window, before, start = self._seam + chunk, len(self._seam), 0
         for end in ends(window):
             stop = end.end() - before
@@ -46,7 +49,7 @@ class UsageStripper:
         rest = chunk[start:]
         if rest:
             self._seam = (self._seam + rest)[-SEAM:]
-            self._drop_lf = False
+            self._ended_in_cr = False
             self._wait(rest, out)
         return bytes(out)
 
@@ -65,7 +68,7 @@ class UsageStripper:
         """The first part of an event: hold it while it can still be the one."""
         if not self._is_passing:
             self._held += piece
-            if len(self._held) <= LONGEST and not _SOME_CHOICE.search(self._held) and not _NO_OBJECT.search(self._held):
+            if not _is_another(self._held):
                 return
             self._is_passing, piece = True, bytes(self._held)
             self._held.clear()
@@ -74,9 +77,9 @@ class UsageStripper:
     def _finish(self, piece: bytes, out: bytearray) -> None:
         """The last part of an event."""
         block = bytes(self._held) + piece
-        is_removed = not self._is_passing and is_usage_chunk(block)
-        self._drop_lf = is_removed and block.endswith(b"\r")
-        if is_removed:
+        self._was_removed = not self._is_passing and is_usage_chunk(block)
+        self._ended_in_cr = piece.endswith(b"\r")
+        if self._was_removed:
             self.removed_events += 1
             self.removed_bytes += len(block)
         else:
@@ -85,9 +88,17 @@ class UsageStripper:
         self._is_passing = False
 
 
+def _is_another(block: bytes | bytearray) -> bool:
+    """Whether an event that begins like this is not the one, however it goes on."""
+    if _SOME_CHOICE.search(block) or len(block.rstrip(b"\r\n")) > LONGEST:
+        return True
+    data = _DATA.search(block)
+    return data is not None and data[1] != b"{"
+
+
 def is_usage_chunk(block: bytes) -> bool:
     """Whether an event is the chunk that exists only because usage was asked for."""
-    if not _NO_CHOICE.search(block):
+    if _is_another(block) or b'"choices"' not in block:
         return False
     event = parse(block)
     document = load(event.data) if event else None

@@ -119,11 +119,12 @@ def test_a_chunk_that_is_the_clients_passes_and_none_is_said_to_be_left_in(how: 
 # --- what passes ------------------------------------------------------------------------------------------------------
 
 
-def test_however_a_stream_is_cut_the_client_sees_all_of_it_but_the_chunk_and_the_same_is_told() -> None:
-    stream = b"".join([*WORDS, USAGE_CHUNK, DONE])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_however_a_stream_is_cut_the_client_sees_all_of_it_but_the_chunk_and_the_same_is_told(end: bytes) -> None:
+    stream, kept = (b"".join(events).replace(b"\n", end) for events in ([*WORDS, USAGE_CHUNK, DONE], [*WORDS, DONE]))
     for chunks in cuts(stream):
         seen, told = pass_all(watched(OK, SSE), list(chunks))
-        assert seen == b"".join([*WORDS, DONE])
+        assert seen == kept
         assert told == {
             "input_tokens": 21,
             "output_tokens": 8,
@@ -151,6 +152,15 @@ def test_of_chunks_that_waited_only_the_usage_chunk_is_missing() -> None:
     watch = watched(OK, SSE)
     assert watch.feed(WORDS[0] + USAGE_CHUNK[:9], is_last=False) == []
     assert [passed for passed, _ in watch.feed(USAGE_CHUNK[9:] + DONE, is_last=False)] == [WORDS[0], DONE]
+
+
+def test_a_line_feed_that_comes_after_its_event_has_passed_passes_beside_what_waits() -> None:
+    said, usage = (event.replace(b"\n", b"\r\n") for event in (WORDS[0], USAGE_CHUNK))
+    watch = watched(OK, SSE)
+    assert answered(watch, said[:-1])[0] is None
+    assert watch.feed(b"\n" + usage[:9], is_last=False) == []
+    assert [passed for passed, _ in watch.feed(usage[9:-1], is_last=False)] == [b"\n", b""]
+    assert [answered(watch, chunk)[0] for chunk in (b"\n", DONE)] == [b"", None]
 
 
 def test_what_waits_at_the_end_passes_as_it_came() -> None:

@@ -229,6 +229,31 @@ def test_a_client_that_did_not_ask_sees_its_stream_without_the_usage_chunk_and_n
     assert used(gateway.record(call_id)) == (USED, "provider")
 
 
+def test_a_stream_of_crlf_lines_that_is_cut_within_the_last_before_the_chunk_loses_no_byte_of_another_event(
+    gateway: Gateway, providers: Providers, call_id: str
+) -> None:
+    gate, said, kept = Gate(), list[bytes](), list[bytes]()
+
+    def cut(received: Received) -> Answer:
+        events = [event.replace(b"\n", b"\r\n") for event in chat_events("openai", received)]
+        usage = next(at for at, event in enumerate(events) if not without_usage_chunk([event]))
+        said.extend(events[:usage])
+        kept.append(without_usage_chunk(events))
+        return sse_answer([b"".join(said)[:-1], gate, b"\n" + b"".join(events[usage:])])
+
+    providers["openai"].answer_with(cut)
+    with Connection(gateway.port) as connection:
+        begin(connection, asking(MODEL, stream=True), call_id)
+        chunks = connection_chunks(connection)
+        seen = next(chunks)
+        while seen != b"".join(said)[:-1]:
+            seen += next(chunks)
+        gate.open()
+        seen += b"".join(chunks)
+    assert [seen] == kept
+    assert used(gateway.record(call_id)) == (USED, "provider")
+
+
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("provider", ["openai", "azure", "groq", "gemini", "anthropic"])
 def test_a_client_that_asked_sees_every_byte(
