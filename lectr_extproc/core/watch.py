@@ -34,6 +34,9 @@ _UNREADABLE = (None, *get_args(Unreadable))
 
 HTTP_ERRORS = 400
 
+UNNAMED = "error"
+"An error of which the provider did not say what kind: no code, though it stands where codes do."
+
 MICRO = 10**6
 "Micro-USD in one USD: a rate limit counts whole hits."
 
@@ -170,7 +173,7 @@ def answer_to_metadata(answer: Answer) -> dict[str, str | int]:
         "finish": ",".join(filter(None, (label(reason, MODEL_LIMIT) for reason in answer.finish_reasons))) or None,
         "tier": label(answer.service_tier, MODEL_LIMIT),
         "region": label(answer.region, MODEL_LIMIT),
-        "error": (answer.error.code or answer.error.type or "error") if answer.error else None,
+        "error": (answer.error.code or answer.error.type or UNNAMED) if answer.error else None,
         "cost": None if answer.reported_cost is None else str(answer.reported_cost),
         "helpers": _write_helpers(answer.helpers),
         "complete": "1" if answer.is_complete else None,
@@ -189,7 +192,7 @@ def answer_from_metadata(told: Mapping[str, Any]) -> Answer:
         finish_reasons=tuple(finish.split(",")) if finish else (),
         service_tier=_text(told, "tier"),
         region=_text(told, "region"),
-        error=ProviderError(code=error) if error else None,
+        error=ProviderError(code=None if error == UNNAMED else error) if error else None,
         is_complete="complete" in told,
         output_bytes=_count(told.get("out")) or 0,
         reported_cost=_money(_text(told, "cost")),

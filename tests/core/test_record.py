@@ -597,7 +597,8 @@ def test_a_call_that_reached_no_provider_or_asks_for_no_model_has_no_cost() -> N
 
 FAILED: dict[str, tuple[int, dict[str, object], str, str | None]] = {
     "inside a 200": (200, {"error": "overloaded_error"}, "stream_error", "overloaded_error"),
-    "of a kind that is not said": (200, {"error": "error"}, "stream_error", "error"),
+    "of a kind that is not said": (200, {"error": "error"}, "stream_error", None),
+    "of a kind that is not said, with a status": (401, {"error": "error"}, "authentication", None),
     "with a status": (429, {"error": "insufficient_quota"}, "rate_limit", "insufficient_quota"),
 }
 

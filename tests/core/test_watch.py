@@ -207,6 +207,7 @@ USAGES = st.builds(Usage, **{name: st.none() | COUNT for name in COUNTS}).filter
 NAMES = st.text(
     st.characters(codec="ascii", categories=["L", "N"], include_characters="-_:./"), min_size=1, max_size=64
 )
+ERRORS = st.just(ProviderError()) | st.builds(ProviderError, code=NAMES.filter(lambda code: code != "error"))
 ANSWERS = st.builds(
     Answer,
     usage=st.none() | USAGES,
@@ -215,7 +216,7 @@ ANSWERS = st.builds(
     finish_reasons=st.lists(NAMES, max_size=3).map(tuple),
     service_tier=st.none() | NAMES,
     region=st.none() | NAMES,
-    error=st.none() | st.builds(ProviderError, code=NAMES),
+    error=st.none() | ERRORS,
     is_complete=st.booleans(),
     output_bytes=COUNT,
     reported_cost=st.none() | st.decimals(0, 10_000, allow_nan=False, allow_infinity=False),

@@ -57,6 +57,7 @@ def expected_in(record: Record, answer: dict[str, Any]) -> dict[str, object]:
         guessed = {"input_tokens", "output_tokens"} if record["token_source"] == "estimated" else set()
         usage = record.get("usage", {})
         said["usage"] = {name: usage[name] for name in guessed & usage.keys()} | (answer["usage"] or {})
-    if error := answer.get("error"):
-        said["error"] = error["code"] or error["type"] or "error"
+    error = answer.get("error") or {}
+    if code := error.get("code") or error.get("type"):
+        said["error"] = code
     return said

@@ -27,7 +27,7 @@ from tests.e2e.calls import CHAT, CLAUDE_MESSAGES, JSON, asking, new_id
 from tests.e2e.conftest import Launch, LaunchApart
 from tests.e2e.documented import DOCUMENTED, LACKED, Documented, expected_in, read_in
 from tests.e2e.gateway import LECTR, Gateway, Record, wait_until
-from tests.e2e.provider import Answer, Cut, Gate, Piece, Provider, Received, sse_answer
+from tests.e2e.provider import Answer, Cut, Gate, Piece, Provider, Received, json_answer, sse_answer
 from tests.e2e.rawhttp import Connection, Head
 from tests.e2e.scene import Providers, settings_for
 
@@ -454,6 +454,19 @@ def test_an_error_inside_a_200_is_an_error_and_passes(gateway: Gateway, provider
     record = gateway.record(call_id)
     said = [record[name] for name in ("status", "error_category", "error_source", "error_code")]
     assert said == [200, "stream_error", "provider", "overloaded_error"]
+
+
+@pytest.mark.parametrize("observe", ["native", "stream"])
+def test_an_error_without_a_code_has_none_whoever_reads_the_answer(
+    launch: Launch, providers: Providers, observe: str
+) -> None:
+    gateway = launch(by(observe, providers))
+    for status, body in ((401, {"detail": "Unauthorized"}), (503, {})):
+        call_id = new_id()
+        providers["openai"].answer_with(json_answer(body, status=status))
+        head, _ = talk(gateway, asking(MODEL), call_id)
+        record = gateway.record(call_id)
+        assert (head.status, record["error_source"], "error_code" in record) == (status, "provider", False)
 
 
 @pytest.mark.parametrize("cut", [0, 20], ids=["between events", "within an event that can still be the usage chunk"])
