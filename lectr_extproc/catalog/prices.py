@@ -309,6 +309,7 @@ def compiled(
         tiers=MappingProxyType({tier: periods(tier) for tier in sorted(sheet.tiers | ratios.keys())}),
         minimum_audio_s=MINIMUM_AUDIO_S.get((provider, sheet.model), 0),
         regions=REGIONS.get(provider, MappingProxyType({})),
+        is_own=sheet.source == "settings",
     )
 
 

@@ -117,6 +117,8 @@ class Row:
     minimum_audio_s: int = 0
     regions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     "What tokens cost there, in per cent of the price, by the answer's lower-case word for the region."
+    is_own: bool = False
+    "No price list has this model: every price is the operator's."
 
     def rates(self, at_s: int, service_tier: str | None = None) -> tuple[Rates, str | None]:
         """The prices at a time, and a remark where they are not quite the ones asked for."""
@@ -231,11 +233,16 @@ def _at(periods: Periods, at_s: int) -> Rates:
 def count(usage: Usage, minimum_audio_s: int = 0) -> tuple[int, ...]:
     """How many of each of UNITS a call used, no token twice. Audio is in seconds here.
 
-    A provider whose parts exceed its total is believed about the parts.
+    A provider whose parts exceed its total is believed about the total: Cohere counts what was cached before it
+    takes off what it does not bill.
     """
     read = usage.cache_read_tokens or 0
     written = usage.cache_write_tokens or 0
-    rest = max((usage.input_tokens or 0) - read - written, 0)
+    rest = 0
+    if usage.input_tokens is not None:
+        read = min(read, usage.input_tokens)
+        written = min(written, usage.input_tokens - read)
+        rest = usage.input_tokens - read - written
     said = usage.output_tokens or 0
     lasting = min(usage.cache_write_1h_tokens or 0, written)
     heard = usage.audio_input_tokens or 0
@@ -331,16 +338,21 @@ def price(
 
 def together(cost: Cost, helpers: Iterable[Cost]) -> Cost:
     """The cost of an answer that other models worked on too. A charge that the provider reported has them in it."""
-    total, amounts, reason = cost.total, cost.amounts, cost.reason
+    total, amounts, remark = cost.total, cost.amounts, None
     if total is None or amounts is None:
         return cost
     for helper in helpers:
         if helper.total is None or helper.amounts is None:
-            reason = "without another model's part in the answer, which has no price"
+            remark = "without another model's part in the answer, which has no price"
         else:
             total += helper.total
             amounts = tuple(a + b for a, b in zip_longest(amounts, helper.amounts, fillvalue=0))
-    return cost._replace(total=total, amounts=amounts, reason=reason)
+    return remarked(cost._replace(total=total, amounts=amounts), remark)
+
+
+def remarked(cost: Cost, remark: str | None) -> Cost:
+    """The same cost, and one more reason why it is not quite exact."""
+    return cost._replace(reason=f"{cost.reason}; {remark}" if cost.reason else remark) if remark else cost
 
 
 _DATE_SUFFIX = re.compile(r"(?:-\d{8}|-\d{4}-\d{2}-\d{2}|@[\d-]+)$", re.ASCII)
@@ -349,6 +361,15 @@ _DATE_SUFFIX = re.compile(r"(?:-\d{8}|-\d{4}-\d{2}-\d{2}|@[\d-]+)$", re.ASCII)
 def undated(model: str) -> str:
     """A model's name without the date of its version."""
     return _DATE_SUFFIX.sub("", model)
+
+
+_VERSION_SUFFIX = re.compile(r"(?:-latest|-(?:\d\d-)?\d{4}|-0\d\d|-v\d+:\d+)$", re.ASCII)
+
+
+def is_version_of(model: str, other: str) -> bool:
+    """Whether two names are one model's, but for its version, its provider's prefix, a region or a folder before it."""
+    one, two = (undated(_VERSION_SUFFIX.sub("", name.lower())) for name in (model, other))
+    return one == two or one.endswith((f"/{two}", f".{two}")) or two.endswith((f"/{one}", f".{one}"))
 
 
 class PriceTable:
@@ -408,8 +429,30 @@ def price_answer(
     sent: str | None,
     requested: str | None,
 ) -> Cost:
-    """Price one answer by the model that answered, else the one sent; `usage` is its own, or what was made of it."""
-    row = prices.row(provider, answer.model_answered, sent, requested)
+    """Price one answer by the model that answered; by the one sent if none answered by name, or a version of it did.
+
+    `usage` is the answer's own, or what was made of it.
+    """
+    answered = answer.model_answered
+    row, remark = prices.row(provider, answered) if answered else prices.row(provider, sent, requested), None
+    if answered and row is None:
+        row = _stand_in(answered, prices, at_s, provider, sent, requested)
+        remark = "price of the model that was sent" if row else f"the model that answered is {answered}"
     cost = price(usage, row, at_s, answer.service_tier, region=answer.region, reported=answer.reported_cost)
+    if cost.source == "local" or cost.status == "unavailable":
+        cost = remarked(cost, remark)
     helpers = (price(h.usage, prices.row(provider, h.model), at_s, answer.service_tier) for h in answer.helpers)
     return together(cost, helpers)
+
+
+def _stand_in(answered: str, prices: PriceTable, at_s: int, provider: str | None, *models: str | None) -> Row | None:
+    """The row of the model sent, where another that nobody has a price for answered.
+
+    A provider may answer with another model altogether, whose price is anybody's guess, and never nothing. A server of
+    the operator's own calls its models what it likes, paths for instance.
+    """
+    for model in models:
+        row = prices.row(provider, model)
+        if model and row and (row.is_own or (is_version_of(answered, model) and not row.rates(at_s)[0].is_free)):
+            return row
+    return None

@@ -12,7 +12,7 @@ from lectr_extproc.core.answer import Answer
 from lectr_extproc.core.estimate import TokenSource, settle
 from lectr_extproc.core.facts import known_task, label
 from lectr_extproc.core.native import NativeUsage, native_answer
-from lectr_extproc.core.pricing import Cost, price_answer
+from lectr_extproc.core.pricing import Cost, price_answer, remarked
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.usage import Usage
@@ -295,9 +295,10 @@ def _cost(
     entry: LogEntry, answer: Answer, usage: Usage | None, provider: str | None, snapshot: Snapshot
 ) -> Cost | None:
     """What the call cost at the time it began; a call that reached no provider cost nothing and says nothing."""
-    if "routed" not in entry.decision or _text(entry.decision.get("dialect")) not in snapshot.observation.answers:
+    dialect = _text(entry.decision.get("dialect"))
+    if "routed" not in entry.decision or dialect not in snapshot.observation.answers:
         return None
-    return price_answer(
+    cost = price_answer(
         answer,
         usage,
         snapshot.prices,
@@ -306,6 +307,9 @@ def _cost(
         sent=_text(entry.decision.get("sent")),
         requested=_text(entry.decision.get("requested")),
     )
+    if cost.status == "priced" and dialect in GENERATES and usage is not None and usage.output_tokens is None:
+        return remarked(cost, "without the output, which nobody counted")
+    return cost
 
 
 def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, ErrorSource | None, str | None]:

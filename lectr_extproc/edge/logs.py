@@ -78,4 +78,5 @@ def as_fields(record: CallRecord) -> dict[str, Any]:
     if record.cost is not None:
         values["cost"] = None if record.cost.usd is None else f"{record.cost.usd:f}"
         values["pricing_status"] = record.cost.status
+        values["pricing_reason"] = record.cost.reason
     return {name: value for name, value in values.items() if value is not None and value is not False and value != ()}

@@ -211,8 +211,11 @@ def moments(model: types.ModelInfo) -> Iterator[datetime]:
                 yield from (start - timedelta(seconds=1), start)
 
 
-def usage_of(rng: random.Random, model: types.ModelInfo) -> tuple[Usage, TheirUsage]:
-    """The same usage in both forms: every count that the model has a price for, often near a threshold."""
+def usage_of(rng: random.Random, model: types.ModelInfo, more: int = 0) -> tuple[Usage, TheirUsage]:
+    """The same usage in both forms: every count that the model has a price for, often near a threshold.
+
+    With `more`, the cached parts are larger than their whole by it, whether or not they have prices.
+    """
     keys = {key for held in steps(model) for key, value in held.__dict__.items() if value is not None}
     near = [0, 100_000, 128_000, 200_000, 272_000, 524_288]
     size = max(0, rng.choice(near) + rng.choice([-1, 0, 1, 2, rng.randrange(90_000)])) if "input_mtok" in keys else 0
@@ -223,9 +226,13 @@ def usage_of(rng: random.Random, model: types.ModelInfo) -> tuple[Usage, TheirUs
     read = part("cache_read_mtok", size)
     write = part("cache_write_mtok", size - read)
     lasting = part("cache_write_1h_mtok", write)
-    heard = part("input_audio_mtok", size - read - write)
+    if more and rng.random() < 0.5:
+        read = size - write + more
+    elif more:
+        write = size - read + more
+    heard = part("input_audio_mtok", max(size - read - write, 0))
     read_audio = part("cache_audio_read_mtok", read)
-    seen = part("input_image_mtok", size - read - write - heard)
+    seen = part("input_image_mtok", max(size - read - write - heard, 0))
     said = rng.randrange(50_000) if "output_mtok" in keys else 0
     spoken = part("output_audio_mtok", said)
     drawn = part("output_image_mtok", said - spoken)
@@ -309,6 +316,32 @@ def test_thousands_of_random_calls_cost_what_genai_prices_says() -> None:
             exact += not noise
     assert cases > 6000
     assert exact > 5900
+
+
+def test_parts_that_exceed_their_whole_cost_what_genai_prices_says_where_it_says_anything() -> None:
+    rng = random.Random(20261121)
+    equal = refused = 0
+    for provider, model in MODELS:
+        held = model.get_prices(datetime.fromtimestamp(TODAY, UTC))
+        if not is_exact(held) or (held.cache_write_mtok and not held.cache_read_mtok):
+            continue  # of two parts without room for both, the one with a price goes first there
+        ours, usage = usage_of(rng, model, more=1 + rng.randrange(5000))
+        cost = price(ours, compiled("", sheet_of(provider, model)), TODAY)
+        if cost.total is None:
+            continue
+        try:
+            expected = held.calc_price(usage)["total_price"] * PICO
+        except ValueError:
+            refused += 1
+            continue
+        assert abs(cost.total - expected) <= Decimal("0.5"), (provider.id, model.id, ours)
+        equal += 1
+    assert min(equal, refused) > 300
+
+
+def test_cohere_bills_its_own_count_and_not_what_was_cached() -> None:
+    usage = Usage(input_tokens=135, output_tokens=21, cache_read_tokens=1600)
+    assert costs(known("cohere", "command-a-03-2025"), usage) == Decimal("0.0005475")
 
 
 # --- dates, hours, tiers ----------------------------------------------------------------------------------------------
@@ -523,6 +556,18 @@ def test_zero_is_free() -> None:
     gift = Override(provider="openai", model="gpt-4o", prices={"input": Decimal(0), "output": Decimal(0)})
     searched = replace(MTOK, web_search_requests=3)
     assert price(searched, known("openai", "gpt-4o", table=own(gift)), TODAY).status == "free"
+
+
+def test_a_model_that_no_list_has_is_ones_own() -> None:
+    half = {"input": Decimal("0.5")}
+    table = own(
+        Override(provider="openai", model="ours", prices=half), Override(provider="openai", model="gpt-4o", prices=half)
+    )
+    assert [known("openai", model, table=table).is_own for model in ("ours", "gpt-4o", "gpt-4.1")] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_model_of_ones_own_gets_a_price() -> None:

@@ -7,16 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lectr_extproc.core.answer import Answer
 from lectr_extproc.core.pricing import (
     UNITS,
     UNKNOWN_TIER,
+    Cost,
     Periods,
     PriceTable,
     Rates,
     Row,
     count,
+    is_version_of,
     price,
+    price_answer,
     rates,
+    remarked,
     together,
     undated,
     usd,
@@ -152,13 +157,23 @@ CASES: dict[str, tuple[Row, Usage, int, int, int, int, int]] = {
     ),
     "a cache larger than the input it is part of": (
         FULL,
-        Usage(input_tokens=5, cache_read_tokens=50, cache_write_tokens=3, cache_write_1h_tokens=9),
+        Usage(input_tokens=5, cache_read_tokens=2, cache_write_tokens=7, cache_write_1h_tokens=9),
         0,
         0,
-        50,
+        2,
         60,
         5,
     ),
+    "a cache that Cohere counts before it takes off what it does not bill": (
+        PLAIN,
+        Usage(input_tokens=135, output_tokens=21, cache_read_tokens=1600),
+        0,
+        2100,
+        1350,
+        0,
+        0,
+    ),
+    "only the cache known": (FULL, Usage(cache_read_tokens=50, cache_write_tokens=3), 0, 0, 50, 36, 5),
     "only the output known": (PLAIN, Usage(output_tokens=3), 0, 300, 0, 0, 0),
     "nothing used, and the provider says so": (PLAIN, Usage(input_tokens=0, output_tokens=0), 0, 0, 0, 0, 0),
 }
@@ -184,9 +199,10 @@ def test_no_token_is_counted_twice_whatever_a_provider_reports(usage: Usage) -> 
     out = sum(counted[unit] for unit in ("output", "reasoning", "audio_output", "image_output"))
     assert out == (usage.output_tokens or 0)
     cached = counted["cache_read"] + counted["cache_read_audio"] + counted["cache_write"] + counted["cache_write_1h"]
-    assert cached == (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
+    said = (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
+    assert cached == (said if usage.input_tokens is None else min(said, usage.input_tokens))
     fresh = counted["input"] + counted["audio_input"] + counted["image_input"]
-    assert fresh + cached == max(usage.input_tokens or 0, cached)
+    assert fresh + cached == (cached if usage.input_tokens is None else usage.input_tokens)
 
 
 CLIFF = row(
@@ -348,6 +364,12 @@ def test_another_models_part_that_has_no_price_is_told() -> None:
     assert both.reason == "without another model's part in the answer, which has no price"
 
 
+def test_every_reason_why_a_cost_is_not_exact_is_told() -> None:
+    cost = price(Usage(input_tokens=1), PLAIN, 0, "unheard-of")
+    assert remarked(cost, "late").reason == f"{UNKNOWN_TIER}; late"
+    assert remarked(cost, None) == cost
+
+
 def test_what_was_reported_and_what_is_unknown_stay_as_they_are() -> None:
     plain = price(Usage(input_tokens=1), PLAIN, 0)
     for cost in (price(None, None, 0, reported=Decimal(1)), price(Usage(input_tokens=1), None, 0)):
@@ -429,6 +451,93 @@ def test_only_a_date_at_the_end_is_a_version() -> None:
     assert undated("claude-haiku-4-5@20251001") == "claude-haiku-4-5"
     assert undated("mistral-large-2512") == "mistral-large-2512"
     assert undated("o1") == "o1"
+
+
+VERSIONS = {
+    "a date": ("gpt-5-2027-01-01", "gpt-5", True),
+    "another date": ("claude-x-20270101", "claude-x-20250101", True),
+    "Vertex's way to write one": ("claude-x@20270101", "claude-x", True),
+    "a month": ("mistral-large-2610", "mistral-large-latest", True),
+    "a month and its year": ("command-z-03-2027", "command-z", True),
+    "Google's numbers": ("gemini-9-flash-002", "gemini-9-flash-001", True),
+    "an alias and its place": ("models/gemini-9", "Gemini-9-latest", True),
+    "a region of Bedrock": ("claude-x-20270101", "us.anthropic.claude-x-20270101-v1:0", True),
+    "a size": ("gpt-5-mini", "gpt-5", False),
+    "another generation": ("gpt-4.1", "gpt-4", False),
+    "the end of a name": ("4o", "gpt-4o", False),
+    "one of a family": ("gpt-4o-zzz-unknown", "gpt-4o", False),
+    "another vendor's": ("x-ai/grok-4", "google/gemini-2.0-flash-exp:free", False),
+    "of one name": ("x-ai/large", "mistral/large", False),
+    "what is not free": ("google/gemini-9", "google/gemini-9:free", False),
+}
+
+
+@pytest.mark.parametrize("case", VERSIONS.values(), ids=VERSIONS)
+def test_another_version_of_a_model_is_told_from_another_model(case: tuple[str, str, bool]) -> None:
+    one, two, same = case
+    assert (is_version_of(one, two), is_version_of(two, one)) == (same, same)
+
+
+OWN = replace(PLAIN, is_own=True)
+FREE = row(always(input=0, output=0))
+UNHEARD = "no price for this model; the model that answered is "
+SENT = "price of the model that was sent"
+ANSWERED: dict[str, tuple[Row, str | None, str, int | None, str | None]] = {
+    # the row of the model sent, `m-1-20250101`; the name that answered; status, total and reason
+    "by no name": (PLAIN, None, "priced", 110, None),
+    "by an empty one": (PLAIN, "", "priced", 110, None),
+    "by its own": (PLAIN, "m-1-20250101", "priced", 110, None),
+    "by a newer version's": (PLAIN, "m-1-20270101", "priced", 110, SENT),
+    "by another model's": (PLAIN, "m-1-zzz", "unavailable", None, f"{UNHEARD}m-1-zzz"),
+    "for nothing, by no name": (FREE, None, "free", 0, None),
+    "by a newer version's, which need not be free": (
+        FREE,
+        "m-1-20270101",
+        "unavailable",
+        None,
+        f"{UNHEARD}m-1-20270101",
+    ),
+    "by the name of a file, on a server of one's own": (OWN, "/models/m.gguf", "priced", 110, SENT),
+    "for nothing, on a server of one's own": (replace(FREE, is_own=True), "/models/m.gguf", "free", 0, SENT),
+}
+
+
+def answered(sent_row: Row, name: str | None, usage: Usage | None, *, reported: Decimal | None = None) -> Cost:
+    prices = PriceTable(lambda _provider, model: sent_row if model == "m-1-20250101" else None, "v")
+    answer = Answer(model_answered=name, reported_cost=reported)
+    return price_answer(answer, usage, prices, 0, provider="p", sent="m-1-20250101", requested=None)
+
+
+ONE_EACH = Usage(input_tokens=1, output_tokens=1)
+
+
+@pytest.mark.parametrize("case", ANSWERED.values(), ids=ANSWERED)
+def test_the_price_of_the_model_sent_is_another_answers_only_with_a_word(
+    case: tuple[Row, str | None, str, int | None, str | None],
+) -> None:
+    sent_row, name, *expected = case
+    cost = answered(sent_row, name, ONE_EACH)
+    assert [cost.status, cost.total, cost.reason] == expected
+
+
+def test_what_the_provider_charged_and_what_nobody_counted_need_no_word_about_prices() -> None:
+    assert answered(PLAIN, "m-1-20270101", ONE_EACH, reported=Decimal(1)).reason is None
+    assert answered(PLAIN, "m-1-zzz", ONE_EACH, reported=Decimal(1)).usd == 1
+    assert answered(PLAIN, "m-1-20270101", None).reason == "the provider reported no usage"
+
+
+def test_the_model_requested_stands_in_where_the_one_sent_is_unknown() -> None:
+    prices = PriceTable(lambda _provider, model: PLAIN if model == "m-1-20250101" else None, "v")
+    cost = price_answer(
+        Answer(model_answered="m-1-20270101"),
+        ONE_EACH,
+        prices,
+        0,
+        provider="p",
+        sent="deployment",
+        requested="m-1-20250101",
+    )
+    assert (cost.total, cost.reason) == (110, SENT)
 
 
 def test_tables_are_told_apart_by_what_they_find() -> None:

@@ -536,7 +536,8 @@ PRICED: dict[str, tuple[dict[str, object], str | None, str]] = {
     "half of it out of a cache": ({**COUNTED, "cache_read_tokens": 500_000}, "2.875", "priced"),
     "the model that answered, not the one sent": ({**COUNTED, "model": "gpt-4o-mini-2024-07-18"}, "0.21", "priced"),
     "the model sent, where none answered by name": ({**COUNTED, "model": ""}, "3.5", "priced"),
-    "the model sent, where nobody knows the one that answered": ({**COUNTED, "model": "mystery"}, "3.5", "priced"),
+    "a version that nobody knows of the model sent": ({**COUNTED, "model": "openai/gpt-4o-latest"}, "3.5", "priced"),
+    "another model that nobody knows": ({**COUNTED, "model": "gpt-4o-zzz-unknown"}, None, "unavailable"),
     "with a helper": (
         {**COUNTED, "helpers": '[{"model":"gpt-4o-mini","input_tokens":1000000}]'},
         "3.65",
@@ -620,6 +621,19 @@ def test_a_caller_who_hangs_up_once_the_answer_is_complete_has_not_cut_it_short(
 def test_an_estimate_is_priced_too() -> None:
     record = recorded(entry(decision=CHAT, answer={"out": 400}, request_bytes=4000, response_bytes=1))
     assert (record.token_source, usd(record)) == ("estimated", Decimal("0.0035"))
+
+
+def test_the_cost_of_a_stream_whose_output_nobody_counted_says_that_it_is_the_inputs() -> None:
+    cut = frozenset({"upstream_remote_reset"})
+    records = [
+        recorded(entry(decision={**CHAT, **stream}, request_bytes=4000, response_bytes=900, flags=cut))
+        for stream in ({"stream": "1"}, {})
+    ]
+    costs = [record.cost for record in records if record.cost is not None]
+    assert [(cost.usd, cost.reason) for cost in costs] == [
+        (Decimal("0.0025"), "without the output, which nobody counted"),
+        (Decimal("0.00475"), None),
+    ]
 
 
 def test_envoys_reading_of_a_second_gemini_is_corrected_as_geminis() -> None:

@@ -136,6 +136,8 @@ TEXT: dict[str, Any] = {"messages": MESSAGES}
 STREAM = {**TEXT, "stream": True}
 ASKED = {**STREAM, "stream_options": {"include_usage": True}}
 INPUT: dict[str, Any] = {"input": PROMPT}
+UNSOLD = "unavailable"
+"The status where the answer names a model that its provider does not have: the sent one's price is not its."
 GENERATE = {"contents": [{"parts": [{"text": PROMPT}]}]}
 
 
@@ -213,12 +215,12 @@ CALLS: dict[str, Call] = {
         at="/openai/v1/responses", asks=INPUT,
     ),
     "a stream of Groq": to(
-        "groq", "/v1/chat/completions", "openai.chat/groq-stream", model="llama-3.3-70b-versatile",
+        "groq", "/v1/chat/completions", "openai.chat/groq-stream", UNSOLD, model="llama-3.3-70b-versatile",
         at="/openai/v1/chat/completions", asks=STREAM,
     ),
     "an error in a stream of Groq": to(
-        "groq", "/openai/v1/chat/completions", "openai.chat/groq-stream-error", model="llama-3.3-70b-versatile",
-        asks=STREAM,
+        "groq", "/openai/v1/chat/completions", "openai.chat/groq-stream-error", UNSOLD,
+        model="llama-3.3-70b-versatile", asks=STREAM,
     ),
     "a response of xAI": to(
         "xai", "/v1/responses", "openai.responses/xai", "provider_reported", model="grok-4", asks=INPUT
@@ -332,10 +334,10 @@ CALLS: dict[str, Call] = {
     ),
     "an old ranking of Cohere": to("cohere", "/v1/rerank", "cohere.rerank/v2", model="rerank-v3.5", asks=INPUT),
     "a chat on Cohere's compatible layer": to(
-        "cohere", "/compatibility/v1/chat/completions", "openai.chat/openai", model="command-a-03-2025"
+        "cohere", "/compatibility/v1/chat/completions", "openai.chat/openai", UNSOLD, model="command-a-03-2025"
     ),
     "a chat sent to Cohere": to(
-        "cohere", "/v1/chat/completions", "openai.chat/openai", model="command-a-03-2025",
+        "cohere", "/v1/chat/completions", "openai.chat/openai", UNSOLD, model="command-a-03-2025",
         at="/compatibility/v1/chat/completions",
     ),
     "a ranking elsewhere": to(

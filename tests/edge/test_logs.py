@@ -163,6 +163,13 @@ def test_what_is_absent_is_left_out_and_what_is_zero_is_kept() -> None:
     )
 
 
+def test_a_line_says_why_a_cost_is_absent_or_not_quite_exact() -> None:
+    decision = {"routed": "1", "provider": "openai", "dialect": "openai.chat", "sent": "mystery"}
+    fields = as_fields(recorded(entry(decision=decision)))
+    assert (fields["pricing_status"], fields["pricing_reason"]) == ("unavailable", "no price for this model")
+    assert "cost" not in fields
+
+
 def test_what_is_true_or_listed_is_kept() -> None:
     decision = {"stream": "1", "unknown": "1", "notes": "a,b", "org": "acme"}
     fields = as_fields(recorded(entry(decision=decision)))
