@@ -25,12 +25,20 @@ class Collector:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = gzip.decompress(self.rfile.read(int(self.headers["content-length"])))
+                if self.headers["transfer-encoding"] == "chunked":  # by an Envoy that traces
+                    body = b"".join(iter(self.read_chunk, b""))
+                else:
+                    body = gzip.decompress(self.rfile.read(int(self.headers["content-length"])))
                 collector.take(body)
                 collector.goes.wait(30)
                 self.send_response(collector.status)
                 self.send_header("content-length", "0")
                 self.end_headers()
+
+            def read_chunk(self) -> bytes:
+                chunk = self.rfile.read(int(self.rfile.readline(), 16))
+                self.rfile.readline()
+                return chunk
 
             def log_message(self, *args: object) -> None:
                 """Nothing: the output is the tests'."""

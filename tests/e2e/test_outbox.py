@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -113,20 +114,52 @@ def test_what_is_refused_is_set_aside_and_sent_when_the_mistake_is_mended(
     wait_until(lambda: collector.calls() == Counter([*refused, *later]), "what was set aside")
 
 
-class Retrying(Apart):
-    """An Envoy whose operator has it try again."""
+class Changed(Apart):
+    """An Envoy to whose bootstrap and connection manager its operator has added something."""
 
     def start_envoy(self) -> None:
         document = yaml.safe_load(self.bootstrap.read_text())
-        ((filters,),) = [
+        ((manager,),) = [
             [f["typed_config"] for c in listener["filter_chains"] for f in c["filters"]]
             for listener in document["static_resources"]["listeners"]
         ]
-        (host,) = filters["route_config"]["virtual_hosts"]
-        (routed,) = [route for route in host["routes"] if route.get("name") == "lectr_routed"]
-        routed["route"]["retry_policy"] = {"retry_on": "5xx", "num_retries": 2}
+        self.change(document, manager)
         self.bootstrap.write_text(yaml.safe_dump(document, sort_keys=False))
         super().start_envoy()
+
+    def change(self, bootstrap: dict[str, Any], manager: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class Retrying(Changed):
+    def change(self, bootstrap: dict[str, Any], manager: dict[str, Any]) -> None:
+        (host,) = manager["route_config"]["virtual_hosts"]
+        (routed,) = [route for route in host["routes"] if route.get("name") == "lectr_routed"]
+        routed["route"]["retry_policy"] = {"retry_on": "5xx", "num_retries": 2}
+
+
+class Tracing(Changed):
+    """Its Envoy sends spans of its own to the collector that lectr sends to."""
+
+    def __init__(self, *args: Any, to: Collector) -> None:
+        self.to = to
+        super().__init__(*args)
+
+    def change(self, bootstrap: dict[str, Any], manager: dict[str, Any]) -> None:
+        host, _, port = urlsplit(self.to.url).netloc.partition(":")
+        address = {"socket_address": {"address": host, "port_value": int(port)}}
+        endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+        bootstrap["static_resources"]["clusters"].append(
+            {"name": "collector", "load_assignment": {"cluster_name": "collector", "endpoints": endpoints}}
+        )
+        at_once = {"tracing": {"opentelemetry": {"min_flush_spans": 1}}}
+        bootstrap["layered_runtime"] = {"layers": [{"name": "at once", "static_layer": at_once}]}
+        tracer = {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+            "service_name": "envoy",
+            "http_service": {"http_uri": {"uri": self.to.url, "cluster": "collector", "timeout": "5s"}},
+        }
+        manager["tracing"] = {"provider": {"name": "envoy.tracers.opentelemetry", "typed_config": tracer}}
 
 
 def test_each_attempt_at_a_call_that_was_retried_is_a_span_below_the_calls(
@@ -148,3 +181,18 @@ def test_each_attempt_at_a_call_that_was_retried_is_a_span_below_the_calls(
     assert said[0]["error.type"].string_value == "503"
     assert said[0]["network.peer.port"].int_value == providers["openai"].port
     assert said[1]["server.address"].string_value == "127.0.0.1"
+
+
+def test_where_envoy_traces_a_calls_span_stands_below_envoys_call_to_lectr(
+    build: Build, providers: Providers, collector: Collector, tmp_path: Path
+) -> None:
+    with Tracing(build, settings_for(providers), tmp_path, to=collector) as gateway:
+        assert call(gateway).status_code == 200  # with an id of Envoy's: of one that is no UUID it makes no spans
+        wait_until(lambda: len(collector.taken) >= 3, "spans of Envoy and of lectr")
+    spans = {span.name.partition(" ")[0]: span for span in collector.taken}
+    assert spans.keys() == {"ingress", "async", "chat"}
+    assert [spans["async"].parent_span_id, spans["chat"].parent_span_id] == [
+        spans["ingress"].span_id,
+        spans["async"].span_id,
+    ]
+    assert {span.trace_id for span in collector.taken} == {spans["ingress"].trace_id}
