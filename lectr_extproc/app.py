@@ -36,22 +36,23 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
         is_known=lambda provider, model: live.snapshot.prices.row(provider, model) is not None,
     )
     live.telemetry = telemetry.health
-    readers = [CURSOR] if telemetry.outbox else []
-    ledger = Ledger.start(settings.ledger.url, settings.ledger.retention_days, os.environ, readers)
-    live.ledger, live.export = ledger.health, telemetry.export
-    if telemetry.outbox:
-        telemetry.outbox.start(ledger)
+    # First to come and last to go, so that probes and people are answered while lectr drains.
+    async with http_server(admin_app(live, registry), settings.admin_listen):
+        readers = [CURSOR] if telemetry.outbox else []
+        ledger = Ledger.start(settings.ledger.url, settings.ledger.retention_days, os.environ, readers)
+        live.ledger, live.export = ledger.health, telemetry.export
+        if telemetry.outbox:
+            telemetry.outbox.start(ledger)
 
-    def sink(records: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
-        ledger.put(records, attempts)
-        telemetry.record(records)
-        if live.settings.log_calls:
-            log_calls(records)
+        def sink(records: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
+            ledger.put(records, attempts)
+            telemetry.record(records)
+            if live.settings.log_calls:
+                log_calls(records)
 
-    grpc_server = GrpcServer(live, sink)
-    try:
-        await grpc_server.start()
-        async with http_server(admin_app(live, registry), settings.admin_listen):
+        grpc_server = GrpcServer(live, sink)
+        try:
+            await grpc_server.start()
             tasks = [asyncio.create_task(refresh(live))]
             if settings.gateway.spool:
                 spool = Spool(live, sink, Path(settings.gateway.spool), ledger.unkept)
@@ -64,10 +65,10 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-    finally:
-        await grpc_server.stop()
-        for stop in (ledger.finish, telemetry.shutdown, ledger.stop):  # what is written last is sent, too
-            await asyncio.to_thread(stop)
+        finally:
+            await grpc_server.stop()
+            for stop in (ledger.finish, telemetry.shutdown, ledger.stop):  # what is written last is sent, too
+                await asyncio.to_thread(stop)
 
 
 def stop_signal() -> asyncio.Event:

@@ -15,6 +15,7 @@ from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.edge import spool
 from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.live import Live
+from lectr_extproc.edge.server import GrpcServer
 from lectr_extproc.settings import Settings, compile_settings, load
 from tests.edge.given import free_port
 from tests.edge.test_prices import LIST
@@ -40,6 +41,27 @@ def test_the_service_listens_for_envoy_and_for_people_until_its_block_ends(tmp_p
         return live
 
     assert asyncio.run(live_and_let_go()).draining.is_set()
+
+
+def test_probes_are_answered_until_the_last_call_is_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, stop, answers = settings(tmp_path), GrpcServer.stop, list[int]()
+
+    async def ask(probe: str) -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answers.append((await client.get(f"http://{given.admin_listen}/{probe}")).status_code)
+
+    async def stop_and_ask(server: GrpcServer) -> None:
+        await stop(server)
+        await ask("readyz")
+        await ask("livez")
+
+    async def come_and_go() -> None:
+        async with service(given, None, load):
+            await ask("readyz")
+
+    monkeypatch.setattr(GrpcServer, "stop", stop_and_ask)
+    asyncio.run(come_and_go())
+    assert answers == [200, 503, 200]
 
 
 def test_what_the_process_counts_can_be_scraped_without_any_collector(tmp_path: Path) -> None:

@@ -197,16 +197,17 @@ class Store:
     def lease(self, name: str, holder: str, for_s: float) -> int | None:
         """Be the one who reads with this cursor, for so long: the number of the last call it is done with.
 
-        None while somebody else is. Asking again prolongs a lease; `for_s=0` gives it back.
+        None while somebody else is, and before it begins. Asking again prolongs a lease; `for_s=0` gives it back.
+        One that ends further away than anybody's may was taken before the clock was set back.
         """
         now = self._database.now_ms
+        for_ms = round(for_s * 1000)
         take = (
-            f"INSERT INTO cursors (name, seq, holder, until_ms) VALUES (?, 0, ?, {now} + ?)"  # noqa: S608 - our own
-            " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms"
-            f" WHERE cursors.holder = excluded.holder OR cursors.until_ms <= {now}"
+            f"UPDATE cursors SET holder = ?, until_ms = {now} + ? WHERE name = ?"  # noqa: S608 - our own
+            f" AND (holder = ? OR until_ms <= {now} OR (? > 0 AND until_ms > {now} + 10 * ?))"
         )
         with self._database.transaction(writes=True) as transaction:
-            transaction.run(take, [name, holder, round(for_s * 1000)])
+            transaction.run(take, [holder, for_ms, name, holder, for_ms, for_ms])
             found = transaction.run("SELECT seq FROM cursors WHERE name = ? AND holder = ?", [name, holder])
         return int(found[0][0]) if found else None
 

@@ -177,6 +177,8 @@ def test_a_report_adds_up_the_same_in_both(store: Store) -> None:
 
 
 def test_one_at_a_time_reads_with_a_cursor(store: Store, another: Open) -> None:
+    store.begin("otlp")
+    store.begin("other")
     assert store.lease("otlp", "one", 60) == 0
     assert another().lease("otlp", "two", 60) is None
     assert store.lease("otlp", "one", 60) == 0
@@ -184,13 +186,30 @@ def test_one_at_a_time_reads_with_a_cursor(store: Store, another: Open) -> None:
 
 
 def test_a_lease_that_has_ended_or_was_given_back_is_anybodys_and_the_cursor_stays(store: Store) -> None:
+    store.begin("otlp")
     store.lease("otlp", "one", 60)
     assert store.advance("otlp", "one", 7)
     assert store.lease("otlp", "one", 0) == 7
     assert store.lease("otlp", "two", 60) == 7
 
 
+def test_who_asks_for_a_cursor_before_it_begins_gets_none_of_the_past(store: Store) -> None:
+    store.write([call(), call()], [])
+    assert store.lease("otlp", "one", 60) is None
+    store.begin("otlp")
+    assert store.lease("otlp", "one", 60) == 2
+
+
+def test_a_lease_from_before_the_clock_was_set_back_keeps_nobody_out(store: Store) -> None:
+    store.begin("otlp")
+    store.lease("otlp", "dead", 3600)
+    assert store.lease("otlp", "one", 600) is None
+    assert store.lease("otlp", "one", 0) is None
+    assert store.lease("otlp", "one", 15) == 0
+
+
 def test_a_cursor_advances_only_for_who_holds_it_and_never_back(store: Store) -> None:
+    store.begin("otlp")
     store.lease("otlp", "one", 60)
     assert not store.advance("otlp", "two", 5)
     assert store.advance("otlp", "one", 5)
@@ -201,6 +220,7 @@ def test_a_cursor_advances_only_for_who_holds_it_and_never_back(store: Store) ->
 
 def test_the_oldest_call_that_a_cursor_is_not_done_with_is_known(store: Store) -> None:
     assert store.lag("otlp") == (0, None)
+    store.begin("otlp")
     store.write([call(started_ns=5), call(started_ns=6)], [])
     assert store.lag("otlp") == (2, 5)
     store.lease("otlp", "one", 60)
@@ -224,6 +244,7 @@ ONE, TWO = SetAside(1, 4, 3, "HTTP 401"), SetAside(5, 9, 5, "HTTP 401")
 
 
 def test_what_is_refused_in_a_row_for_one_reason_is_one_stretch(store: Store) -> None:
+    store.begin("otlp")
     store.lease("otlp", "one", 60)
     other = SetAside(10, 10, 1, "HTTP 413")
     for refused in (ONE, TWO, other):
@@ -234,6 +255,7 @@ def test_what_is_refused_in_a_row_for_one_reason_is_one_stretch(store: Store) ->
 
 
 def test_a_stretch_that_is_tried_again_grows_shorter_and_what_is_refused_again_stays(store: Store) -> None:
+    store.begin("otlp")
     store.lease("otlp", "one", 60)
     store.advance("otlp", "one", 9, SetAside(1, 9, 8, "HTTP 401"))
     assert store.ask_again("otlp") == 1
@@ -258,6 +280,7 @@ def test_old_calls_are_forgotten_the_oldest_first_and_a_few_at_a_time(store: Sto
 
 
 def test_what_a_cursor_is_not_done_with_stays_until_it_is_older_still(store: Store) -> None:
+    store.begin("otlp")
     store.write([call(started_ns=n) for n in (1, 3, 4, 9)], [])
     first = store.read_after(0, 1)[0][0]
     store.lease("otlp", "one", 60)
