@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.answers import Flavour, answer_as
 from tests.e2e.calls import new_id
+from tests.e2e.faults import Stage, staged
 from tests.e2e.gateway import BUILDS, SAID, Apart, Build, Gateway
 from tests.e2e.otlp_sink import sink
 from tests.e2e.provider import Loop, Provider
@@ -71,6 +72,14 @@ def gateway(build: Build, listening: Providers, tmp_path_factory: pytest.TempPat
     """The shared gateway, of smallest settings."""
     with Gateway(build, settings_for(listening), tmp_path_factory.mktemp("gateway")) as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="module")
+def stage(build: Build, listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One gateway for all: each fault leaves it as it was."""
+    directory = tmp_path_factory.mktemp("stage")
+    with staged(build, listening, directory, f"sqlite://{directory}/ledger.db") as stage:
+        yield stage
 
 
 @pytest.fixture
