@@ -537,6 +537,7 @@ def test_outbox_shows_how_far_spans_have_been_sent_and_what_was_refused(capsys: 
 
 
 def test_outbox_retry_has_what_was_refused_sent_again(capsys: Capture, ledger: Store) -> None:
+    ledger.begin("otlp")
     ledger.lease("otlp", "one", 60)
     ledger.advance("otlp", "one", 2, SetAside(1, 2, 2, "HTTP 401"))
     assert said(capsys, "outbox", "retry") == "1 range will be sent again by the lectr that sends\n"
