@@ -61,7 +61,7 @@ class Postgres:
                         for statement in _BEGIN_WRITING:
                             transaction.run(statement)
                     yield transaction
-            except psycopg.DataError:
+            except _ITS_OWN_FAULT:
                 raise  # the row's fault, and not the server's
             except psycopg.Error as error:  # it may pass, even a missing right: what is granted can be granted later
                 if self._connection:
@@ -76,6 +76,14 @@ class Postgres:
             if self._connection:
                 self._connection.close()
             self._connection = None
+
+
+_ITS_OWN_FAULT = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,  # psycopg counts it among the server's: a text too long for its index
+)
+"What a row does to itself. Tried again, it would keep out every row behind it."
 
 
 class _Transaction:

@@ -10,7 +10,7 @@ from lectr_extproc.edge.postgres import WRITERS_LOCK, Postgres
 from lectr_extproc.edge.store import Store, Unavailable, Unusable
 from tests import postgres
 from tests.core.finished import call
-from tests.edge.ledgers import ids
+from tests.edge.ledgers import attempt, ids
 
 
 def store(url: str) -> Store:
@@ -92,6 +92,16 @@ def test_a_row_that_postgresql_refuses_is_the_rows_fault(postgres_server: postgr
     ):
         transaction.run("SELECT ?::bigint", ["no number"])
     assert made.write([call()], []) == (1, 0, 0)
+    made.close()
+
+
+def test_a_text_too_long_for_its_index_keeps_out_no_other_row(postgres_server: postgres.Postgres) -> None:
+    made = store(postgres_server.new_database("long"))
+    # Each of its characters another one of four bytes: nothing that an index could compress.
+    long = "".join(chr(0x10000 + n * 37) for n in range(1000))
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+        made.write([call()], [attempt(request_id=long)])
+    assert made.write([call()], [attempt()]) == (1, 0, 0)
     made.close()
 
 
