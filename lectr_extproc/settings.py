@@ -146,7 +146,7 @@ def _unread(error: Exception) -> str:
 
 
 def compile_settings(raw: Mapping[str, Any]) -> Settings:
-    """The same from parsed YAML, for settings that another part of the program makes; it holds no keys."""
+    """The same from parsed YAML, for tools and tests that make settings of their own; it holds no keys."""
     return _settings(SettingsFile.model_validate(raw), {})
 
 

@@ -9,33 +9,10 @@ from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
 
-from lectr_extproc.core.answer import AnswerReader, AnswerRow, Bounds, Word
+from lectr_extproc.core.answer import AnswerRow, Word
 from lectr_extproc.core.usage import CostReading, JsonObject, Path, UsageShape, count, number, reading
 
 _CHECKED = date(2026, 11, 21)
-
-
-def reader(
-    dialect: str,
-    provider: str,
-    *,
-    status: int = 200,
-    content_type: str = "",
-    content_encoding: str = "",
-    headers: Mapping[str, str] | None = None,
-    bounds: Bounds | None = None,
-) -> AnswerReader:
-    """A reader of one answer; an unknown dialect is read as one of which only errors are known."""
-    return AnswerReader(
-        ANSWERS.get(dialect, UNKNOWN),
-        provider,
-        status=status,
-        content_type=content_type,
-        content_encoding=content_encoding,
-        headers=headers,
-        cost=REPORTED_COSTS.get(provider),
-        bounds=bounds,
-    )
 
 
 # What providers mean

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
-from lectr_extproc.catalog.answers import reader
 from lectr_extproc.core.strip import UsageStripper
+from tests.reading import reader
 
 _CHUNK = {
     "id": "chatcmpl-0123456789abcdef0123456789abc",

@@ -16,11 +16,12 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS, reader
+from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.answer import Answer
 from lectr_extproc.core.usage import Usage
+from tests.reading import reader
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CASES = {f"{path.parent.name}/{path.name.removesuffix('.usage.json')}": path for path in FIXTURES.rglob("*.usage.json")}

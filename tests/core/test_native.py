@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 
-from lectr_extproc.catalog.answers import ANSWERS, reader
+from lectr_extproc.catalog.answers import ANSWERS
 from lectr_extproc.core.answer import Answer
 from lectr_extproc.core.native import NativeUsage, native_answer
 from lectr_extproc.core.usage import Usage
+from tests.reading import reader
 
 # Provider, the usage object it sends in a chat completion, and what is made of it.
 CHAT: dict[str, tuple[str, dict[str, Any], Usage]] = {

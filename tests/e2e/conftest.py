@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, get_args
 
+import anthropic
+import openai
 import pytest
 
 from tests.e2e.answers import Flavour, answer_as
@@ -16,6 +18,7 @@ from tests.e2e.gateway import BUILDS, SAID, Apart, Build, Gateway
 from tests.e2e.otlp_sink import sink
 from tests.e2e.provider import Loop, Provider
 from tests.e2e.scene import HUSH, Providers, settings_for
+from tests.e2e.sdks import anthropic_client, openai_client
 
 Launch = Callable[[Mapping[str, Any]], Gateway]
 LaunchApart = Callable[..., Apart]
@@ -102,3 +105,15 @@ def launch_apart(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def call_id() -> str:
     """A fresh `x-request-id`, to find the call's record by."""
     return new_id()
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
+    with openai_client(gateway) as client:
+        yield client
+
+
+@pytest.fixture
+def claude(gateway: Gateway) -> Iterator[anthropic.Anthropic]:
+    with anthropic_client(gateway) as client:
+        yield client

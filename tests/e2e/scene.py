@@ -22,6 +22,7 @@ def secret(prefix: str) -> str:
 ORG, SECOND_ORG, CLOSED_ORG = "fjord-works", "dal-verk", "closed-works"
 ORG_KEY, SECOND_KEY, CLOSED_KEY = (secret("lc_key_") for _ in range(3))
 OPENAI_KEY = secret("sk-proj-")
+ANTHROPIC_KEY = secret("sk-ant-api03-")
 AZURE_API_VERSION = "2024-10-21"
 PROMPT = f"Who carries the state? {HUSH}"
 MESSAGES = [{"role": "user", "content": PROMPT}]

@@ -1,6 +1,5 @@
 """`GET /v1/models` tells the official SDKs which models there are; a provider's own list is a header away."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -10,30 +9,10 @@ import pytest
 from tests.e2e.calls import KEYS, call, error_of, new_id
 from tests.e2e.conftest import Launch
 from tests.e2e.gateway import Gateway, Record
-from tests.e2e.scene import OPENAI_KEY, ORG_KEY, SECOND_KEY, Providers, contacted, credentials_in, secret, settings_for
+from tests.e2e.scene import OPENAI_KEY, SECOND_KEY, Providers, contacted, credentials_in, settings_for
+from tests.e2e.sdks import openai_client
 
-ANTHROPIC_KEY = secret("sk-ant-api03-")
 OWN = {"id": "fjord-llm", "models": ["gpt-4o", {"id": "Fjord/Skald:7b", "context_window": 8192}]}
-
-
-@pytest.fixture
-def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
-    with openai_client(gateway) as client:
-        yield client
-
-
-@pytest.fixture
-def claude(gateway: Gateway) -> Iterator[anthropic.Anthropic]:
-    ours = {"X-Lectr-Key": ORG_KEY}
-    with anthropic.Anthropic(
-        base_url=gateway.url, api_key=ANTHROPIC_KEY, default_headers=ours, max_retries=0
-    ) as client:
-        yield client
-
-
-def openai_client(gateway: Gateway, key: str = ORG_KEY, **headers: str) -> openai.OpenAI:
-    ours = {"X-Lectr-Key": key, **headers}
-    return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=OPENAI_KEY, default_headers=ours, max_retries=0)
 
 
 def test_openais_sdk_lists_the_models_of_every_provider(client: openai.OpenAI, providers: Providers) -> None:

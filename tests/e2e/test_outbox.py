@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -114,7 +115,7 @@ def test_what_is_refused_is_set_aside_and_sent_when_the_mistake_is_mended(
     wait_until(lambda: collector.calls() == Counter([*refused, *later]), "what was set aside")
 
 
-class Changed(Apart):
+class Changed(Apart, ABC):
     """An Envoy to whose bootstrap and connection manager its operator has added something."""
 
     def start_envoy(self) -> None:
@@ -127,8 +128,9 @@ class Changed(Apart):
         self.bootstrap.write_text(yaml.safe_dump(document, sort_keys=False))
         super().start_envoy()
 
+    @abstractmethod
     def change(self, bootstrap: dict[str, Any], manager: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """What was added, to either of them."""
 
 
 class Retrying(Changed):

@@ -1,6 +1,5 @@
 """The official SDKs work through the gateway with nothing but a base URL and a header."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import anthropic
@@ -10,34 +9,15 @@ from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionMes
 
 from tests.e2e.answers import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, WORDS, Flavour, error
 from tests.e2e.gateway import Gateway
-from tests.e2e.scene import AZURE_API_VERSION, OPENAI_KEY, ORG_KEY, PROMPT, Providers, assert_meant_for, secret
+from tests.e2e.scene import ANTHROPIC_KEY, AZURE_API_VERSION, OPENAI_KEY, PROMPT, Providers, assert_meant_for, secret
+from tests.e2e.sdks import openai_client
 
-ANTHROPIC_KEY, GROQ_KEY, GEMINI_KEY = secret("sk-ant-api03-"), secret("gsk_"), secret("AIza")
+GROQ_KEY, GEMINI_KEY = secret("gsk_"), secret("AIza")
 BEARER = ("authorization", f"Bearer {OPENAI_KEY}")
 ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": PROMPT}]
 CITY: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER: ChatCompletionFunctionToolParam = {"type": "function", "function": {"name": "weather", "parameters": CITY}}
 CHAT = "/v1/chat/completions"
-
-
-def openai_client(gateway: Gateway, key: str = OPENAI_KEY, **headers: str) -> openai.OpenAI:
-    ours = {"X-Lectr-Key": ORG_KEY, **headers}
-    return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, default_headers=ours, max_retries=0)
-
-
-@pytest.fixture
-def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
-    with openai_client(gateway) as client:
-        yield client
-
-
-@pytest.fixture
-def claude(gateway: Gateway) -> Iterator[anthropic.Anthropic]:
-    ours = {"X-Lectr-Key": ORG_KEY}
-    with anthropic.Anthropic(
-        base_url=gateway.url, api_key=ANTHROPIC_KEY, default_headers=ours, max_retries=0
-    ) as client:
-        yield client
 
 
 def test_a_chat_completion_is_answered(client: openai.OpenAI, providers: Providers) -> None:

@@ -8,9 +8,9 @@ import httpx
 import openai
 import pytest
 
-from lectr_extproc.catalog.answers import reader
 from lectr_extproc.edge import practice
 from lectr_extproc.edge.admin import http_server
+from tests.reading import reader
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 

@@ -3,12 +3,11 @@ import contextlib
 import copy
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -27,6 +26,7 @@ from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.prices import UnreadablePricesError, read_prices, refresh
 from tests.edge.given import settings
+from tests.edge.looks import Look, paced
 
 NOW = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp())
 
@@ -157,7 +157,6 @@ async def test_a_server_that_does_not_answer_well_is_told(monkeypatch: pytest.Mo
 
 # --- while lectr runs -------------------------------------------------------------------------------------------------
 
-Look = Callable[[int], Awaitable[None]]
 HOUR = 2 * 3600
 "In looks."
 
@@ -165,26 +164,12 @@ HOUR = 2 * 3600
 @contextlib.asynccontextmanager
 async def refreshing(source: object, **sections: Any) -> AsyncIterator[tuple[Live, Look]]:
     """Time passes only as `look` says: so many looks at the source, each until it has had its effect."""
-    looks, over = asyncio.Semaphore(0), asyncio.Semaphore(0)
-
-    async def sleep(_: float) -> None:
-        over.release()
-        await looks.acquire()
-
-    async def look(times: int) -> None:
-        for _ in range(times):
-            looks.release()
-            await over.acquire()
-
     live = Live(settings(**naming(source), **sections))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            prices, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread, timeout=asyncio.timeout)
-        )
+        look = paced(prices, patch)
         task = asyncio.create_task(refresh(live))
-        looks.release()
-        await over.acquire()
-        await over.acquire()
+        await look(0)
+        await look(1)
         yield live, look
         task.cancel()
 

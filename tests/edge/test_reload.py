@@ -5,10 +5,9 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,32 +24,20 @@ from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.reload import adopt, forget, needs_restart, watch
 from lectr_extproc.settings import Settings, load
 from tests.edge.given import settings
+from tests.edge.looks import Look, paced
 
 ONE, TWO = "orgs: [{name: one}]\n", "orgs: [{name: one}, {name: two}]\n"
 GROQ: dict[str, Any] = {"providers": [{"id": "groq", "base_url": "https://groq.example/openai/v1"}]}
-
-Look = Callable[[int], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
 async def watching(file: Path, loading: Callable[[str], Settings] = load) -> AsyncIterator[tuple[Live, Look]]:
     """Watch a file; time passes only as `look` says: so many looks at the file, each until it has had its effect."""
-    looks, over = asyncio.Semaphore(0), asyncio.Semaphore(0)
-
-    async def sleep(_: float) -> None:
-        over.release()
-        await looks.acquire()
-
-    async def look(times: int) -> None:
-        for _ in range(times):
-            looks.release()
-            await over.acquire()
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reload, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread))
+        look = paced(reload, patch)
         live = Live(load(ONE))
         task = asyncio.create_task(watch(live, file, loading))
-        await over.acquire()
+        await look(0)
         yield live, look
         task.cancel()
 
