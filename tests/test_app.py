@@ -132,6 +132,7 @@ def test_a_spooled_call_is_read_again_by_the_next_lectr_unless_it_was_kept_where
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, chosen: bool
 ) -> None:
     monkeypatch.setattr(spool, "LAST_WORDS_S", 0.1)
+    monkeypatch.setattr(spool, "WRITTEN_WITHIN_S", 0.1)
     good, bad, file = f"sqlite://{tmp_path}/good.db", f"sqlite://{tmp_path}/bad.db", tmp_path / "calls.jsonl"
     (tmp_path / "bad.db").write_text("something else" * 100)
 

@@ -47,6 +47,9 @@ NEVER = float("-inf")
 LAST_WORDS_S = 2
 "How long a lectr that stops reads on. What is left is for the next one."
 
+WRITTEN_WITHIN_S = 3
+"How long it waits then for what it has handed on: the next one would hand on again what nobody has written."
+
 
 class Spool:
     """The file, the place reached in it, and the old file that Envoy may still be writing to."""
@@ -85,6 +88,10 @@ class Spool:
                     if not (self.read() or self._unkept):
                         break
                     await asyncio.sleep(0.01)
+            end = time.monotonic() + WRITTEN_WITHIN_S
+            while self._unkept and time.monotonic() < end:
+                await asyncio.sleep(0.01)
+                self._keep_place()
             os.close(self._place)
 
     def read(self) -> bool:

@@ -147,6 +147,23 @@ async def test_the_last_words_are_read_by_the_one_that_stops(file: Path, monkeyp
     assert await records.get() == ["last"]
 
 
+async def test_one_that_stops_waits_until_what_it_handed_on_is_written(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "LAST_WORDS_S", 0)
+    append(file, "a")
+    records, waiting = Records(), 1
+    task = asyncio.create_task(Spool(live(file.parent), records, file, lambda: waiting).follow())
+    assert await records.get() == ["a"]
+    task.cancel()
+    await asyncio.sleep(0)  # the task has been told
+    waiting = 0
+    await asyncio.gather(task, return_exceptions=True)
+    append(file, "b")
+    async with following(live(file.parent), records, file):
+        assert await records.get() == ["b"]
+
+
 async def test_of_two_lectrs_one_reads_and_the_other_goes_on_after_it(file: Path) -> None:
     first, second = Records(), Records()
     async with contextlib.AsyncExitStack() as stack:
