@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -23,11 +24,15 @@ from lectr_extproc.edge.spool import Spool
 from lectr_extproc.edge.telemetry import Telemetry
 from lectr_extproc.settings import Settings
 
+log = logging.getLogger("lectr.app")
+
 
 @contextlib.asynccontextmanager
 async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIterator[Live]:
     """lectr itself, for as long as the block lasts."""
     live = Live(settings)
+    for door in settings.open_doors:
+        log.warning(door)
     registry = CollectorRegistry()
     telemetry = Telemetry.start(
         PrometheusMetricReader(scope_info_enabled=False, registry=registry),
@@ -37,7 +42,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
     )
     live.telemetry = telemetry.health
     # First to come and last to go, so that probes and people are answered while lectr drains.
-    async with http_server(admin_app(live, registry), settings.admin_listen):
+    async with http_server(admin_app(live, registry, settings.admin_listen), settings.admin_listen):
         readers = [CURSOR] if telemetry.outbox else []
         ledger = Ledger.start(settings.ledger.url, settings.ledger.retention_days, os.environ, readers)
         live.ledger, live.export = ledger.health, telemetry.export

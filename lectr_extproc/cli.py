@@ -100,6 +100,7 @@ def _check(chosen: argparse.Namespace) -> int:
     print(f"{file or 'the default settings'}: fine, {known}")
     if not settings.orgs:
         print("there is no org: every call will be answered with 401")
+    print("".join(f"warning: {door}\n" for door in settings.open_doors), end="")
     binary = find_envoy(chosen.envoy_binary)
     upstreams = settings.snapshot.upstreams
     failed = _cannot_read_prices(settings.catalogue.source)

@@ -5,7 +5,7 @@ leaves here is a Settings value that nothing can change.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, Literal
@@ -28,7 +28,14 @@ from lectr_extproc.core.tables import Known, Limits, Org, Provider, Site
 from lectr_extproc.core.upstream import Signing, Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 from lectr_extproc.settings_checks import Path, Problem, contradictions, held_keys, references
-from lectr_extproc.settings_file import AzureSection, OrgSection, ProviderSection, SettingsFile, without_blanks
+from lectr_extproc.settings_file import (
+    AzureSection,
+    OrgSection,
+    ProviderSection,
+    SettingsFile,
+    is_loopback,
+    without_blanks,
+)
 
 EXIT_BAD_SETTINGS = 64
 "EX_USAGE of sysexits.h, as linkerd2-proxy exits on bad configuration."
@@ -83,11 +90,26 @@ class Settings:
     grpc_listen: str
     grpc_tls: ServerTls | None
     admin_listen: str
+    admin_token: str | None = field(repr=False)
     envoy_directory: str | None
     llm_spans: Literal["always", "follow_parent", "off"]
     ledger: LedgerSettings
     log_level: str
     log_calls: bool
+
+    @property
+    def open_doors(self) -> list[str]:
+        """What others than this machine can reach without saying who they are, and should not."""
+        found = []
+        listen = self.grpc_listen
+        if not (listen.startswith("unix:") or is_loopback(listen) or (self.grpc_tls and self.grpc_tls.client_ca)):
+            found.append(
+                f"grpc.listen ({listen}) is open to whoever reaches it: to write records, and with a client's key to "
+                "be told the provider's key that is held. Set grpc.tls.client_ca, or listen on a Unix socket"
+            )
+        if not is_loopback(self.gateway.admin):
+            found.append(f"envoy.admin ({self.gateway.admin}) lets whoever reaches it stop Envoy. Keep it on loopback")
+        return found
 
 
 MOST_VALUES = 1_000_000
@@ -161,6 +183,7 @@ def _settings(file: SettingsFile, keys: Mapping[str, Credential]) -> Settings:
         grpc_listen=file.grpc.listen,
         grpc_tls=ServerTls(**file.grpc.tls.model_dump()) if file.grpc.tls else None,
         admin_listen=file.admin.listen,
+        admin_token=held.secret if (held := keys.get(file.admin.token or "")) else None,
         envoy_directory=envoy.directory,
         llm_spans=file.telemetry.llm_spans,
         ledger=LedgerSettings(**file.ledger.model_dump()),

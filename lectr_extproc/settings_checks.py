@@ -6,7 +6,7 @@ from typing import Any
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.detect import prefixes
-from lectr_extproc.settings_file import REFERENCE, SettingsFile, unknown
+from lectr_extproc.settings_file import REFERENCE, SettingsFile, is_loopback, unknown
 
 Path = tuple[str | int, ...]
 "Where a setting is, such as orgs, 0, name."
@@ -51,6 +51,10 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         if id_ not in ids:
             yield ("prices", i, "provider"), unknown(id_, ids)
     yield from _shared_ports(raw)
+    admin = _mapping(raw, "admin")
+    listen = str(admin.get("listen", ""))
+    if listen.rpartition(":")[0] and admin.get("token") is None and not is_loopback(listen):
+        yield ("admin", "listen"), "off loopback it needs a token: `token: file:/path` (docs/running.md)"
 
 
 def _shared_ports(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -88,12 +92,18 @@ def _models(provider: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
 
 
 def references(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    """Where the settings say a key is found. Other mistakes may be in the file too."""
+    """Where the settings say a key, or the admin port's token, is found. Other mistakes may be in the file too."""
+    if isinstance(token := _mapping(raw, "admin").get("token"), str):
+        yield ("admin", "token"), token
     for above, section in (((), raw), *((("orgs", i), org) for i, org in enumerate(_list(raw, "orgs")))):
         held = section.get("credentials") if isinstance(section, dict) else None
         for id_, reference in held.items() if isinstance(held, dict) else ():
             if isinstance(id_, str) and isinstance(reference, str):
                 yield (*above, "credentials", id_), reference
+
+
+MIN_TOKEN = 16
+"What nobody guesses at the pace of a port."
 
 
 def held_keys(raw: Mapping[str, Any], read: Callable[[str], str]) -> tuple[dict[str, Credential], list[Problem]]:
@@ -103,15 +113,20 @@ def held_keys(raw: Mapping[str, Any], read: Callable[[str], str]) -> tuple[dict[
     sections = {id_: section for _, section, id_ in _items(raw, "providers", "id")}
     for path, reference in references(raw):
         above = raw["orgs"][path[1]] if path[0] == "orgs" else None
-        if problem := _cannot_go(str(path[-1]), above, sections):
+        if path[-2] == "credentials" and (problem := _cannot_go(str(path[-1]), above, sections)):
             problems.append((path, problem))
         elif not REFERENCE.fullmatch(reference):
             problems.append((path, "write where the key is found, env:NAME or file:/path, and never the key itself"))
         else:
             try:
-                keys[reference] = Credential(Form.NONE, read(reference))
+                keys[reference] = Credential(Form.NONE, key := read(reference))
             except ValueError as error:
                 problems.append((path, str(error)))
+            else:
+                if path[0] == "admin" and reference != key and len(key) < MIN_TOKEN:
+                    problems.append(
+                        (path, f"what it names has less than {MIN_TOKEN} characters: anybody could guess it")
+                    )
     return keys, problems
 
 
@@ -139,6 +154,11 @@ def _items(section: Mapping[str, Any], name: str, key: str) -> Iterator[tuple[in
     for i, item in enumerate(_list(section, name)):
         if isinstance(item, dict) and isinstance(item.get(key), str):
             yield i, item, item[key]
+
+
+def _mapping(section: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = section.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _list(section: Mapping[str, Any], name: str) -> list[Any]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -32,6 +33,16 @@ def _address(value: str) -> str:
     if not colon or not host or not port.isdigit() or not 0 <= int(port) < 65536:
         raise ValueError("write it as host:port, for example 127.0.0.1:10000")
     return value
+
+
+def is_loopback(address: str) -> bool:
+    """Whether host:port, or a host alone, is this machine's own; IPv6 is in brackets."""
+    host, _, port = address.rpartition(":")
+    host = (host if port.isdigit() else address).strip("[]").lower()
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _socket(value: str) -> str:
@@ -347,7 +358,12 @@ class AdminSection(_Section):
     """lectr's own admin port."""
 
     listen: Address = Field(
-        default="127.0.0.1:8088", description="/healthz, /livez, /readyz and /metrics. Keep it on loopback."
+        default="127.0.0.1:8088", description="/healthz, /livez, /readyz and /metrics. Off loopback it needs a token."
+    )
+    token: Reference | None = Field(
+        default=None,
+        description="Where the token is found that all but /livez and /readyz then ask for (Authorization: Bearer …): "
+        "env:NAME or file:/path, never the token itself.",
     )
 
 

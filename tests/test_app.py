@@ -154,7 +154,7 @@ def test_a_spooled_call_is_read_again_by_the_next_lectr_unless_it_was_kept_where
 
 
 def test_a_port_that_is_taken_leaves_nothing_running(tmp_path: Path) -> None:
-    taken = load(f"grpc: {{listen: 'unix:{tmp_path}/lectr.sock'}}\nadmin: {{listen: '192.0.2.1:9'}}")
+    taken = load(f"grpc: {{listen: 'unix:{tmp_path}/lectr.sock'}}\nadmin: {{listen: '192.0.2.1:9', token: env:TOKEN}}")
 
     async def fails() -> None:
         async with service(taken, None, load):
@@ -162,3 +162,18 @@ def test_a_port_that_is_taken_leaves_nothing_running(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match=r"192\.0\.2\.1:9"):
         asyncio.run(fails())
+
+
+def test_doors_that_are_open_to_strangers_are_told_at_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    given = load(
+        f"grpc: {{listen: 'unix:{tmp_path}/s'}}\nenvoy: {{admin: '0.0.0.0:9901'}}\nadmin: {{listen: '[::1]:0'}}"
+    )
+
+    async def come_and_go() -> None:
+        async with service(given, None, load):
+            pass
+
+    asyncio.run(come_and_go())
+    assert [record.levelname for record in caplog.records if "envoy.admin (0.0.0.0:9901)" in record.message] == [
+        "WARNING"
+    ]

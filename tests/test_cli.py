@@ -350,6 +350,12 @@ def test_check_says_that_nobody_may_call(tmp_path: Path, capsys: Capture) -> Non
     assert out.startswith(f"lectr.yaml: fine, 0 orgs, {len(REACHED)} provider addresses\nthere is no org: every call")
 
 
+def test_check_warns_of_doors_that_are_open_to_strangers(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "lectr.yaml").write_text("grpc: {listen: '0.0.0.0:9191'}")
+    out = said(capsys, "check", "--envoy-binary", fake_envoy(tmp_path, "exit 0"))
+    assert "\nwarning: grpc.listen (0.0.0.0:9191) is open to whoever reaches it" in out
+
+
 SOURCES = {
     "a good list": (json.dumps(LIST), 0, "has prices, data "),
     "no list": ("{}", 1, "ValueError: not a list of providers"),

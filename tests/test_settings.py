@@ -303,7 +303,7 @@ ADDRESS = "write it as host:port, for example 127.0.0.1:10000"
 VERSION = "write a dated version such as 2024-02-01, or v1 for Azure's /openai/v1/ API"
 MISTAKES = {
     "two settings with one port": (
-        "envoy: {admin: '127.0.0.1:7000'}\nadmin:\n  listen: 0.0.0.0:7000",
+        "envoy: {admin: '127.0.0.1:7000'}\nadmin:\n  listen: 0.0.0.0:7000\n  token: env:TOKEN",
         "line 3: admin.listen: envoy.admin has port 7000 already",
     ),
     "the port of a default": (
@@ -627,3 +627,25 @@ def test_any_other_ledger_is_refused_and_no_password_repeated(url: str, told: st
     with pytest.raises(ConfigError, match=told) as refused:
         load(f"ledger: {{url: '{url}'}}")
     assert "hush" not in str(refused.value)
+
+
+# --- open doors -------------------------------------------------------------------------------------------------------
+
+CERTIFICATE = "tls: {cert: a, key: b"
+DOORS = {
+    "the defaults": ("{}", []),
+    "a socket": ("grpc: {listen: 'unix:/run/lectr.sock'}", []),
+    "a port of this machine": ("grpc: {listen: '[::1]:1'}", []),
+    "a port for all": ("grpc: {listen: '0.0.0.0:1'}", ["grpc.listen (0.0.0.0:1)"]),
+    "a port for all that proves only itself": (
+        f"grpc: {{listen: 'lectr.internal:1', {CERTIFICATE}}}}}",
+        ["grpc.listen (lectr.internal:1)"],
+    ),
+    "a port that asks for a certificate": (f"grpc: {{listen: '0.0.0.0:1', {CERTIFICATE}, client_ca: c}}}}", []),
+    "an Envoy that everybody may stop": ("envoy: {admin: '0.0.0.0:9901'}", ["envoy.admin (0.0.0.0:9901)"]),
+}
+
+
+@pytest.mark.parametrize(("text", "doors"), DOORS.values(), ids=DOORS)
+def test_a_door_that_is_open_to_strangers_is_named(text: str, doors: list[str]) -> None:
+    assert [told[: len(door)] for told, door in zip(load(text).open_doors, doors, strict=True)] == doors

@@ -136,3 +136,51 @@ def test_a_missing_key_is_told_with_every_other_mistake_and_with_the_files_that_
 def test_ports_on_addresses_of_their_own_and_sockets_are_nobody_elses() -> None:
     text = "envoy: {listen: '127.0.0.2:7000'}\nadmin: {listen: '127.0.0.1:7000'}\ngrpc: {listen: 'unix:/x.sock'}"
     assert load(text).admin_listen == "127.0.0.1:7000"
+
+
+# --- the admin port's token -------------------------------------------------------------------------------------------
+
+TOKEN_WANTED = "admin.listen: off loopback it needs a token"
+OPEN_ADMIN = {
+    "every address": "0.0.0.0:8088",
+    "every address of IPv6": "[::]:8088",
+    "an address": "10.1.2.3:8088",
+    "a name": "lectr.internal:8088",
+}
+
+
+@pytest.mark.parametrize("listen", OPEN_ADMIN.values(), ids=OPEN_ADMIN)
+def test_an_admin_port_that_others_reach_needs_a_token(listen: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(f"admin:\n  listen: '{listen}'")
+    (problem,) = error.value.problems
+    assert problem.startswith(f"line 2: {TOKEN_WANTED}")
+    load(f"admin: {{listen: '{listen}', token: env:TOKEN}}")
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "127.9.9.9:1", "localhost:1", "[::1]:1", "::1:1"])
+def test_an_admin_port_on_loopback_needs_none(listen: str) -> None:
+    assert load(f"admin: {{listen: '{listen}'}}").admin_token is None
+
+
+def test_the_token_is_found_where_its_reference_says_and_is_shown_nowhere() -> None:
+    settings = load("admin: {token: file:/run/token}", read_reference=lambda reference: f"the token in {reference}")
+    assert settings.admin_token == "the token in file:/run/token"
+    assert settings.secret_files == {"/run/token"}
+    assert "the token in" not in repr(settings)
+    assert settings != load("admin: {token: file:/run/token}", read_reference=lambda _: "another one, longer")
+
+
+BAD_TOKENS = {
+    "itself": ("hunter2hunter2hunter2", PLAIN),
+    "too short": ("env:TOKEN", "what it names has less than 16 characters"),
+}
+
+
+@pytest.mark.parametrize(("token", "problem"), BAD_TOKENS.values(), ids=BAD_TOKENS)
+def test_a_bad_token_is_a_mistake_that_does_not_repeat_it(token: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(f"admin: {{token: {token}}}", read_reference=lambda _: "hunter2")
+    (told,) = error.value.problems
+    assert told.startswith(f"line 1: admin.token: {problem}")
+    assert "hunter2" not in told

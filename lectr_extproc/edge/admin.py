@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hmac
 import socket
 from collections.abc import AsyncIterator
 
@@ -9,16 +10,69 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lectr_extproc.edge.live import Live
+from lectr_extproc.settings_file import is_loopback
+
+PROBES = frozenset({"/livez", "/readyz"})
+"Kubernetes asks these by the pod's address and without a token; they say yes or no, and no more."
+
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+"On every answer that does not say otherwise of itself."
 
 
-def admin_app(live: Live, registry: CollectorRegistry) -> Starlette:
-    """The admin port as an ASGI app."""
+class Door:
+    """Who may ask the admin port, and what each of its answers carries."""
+
+    def __init__(self, app: ASGIApp, live: Live, listen: str) -> None:
+        self._app = app
+        self._live = live
+        self._is_private = is_loopback(listen)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refusal = None if scope["path"] in PROBES else self._refusal(Request(scope))
+        await (refusal or self._app)(scope, receive, send_with_headers)
+
+    def _refusal(self, request: Request) -> Response | None:
+        token = self._live.settings.admin_token
+        if token is not None:
+            scheme, _, given = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
+                return None
+            return _refused(401, "unauthorized", "send the token that admin.token names as Authorization: Bearer")
+        if not self._is_private:  # the token was taken away since start, and the port is still open to others
+            return _refused(401, "unauthorized", "admin.token is not set")
+        # Any name can be made to lead here; a page under such a name could read what its visitor's machine answers.
+        if not is_loopback(request.headers.get("host", "")):
+            return _refused(421, "misdirected", "ask by a loopback name or address, or set admin.token")
+        return None
+
+
+def _refused(status: int, code: str, message: str) -> Response:
+    challenge = {"www-authenticate": 'Bearer realm="lectr"'} if status == 401 else None
+    return JSONResponse({"error": {"code": code, "message": message}}, status, challenge)
+
+
+def admin_app(live: Live, registry: CollectorRegistry, listen: str) -> ASGIApp:
+    """The admin port as an ASGI app, to be served there."""
 
     async def healthz(_: Request) -> Response:
         return JSONResponse(live.health())
@@ -38,7 +92,7 @@ def admin_app(live: Live, registry: CollectorRegistry) -> Starlette:
         return Response(await asyncio.to_thread(encode, registry), headers={"content-type": content_type})
 
     routes = {"/healthz": healthz, "/livez": livez, "/readyz": readyz, "/metrics": metrics}
-    return Starlette(routes=[Route(path, answer) for path, answer in routes.items()])
+    return Door(Starlette(routes=[Route(path, answer) for path, answer in routes.items()]), live, listen)
 
 
 class _Server(uvicorn.Server):
@@ -53,7 +107,15 @@ class _Server(uvicorn.Server):
 async def http_server(app: ASGIApp, address: str) -> AsyncIterator[int]:
     """Serve an app on host:port for as long as the block lasts; yields the port, which may have been asked for as 0."""
     server = _Server(
-        uvicorn.Config(app, log_level="warning", lifespan="off", access_log=False, timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
     )
     with _listen(address) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))

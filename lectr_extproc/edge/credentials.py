@@ -24,7 +24,7 @@ def read_reference(reference: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key or len(key) >= MAX_BYTES:
         raise ValueError(f"what {name} holds is no key: a key is one line of ASCII without blanks")
     if KEY_PREFIX in key:
-        raise ValueError(f"what {name} holds is a key of this gateway, not of a provider")
+        raise ValueError(f"what {name} holds is a key of this gateway, which is a client's")
     return key
 
 

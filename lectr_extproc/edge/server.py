@@ -1,7 +1,10 @@
 """The gRPC server: where it listens, how a second process can listen before the first stops, and how it drains."""
 
 import asyncio
-import os
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -16,6 +19,8 @@ from lectr_extproc.settings import ServerTls
 DRAIN_S = 10
 "How long calls being decided may take once we were told to stop; then they are cut."
 
+
+SOCKET_HELP = "is its folder there, and ours to write, and the path shorter than 95 characters?"
 
 LAST_STREAMS = 1.5
 """For how many of Envoy's flush intervals a server that was told to stop still lets streams begin: a worker opens its
@@ -54,13 +59,15 @@ class GrpcServer:
             # Each process binds a path of its own and moves it over the shared one in a single step. Bound directly, a
             # process that stops would unlink the socket of the one that replaced it.
             path = Path(listen.removeprefix("unix:"))
-            mine = path.with_name(f"{path.name}.{os.getpid()}")  # gRPC replaces what a killed process left there
-            self._bind(f"unix:{mine}", settings.grpc_tls)
-            await self._server.start()
-            # Envoy in a container beside us often is another user: it needs our group (`fsGroup` in Kubernetes). Nobody
-            # else may connect, for whoever can may write records.
-            mine.chmod(0o660)
-            mine.rename(path)
+            # A folder that is ours alone: whatever the umask, nobody connects before the socket has its permissions.
+            with _new_folder(path) as folder:
+                mine = folder / "s"
+                self._bind(f"unix:{mine}", settings.grpc_tls)
+                await self._server.start()
+                # Envoy in a container beside us often is another user: it needs our group (`fsGroup` in Kubernetes).
+                # Nobody else may connect, for whoever can may write records.
+                mine.chmod(0o660)
+                mine.rename(path)
         else:
             self._bind(listen, settings.grpc_tls)
             await self._server.start()
@@ -84,8 +91,20 @@ class GrpcServer:
         except RuntimeError:  # gRPC says why on standard error only
             why = "is the port taken? Set grpc.listen to another" + (", or mend the files of grpc.tls" if tls else "")
             if address.startswith("unix:"):
-                why = "is its folder there, and ours to write, and the path shorter than 100 characters?"
+                why = SOCKET_HELP
             raise OSError(f"cannot listen on {address}: {why}") from None
+
+
+@contextlib.contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    try:
+        folder = tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent)
+    except OSError:
+        raise OSError(f"cannot listen on unix:{path}: {SOCKET_HELP}") from None
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder)
 
 
 def _credentials(tls: ServerTls) -> grpc.ServerCredentials:

@@ -40,14 +40,11 @@ async def decided_on(channel: grpc.aio.Channel) -> None:
 # --- Unix sockets -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_process_takes_over_a_unix_socket_before_the_first_one_stops(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_process_takes_over_a_unix_socket_before_the_first_one_stops(tmp_path: Path) -> None:
     first, second = live(tmp_path), live(tmp_path)
     old, new = server_of(first), server_of(second)
     await old.start()
     await decides(first)
-    monkeypatch.setattr(os, "getpid", lambda: 1_000_000_000)
     await new.start()
     await decides(second)
     assert (first.counts["decisions"], second.counts["decisions"]) == (1, 1)
@@ -57,22 +54,10 @@ async def test_a_process_takes_over_a_unix_socket_before_the_first_one_stops(
     await new.stop()
 
 
-async def test_a_container_whose_processes_share_a_number_takes_over_too(tmp_path: Path) -> None:
-    first, second = live(tmp_path), live(tmp_path)
-    old, new = server_of(first), server_of(second)
-    await old.start()
-    await new.start()
-    await old.stop()
-    await decides(second)
-    await new.stop()
-    assert second.counts["decisions"] == 1
-
-
-async def test_sockets_that_killed_processes_left_are_no_obstacle(tmp_path: Path) -> None:
+async def test_a_socket_that_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
     shared = live(tmp_path)
-    for name in ("lectr.sock", f"lectr.sock.{os.getpid()}"):
-        with socket.socket(socket.AF_UNIX) as left:
-            left.bind(str(tmp_path / name))
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "lectr.sock"))
     async with serving(shared):
         await decides(shared)
         assert os.listdir(tmp_path) == ["lectr.sock"]  # noqa: PTH208
@@ -82,6 +67,27 @@ async def test_only_our_user_and_group_may_connect_to_the_socket(tmp_path: Path)
     async with serving(live(tmp_path)):
         mode = (tmp_path / "lectr.sock").stat().st_mode
     assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o660)
+
+
+async def test_nobody_else_may_connect_before_the_socket_has_its_permissions_whatever_the_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind = GrpcServer._bind
+    seen: list[tuple[int, int]] = []
+
+    def watched(server: GrpcServer, address: str, tls: Any) -> None:
+        bind(server, address, tls)
+        path = Path(address.removeprefix("unix:"))
+        seen.append((stat.S_IMODE(path.parent.stat().st_mode), stat.S_IMODE(path.stat().st_mode)))
+
+    monkeypatch.setattr(GrpcServer, "_bind", watched)
+    before = os.umask(0)
+    try:
+        async with serving(live(tmp_path)):
+            assert stat.S_IMODE((tmp_path / "lectr.sock").stat().st_mode) == 0o660
+    finally:
+        os.umask(before)
+    assert seen == [(0o700, 0o777)], "open to all, in a folder that is open to nobody else"
 
 
 @pytest.mark.parametrize("path", ["no/such/folder/lectr.sock", "x" * 120], ids=["no folder", "too long"])
