@@ -1,10 +1,13 @@
 """A PostgreSQL server of the tests' own, on a socket in a folder of its own. It refuses to run as root."""
 
+import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -47,6 +50,24 @@ class Postgres:
 
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Connections stay, and nothing is answered."""
+        with psycopg.connect(self.url("postgres")) as connection:
+            found = connection.execute("SELECT pid FROM pg_stat_activity WHERE pid != pg_backend_pid()").fetchall()
+        pids = [int((self._data / "postmaster.pid").read_text().split()[0]), *(pid for (pid,) in found)]
+        try:
+            self._signal(pids, signal.SIGSTOP)
+            yield
+        finally:
+            self._signal(pids, signal.SIGCONT)
+
+    @staticmethod
+    def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # one that had little to do has ended
+                os.kill(pid, number)
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(

@@ -9,10 +9,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from lectr_extproc.core.record import Attempt, CallRecord
@@ -23,10 +23,16 @@ log = logging.getLogger("lectr.ledger")
 
 QUEUE_ROWS = 20_000
 "About 40 MB, and a minute of a busy gateway."
+ATTEMPT_ROWS = 20_000
+"Of their own: with a spool calls wait in its file, where attempts that wait must not crowd them out."
 MEMORY_ROWS = 20_000
 TRANSACTION_ROWS = 1_000
 "After an outage waiting batches are written together, up to this many rows."
 BACKOFF_S = (0.1, 5.0)
+LONGEST_WAIT_S = 10.0
+"A transaction takes milliseconds; a database that hangs raises nothing, and is known by this alone."
+QUIET_S = 60.0
+"Dropping is over when nothing has been dropped for so long."
 FORGET_EVERY_S = 3600.0
 FORGET_ROWS = 1_000
 "In one transaction, so that no batch waits long for it."
@@ -35,6 +41,14 @@ UNREAD_DAYS = 7
 
 _DAY_NS = 86_400 * 10**9
 _SYSTEM = Path("/var/lib/lectr")
+
+
+class _Batch(NamedTuple):
+    """Rows that wait, and since when."""
+
+    calls: Sequence[CallRecord]
+    attempts: Sequence[Attempt]
+    since: float
 
 
 class Ledger:
@@ -60,9 +74,12 @@ class Ledger:
         self._problem = problem
         self._stands_in = problem is not None
         "Memory does, for a ledger that cannot be used."
-        self._queue: deque[tuple[Sequence[CallRecord], Sequence[Attempt]]] = deque()
-        self._rows = 0
+        self._dropped_at = float("-inf")
+        self._queue: deque[_Batch] = deque()
+        self._calls = self._attempts = 0
         "In the queue, and in the hands of the writer."
+        self._busy_since: float | None = time.monotonic()
+        "Since when that waits which the writer is at; None while it has nothing to do."
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._forget_at = 0.0
@@ -91,17 +108,44 @@ class Ledger:
             return
         with self._changed:
             self._counts["received"] += len(calls)
-            if self._rows + len(calls) + len(attempts) > QUEUE_ROWS:
-                self._counts["dropped"] += len(calls)
-                self._counts["attempts_dropped"] += len(attempts)
+            if self._calls + len(calls) > QUEUE_ROWS:
+                self._drop("dropped", calls)
+                calls = ()
+            if self._attempts + len(attempts) > ATTEMPT_ROWS:
+                self._drop("attempts_dropped", attempts)
+                attempts = ()
+            if not calls and not attempts:
                 return
-            self._rows += len(calls) + len(attempts)
-            self._queue.append((calls, attempts))
+            self._calls += len(calls)
+            self._attempts += len(attempts)
+            self._queue.append(_Batch(calls, attempts, time.monotonic()))
             self._changed.notify()
+
+    def _drop(self, count: str, rows: Sequence[Any]) -> None:
+        if not self._drops():
+            log.error("finished calls or attempts are dropped: too many wait to be written")
+        self._counts[count] += len(rows)
+        self._dropped_at = time.monotonic()
 
     def health(self) -> dict[str, Any]:
         """What `/healthz` shows: received = written + kept_already + dropped + unwritable + waiting."""
-        return {"url": self._shown, **self._counts, "waiting": self.waiting(), "problem": self._problem}
+        problem = "; ".join(self._problems()) or None
+        return {"url": self._shown, **self._counts, "waiting": self.waiting(), "problem": problem}
+
+    def _problems(self) -> Iterator[str]:
+        """What is wrong now. What raises nothing is known by its time, whenever somebody asks."""
+        now = time.monotonic()
+        with self._changed:
+            waited_s = now - min(self._busy_since or now, self._queue[0].since if self._queue else now)
+        if self._problem is not None:
+            yield self._problem
+        elif waited_s > LONGEST_WAIT_S:
+            yield f"the database takes nothing, for {waited_s:.0f} s by now"
+        if self._drops():
+            yield "calls or attempts are dropped: too many wait to be written"
+
+    def _drops(self) -> bool:
+        return time.monotonic() < self._dropped_at + QUIET_S
 
     def waiting(self) -> int:
         """How many calls were taken and are not written yet."""
@@ -133,12 +177,13 @@ class Ledger:
     def _write_on(self) -> None:
         if self._persist(self._open):
             while (batch := self._next()) is not None:
-                calls = [call for some, _ in batch for call in some]
-                attempts = [attempt for _, some in batch for attempt in some]
+                calls = [call for one in batch for call in one.calls]
+                attempts = [attempt for one in batch for attempt in one.attempts]
                 if batch and not self._persist(partial(self._write, calls, attempts)):
                     break
                 with self._changed:
-                    self._rows -= len(calls) + len(attempts)
+                    self._calls -= len(calls)
+                    self._attempts -= len(attempts)
                 self.on_written()
                 self._forget()
 
@@ -157,18 +202,20 @@ class Ledger:
         for name in self._readers:
             self.store.begin(name)
 
-    def _next(self) -> list[tuple[Sequence[CallRecord], Sequence[Attempt]]] | None:
+    def _next(self) -> list[_Batch] | None:
         """The batches that wait, as many as fit one transaction; none when it is time to forget; None at the end."""
         with self._changed:
+            self._busy_since = None
             self._changed.wait_for(
                 lambda: self._queue or self._stopping.is_set(), max(0.0, self._forget_at - time.monotonic())
             )
             if not self._queue and self._stopping.is_set():
                 return None
+            self._busy_since = self._queue[0].since if self._queue else time.monotonic()
             batches, rows = [], 0
             while self._queue and rows < TRANSACTION_ROWS:
                 batches.append(self._queue.popleft())
-                rows += len(batches[-1][0]) + len(batches[-1][1])
+                rows += len(batches[-1].calls) + len(batches[-1].attempts)
             return batches
 
     def _persist(self, action: Callable[[], None]) -> bool:
@@ -210,11 +257,12 @@ class Ledger:
                 self._persist(partial(self._write_alone, [], [attempt]))
 
     def _write_together(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
-        new, pushed_out, unread = self.store.write(calls, attempts)
-        self._counts["written"] += new
-        self._counts["kept_already"] += len(calls) - new
-        self._counts["pushed_out"] += pushed_out
-        self._counts["unexported_lost"] += unread
+        written = self.store.write(calls, attempts)
+        self._counts["written"] += written.new
+        self._counts["kept_already"] += len(calls) - written.new
+        self._counts["pushed_out"] += written.pushed_out
+        self._counts["unexported_lost"] += written.unread
+        self._counts["attempts_dropped"] += written.attempts_pushed_out
 
     def _write_alone(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
         try:

@@ -40,6 +40,8 @@ BACKOFF_S = (0.5, 30.0)
 ATTEMPTS_WITHIN_S = 3.0
 "Envoy tells of failed attempts apart from their call, each within its flush interval: at most so long after the end."
 ATTEMPTS_POLL_S = 0.25
+STALLED_S = 60.0
+"Calls that nobody's sending gets on with for so long are a problem, whatever the reason: a batch takes seconds."
 QUIET_S = 60.0
 "A refusal is over when nothing has been refused for so long: of several replicas of a collector one may be wrong."
 
@@ -70,6 +72,7 @@ class Outbox:
         self._sender, self._spans = sender, spans
         self._batch_size, self._delay_s = batch_size, delay_s
         self._lease_s = max(LEASE_S, 3 * timeout_s)
+        self._stalled_s = max(STALLED_S, 3 * timeout_s)
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._counts = dict.fromkeys(_SETTLED, 0)
         self._problem: str | None = None
@@ -82,6 +85,10 @@ class Outbox:
         self._lag: tuple[int, int | None] = (0, None)
         self._set_aside = 0
         self._looked_at = float("-inf")
+        self._reached = 0
+        "By whichever lectr sends, when last looked."
+        self._moved_at = self._turned_at = time.monotonic()
+        "When calls were last done with by anybody, and when our own thread last was at its work."
         self._woken, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._send_on, name=THREAD, daemon=True)
 
@@ -104,8 +111,15 @@ class Outbox:
             "lag": behind,
             "oldest_unexported_s": None if oldest_ns is None else max(0.0, round(time.time() - oldest_ns / 1e9, 1)),
             "sends": self._leased_at is not None,
-            "problem": self._problem,
+            "problem": self._problem or self._stall(),
         }
+
+    def _stall(self) -> str | None:
+        """What raises nothing is known by its time: an export or a ledger that never answers, a lease nobody takes."""
+        still_s = time.monotonic() - (min(self._moved_at, self._turned_at) if self._lag[0] else self._turned_at)
+        if self._thread.ident is None or still_s < self._stalled_s:
+            return None
+        return f"no span leaves, for {still_s:.0f} s by now: no answer of the ledger or the collector, or nobody sends"
 
     def stop(self, within_s: float = 5.0) -> None:
         """Send what was written, for this long at most. What is left stays in the ledger."""
@@ -120,6 +134,7 @@ class Outbox:
     def _send_on(self) -> None:
         failures = 0
         while True:
+            self._turned_at = time.monotonic()
             self._woken.clear()  # before the look: a stop that comes between the two would be forgotten
             is_last = self._stopping.is_set()
             try:
@@ -257,6 +272,7 @@ class Outbox:
             return
         refused = len(items) if outcome.verdict == "refused" else min(outcome.rejected, len(items))
         progress.settle(last, len(items) - refused, refused, outcome.reason)
+        self._moved_at = self._turned_at = time.monotonic()
         if refused:
             self._refused_at = time.monotonic()
             self._state("refused", f"the collector refuses spans, which are set aside: {outcome.reason}")
@@ -287,6 +303,10 @@ class Outbox:
         self._looked_at = time.monotonic()
         with contextlib.suppress(Exception):  # the next turn says what is wrong
             self._lag = self._ledger.store.lag(CURSOR)
+            cursor = self._ledger.store.cursor(CURSOR)
+            if not self._lag[0] or (cursor and cursor.seq != self._reached):
+                self._moved_at = time.monotonic()
+            self._reached = cursor.seq if cursor else 0
             self._set_aside = sum(part.calls for part in self._ledger.store.set_aside(CURSOR))
 
 

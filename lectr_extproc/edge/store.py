@@ -42,6 +42,17 @@ class SetAside(NamedTuple):
     "1 where somebody asked for another attempt."
 
 
+class Written(NamedTuple):
+    """What became of a batch, and of what made room for it."""
+
+    new: int
+    "Calls that were not kept already."
+    pushed_out: int = 0
+    unread: int = 0
+    "So many of these a cursor was not done with."
+    attempts_pushed_out: int = 0
+
+
 class Cursor(NamedTuple):
     """How far a reader is, and until when (ms since 1970) who reads for all."""
 
@@ -84,7 +95,7 @@ class Store:
     def __init__(self, database: Database, bound: int | None = None) -> None:
         self._database = database
         self._bound = bound
-        "How many calls are kept at most; only what is kept in memory has a bound."
+        "How many calls are kept at most, and how many attempts; only what is kept in memory has a bound."
         self._migrations = rows.migrations(database.identity)
         self.close = database.close
 
@@ -120,14 +131,11 @@ class Store:
     def _mismatch(self, version: int) -> str:
         return f"its schema has version {version}, and this lectr knows {len(self._migrations)}"
 
-    def write(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> tuple[int, int, int]:
-        """Keep what is not kept yet, all or nothing.
-
-        How many calls were new, how many the bound pushed out, and how many of these a cursor was not done with.
-        """
+    def write(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> Written:
+        """Keep what is not kept yet, all or nothing."""
         call_rows = [rows.row_of(call, _clean) for call in calls]
         attempt_rows = [rows.attempt_row_of(attempt, _clean) for attempt in attempts]
-        pushed_out = unread = 0
+        pushed_out = unread = attempts_pushed_out = 0
         with self._database.transaction(writes=True) as transaction:
             new = transaction.many(rows.INSERT_CALL, call_rows) if call_rows else 0
             if attempt_rows:
@@ -139,7 +147,12 @@ class Store:
                 transaction.many(
                     "DELETE FROM attempts WHERE started_ns < (SELECT min(started_ns) FROM calls) - ?", [[_EARLIER_NS]]
                 )
-        return new, pushed_out, unread
+                attempts_pushed_out = transaction.many(
+                    "DELETE FROM attempts WHERE started_ns <="
+                    " (SELECT started_ns FROM attempts ORDER BY started_ns DESC LIMIT 1 OFFSET ?)",
+                    [[self._bound]] if attempt_rows else [],
+                )
+        return Written(new, pushed_out, unread, attempts_pushed_out)
 
     # --- readers ------------------------------------------------------------------------------------------------------
 
@@ -255,18 +268,22 @@ class Store:
     # --- retention ----------------------------------------------------------------------------------------------------
 
     def forget(self, before_ns: int, even_if_unread_ns: int, limit: int) -> tuple[int, int]:
-        """Delete calls that began before then, so many at most: how many, and how many a cursor was not done with.
+        """Delete what began before then, so many calls and so many attempts at most.
 
-        Such a call stays until it is older than `even_if_unread_ns`.
+        How many rows it was, and how many calls a cursor was not done with: they stay until `even_if_unread_ns`.
         """
         found = "SELECT seq FROM calls WHERE started_ns < ? AND seq {} ORDER BY started_ns LIMIT ?"
         delete = f"DELETE FROM calls WHERE seq IN ({found})"  # noqa: S608
         with self._database.transaction(writes=True) as transaction:
             read = transaction.many(delete.format(f"<= {_READ}"), [[before_ns, limit]])
             unread = transaction.many(delete.format(f"> {_READ}"), [[even_if_unread_ns, limit - read]])
-            transaction.many("DELETE FROM attempts WHERE started_ns < ?", [[min(before_ns, even_if_unread_ns)]])
+            attempts = transaction.many(
+                "DELETE FROM attempts WHERE (request_id, started_ns) IN"
+                " (SELECT request_id, started_ns FROM attempts WHERE started_ns < ? ORDER BY started_ns LIMIT ?)",
+                [[min(before_ns, even_if_unread_ns), limit]],
+            )
             transaction.run("DELETE FROM set_aside WHERE last_seq < (SELECT min(seq) FROM calls)")
-        return read + unread, unread
+        return read + unread + attempts, unread
 
 
 def _set_aside(transaction: Transaction, name: str, calls: SetAside) -> None:

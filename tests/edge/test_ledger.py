@@ -9,7 +9,7 @@ import pytest
 
 from lectr_extproc.edge import ledger as module
 from lectr_extproc.edge.ledger import Ledger, default_directory, open_store
-from lectr_extproc.edge.store import Store, Unavailable, Unusable
+from lectr_extproc.edge.store import Store, Unavailable, Unusable, Written
 from tests import postgres
 from tests.core.finished import DAY_S, call
 from tests.edge.ledgers import Moody, attempt, ids
@@ -109,13 +109,66 @@ def test_what_no_longer_fits_is_dropped_and_counted_and_nobody_waits(
     until(lambda: moody.asked)
     moody.mood = Unavailable("gone")
     ledger.put([call(), call()], [])
-    ledger.put([call()], [attempt(), attempt()])
+    ledger.put([call(), call()], [])
     ledger.put([call()], [])
-    assert (ledger.health()["dropped"], ledger.health()["attempts_dropped"]) == (1, 2)
+    assert ledger.health()["dropped"] == 2
     moody.mood = None
-    assert settled(ledger) == {"written": 3, "dropped": 1}
+    assert settled(ledger) == {"written": 3, "dropped": 2}
     ledger.put([call()], [])
-    assert settled(ledger) == {"written": 4, "dropped": 1}
+    assert settled(ledger) == {"written": 4, "dropped": 2}
+
+
+def test_attempts_that_wait_crowd_out_no_call_and_have_a_bound_of_their_own(
+    ledger: Ledger, moody: Moody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUEUE_ROWS", 2)
+    monkeypatch.setattr(module, "ATTEMPT_ROWS", 3)
+    until(lambda: moody.asked)
+    moody.mood = Unavailable("gone")
+    ledger.put([], [attempt(started_ns=n) for n in (1, 2, 3)])
+    ledger.put([call()], [attempt(started_ns=4)])
+    ledger.put([call()], [])
+    assert (ledger.health()["dropped"], ledger.health()["attempts_dropped"]) == (0, 1)
+    moody.mood = None
+    assert settled(ledger) == {"written": 2}
+    assert [kept.started_ns for kept in ledger.store.attempts_of(["r"])] == [1, 2, 3]
+    ledger.put([], [attempt(started_ns=5)])
+    until(lambda: len(ledger.store.attempts_of(["r"])) == 4)
+
+
+def test_dropping_is_a_problem_while_it_goes_on_and_is_said_once(
+    ledger: Ledger, moody: Moody, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "QUEUE_ROWS", 0)
+    ledger.put([call()], [])
+    ledger.put([call()], [])
+    assert ledger.health()["problem"] == "calls or attempts are dropped: too many wait to be written"
+    assert said(caplog) == ["finished calls or attempts are dropped: too many wait to be written"]
+    moody.mood = Unavailable("gone")
+    monkeypatch.setattr(module, "QUEUE_ROWS", 1)
+    ledger.put([call()], [])
+    until(lambda: str(ledger.health()["problem"]).startswith("gone; calls"))
+    moody.mood = None
+    monkeypatch.setattr(module, "QUIET_S", 0.0)
+    until(lambda: ledger.health()["problem"] is None)
+
+
+def test_a_database_that_hangs_is_a_problem_though_it_raises_none(
+    postgres_server: postgres.Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_WAIT_S", 0.1)
+    ledger = Ledger.start("env:URL", 30, {"URL": postgres_server.new_database("hangs")})
+    ledger.put([call()], [])
+    settled(ledger)
+    until(lambda: ledger.health()["problem"] is None)
+    with postgres_server.frozen():
+        ledger.put([call()], [])
+        until(lambda: ledger.health()["problem"])
+        assert ledger.health()["problem"].startswith("the database takes nothing")
+        assert ledger.health()["waiting"] == 1
+    assert settled(ledger) == {"written": 2}
+    until(lambda: ledger.health()["problem"] is None)
+    ledger.stop()
 
 
 def test_after_an_outage_waiting_batches_are_written_together(ledger: Ledger, moody: Moody) -> None:
@@ -240,11 +293,11 @@ def test_what_waits_is_written_before_the_end(moody: Moody) -> None:
             release.wait(10)
             super().migrate()
 
-        def write(self, *batch: object) -> tuple[int, int, int]:
+        def write(self, *batch: object) -> Written:
             written.append(super().write(*batch))  # type: ignore[arg-type]
             return written[-1]
 
-    written: list[tuple[int, int, int]] = []
+    written: list[Written] = []
     ledger = Ledger(Slow(moody), shown="slow", retention_days=30)
     for _ in range(3):
         ledger.put([call()], [])
@@ -252,7 +305,7 @@ def test_what_waits_is_written_before_the_end(moody: Moody) -> None:
     ending.start()
     release.set()
     ending.join(10)
-    assert sum(new for new, *_ in written) == 3
+    assert sum(one.new for one in written) == 3
 
 
 def test_a_database_that_is_gone_does_not_hold_the_process_and_the_loss_is_said(

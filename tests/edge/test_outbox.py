@@ -17,6 +17,7 @@ from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.otlp import Hear, Outcome, Sender
 from lectr_extproc.edge.outbox import CURSOR, Outbox
 from lectr_extproc.edge.spans import Spans
+from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import SetAside, Store, Unavailable
 from tests import postgres
 from tests.core.finished import call as bare
@@ -423,6 +424,67 @@ def test_the_end_does_not_wait_for_a_collector_that_does_not_answer(start: Start
     assert lectr.outbox._thread.is_alive()
     go.set()
     lectr.outbox._thread.join(10)
+
+
+# --- what raises nothing ----------------------------------------------------------------------------------------------
+
+STALL = "no span leaves, for "
+
+
+def stalls(lectr: Process) -> bool:
+    return str(lectr.health["problem"]).startswith(STALL)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STALLED_S", 0.2)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_export_that_never_returns_is_a_problem_until_it_does(start: Start, collector: Collector) -> None:
+    go = threading.Event()
+
+    def hang(_: Sequence[str]) -> Outcome:
+        go.wait(10)
+        return TAKEN
+
+    collector.answer = hang
+    lectr = start(timeout_s=0.01)
+    until(lambda: lectr.health["sends"])
+    lectr.put(call())
+    until(lambda: stalls(lectr))
+    go.set()
+    until(lambda: lectr.health["problem"] is None)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_calls_that_nobody_sends_are_a_problem_until_somebody_does(start: Start, collector: Collector) -> None:
+    lectr = start(timeout_s=0.01)
+    until(lambda: lectr.health["sends"])
+    until(lambda: not stalls(lectr))
+
+    def hold(until_ms: str) -> None:
+        with lectr.ledger.store._database.transaction(writes=True) as transaction:
+            transaction.run(f"UPDATE cursors SET holder = 'dead', until_ms = {until_ms}")
+
+    hold(f"{Sqlite.now_ms} + 60000")
+    lectr.put(call())
+    until(lambda: stalls(lectr))
+    assert (lectr.health["sends"], lectr.health["lag"]) == (False, 1)
+    hold("0")
+    until(lambda: lectr.health["problem"] is None)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_ledger_that_hangs_is_a_problem_of_the_spans_too(
+    start: Start, collector: Collector, postgres_server: postgres.Postgres
+) -> None:
+    lectr = start(postgres_server.new_database("hung"), timeout_s=0.01)
+    lectr.put(call())
+    until(lambda: lectr.health["exported"] == 1)
+    with postgres_server.frozen():
+        until(lambda: stalls(lectr))
+    until(lambda: lectr.health["problem"] is None)
 
 
 # --- the ledger in trouble --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from lectr_extproc.edge import postgres as module
 from lectr_extproc.edge.postgres import WRITERS_LOCK, Postgres
-from lectr_extproc.edge.store import Store, Unavailable, Unusable
+from lectr_extproc.edge.store import Store, Unavailable, Unusable, Written
 from tests import postgres
 from tests.core.finished import call
 from tests.edge.ledgers import attempt, ids
@@ -29,7 +29,7 @@ def test_a_server_that_was_gone_is_found_again(postgres_server: postgres.Postgre
                 made.write([call()], [])
     finally:
         postgres_server.start()
-    assert made.write([call()], []) == (1, 0, 0)
+    assert made.write([call()], []) == Written(1)
     assert len(ids(made)) == 2
     made.close()
 
@@ -40,7 +40,7 @@ def test_a_connection_that_the_server_ended_is_made_anew(postgres_server: postgr
         other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'ended'")
     with pytest.raises(Unavailable):
         made.write([call()], [])
-    assert made.write([call()], []) == (1, 0, 0)
+    assert made.write([call()], []) == Written(1)
     made.close()
 
 
@@ -73,7 +73,7 @@ def test_a_writer_that_froze_gives_way(postgres_server: postgres.Postgres, monke
         frozen.execute("SELECT pg_advisory_xact_lock(%s)", [WRITERS_LOCK])
         with pytest.raises(Unavailable, match="lock timeout"):
             made.write([call()], [])
-    assert made.write([call()], []) == (1, 0, 0)
+    assert made.write([call()], []) == Written(1)
     made.close()
 
 
@@ -91,7 +91,7 @@ def test_a_row_that_postgresql_refuses_is_the_rows_fault(postgres_server: postgr
         made._database.transaction(writes=True) as transaction,
     ):
         transaction.run("SELECT ?::bigint", ["no number"])
-    assert made.write([call()], []) == (1, 0, 0)
+    assert made.write([call()], []) == Written(1)
     made.close()
 
 
@@ -101,7 +101,7 @@ def test_a_text_too_long_for_its_index_keeps_out_no_other_row(postgres_server: p
     long = "".join(chr(0x10000 + n * 37) for n in range(1000))
     with pytest.raises(psycopg.errors.ProgramLimitExceeded):
         made.write([call()], [attempt(request_id=long)])
-    assert made.write([call()], [attempt()]) == (1, 0, 0)
+    assert made.write([call()], [attempt()]) == Written(1)
     made.close()
 
 

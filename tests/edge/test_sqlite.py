@@ -10,7 +10,7 @@ import pytest
 
 from lectr_extproc.edge import sqlite
 from lectr_extproc.edge.sqlite import Sqlite
-from lectr_extproc.edge.store import Store, Unavailable, Unusable
+from lectr_extproc.edge.store import Store, Unavailable, Unusable, Written
 from tests.core.finished import call
 from tests.edge.ledgers import ids
 
@@ -49,7 +49,7 @@ def test_a_file_that_another_process_holds_may_be_had_later(tmp_path: Path, monk
         made.write([call()], [])
     assert ids(made) == []  # readers do not wait for a writer
     other.execute("ROLLBACK")
-    assert made.write([call()], []) == (1, 0, 0)
+    assert made.write([call()], []) == Written(1)
     made.close()
     other.close()
 
@@ -61,7 +61,7 @@ def test_a_full_disk_may_have_room_later(tmp_path: Path) -> None:
     many = [call(path="/" * 900) for _ in range(200)]
     with pytest.raises(Unavailable, match="full"):
         made.write(many, [])
-    assert made.write(many, []) == (200, 0, 0)  # on a connection of its own, without that limit
+    assert made.write(many, []) == Written(200)  # on a connection of its own, without that limit
     made.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 from lectr_extproc.core.report import GROUPS, Filters
 from lectr_extproc.edge.postgres import Postgres
 from lectr_extproc.edge.sqlite import Sqlite
-from lectr_extproc.edge.store import SetAside, Store, Unusable
+from lectr_extproc.edge.store import SetAside, Store, Unusable, Written
 from tests import postgres
 from tests.core.finished import DAY_S, STARTED_S, call
 from tests.edge.ledgers import attempt, ids
@@ -48,8 +48,8 @@ def store(another: Open) -> Store:
 
 def test_calls_come_back_as_they_were_in_the_order_they_were_written(store: Store, another: Open) -> None:
     first, second = call(), call(feature="føroyar")
-    assert store.write([first], []) == (1, 0, 0)
-    assert store.write([second], []) == (1, 0, 0)
+    assert store.write([first], []) == Written(1)
+    assert store.write([second], []) == Written(1)
     found = another().read_after(0, 10)
     assert [record for _, record in found] == [first, second]
     assert another().read_after(found[0][0], 10) == found[1:]
@@ -58,8 +58,8 @@ def test_calls_come_back_as_they_were_in_the_order_they_were_written(store: Stor
 
 def test_the_same_batch_twice_is_kept_once(store: Store, another: Open) -> None:
     batch, attempts = [call(), call()], [attempt()]
-    assert [store.write(batch, attempts), another().write(batch, attempts)] == [(2, 0, 0), (0, 0, 0)]
-    assert store.write([batch[0], new := call()], []) == (1, 0, 0)
+    assert [store.write(batch, attempts), another().write(batch, attempts)] == [Written(2), Written(0)]
+    assert store.write([batch[0], new := call()], []) == Written(1)
     assert ids(store) == [batch[0].call_id, batch[1].call_id, new.call_id]
     assert store.attempts_of(["r"]) == attempts
 
@@ -273,9 +273,11 @@ def test_a_stretch_that_is_tried_again_grows_shorter_and_what_is_refused_again_s
 
 def test_old_calls_are_forgotten_the_oldest_first_and_a_few_at_a_time(store: Store) -> None:
     calls = [call(started_ns=n) for n in (3, 1, 2, 9)]
-    store.write(calls, [attempt(started_ns=1), attempt(started_ns=9)])
-    assert [store.forget(5, 5, 2), [record.started_ns for _, record in store.read_after(0, 9)]] == [(2, 0), [3, 9]]
-    assert [store.forget(5, 5, 2), store.forget(5, 5, 2)] == [(1, 0), (0, 0)]
+    store.write(calls, [attempt(started_ns=n) for n in (3, 1, 2, 9)])
+    assert store.forget(5, 5, 2) == (4, 0)
+    assert [record.started_ns for _, record in store.read_after(0, 9)] == [3, 9]
+    assert [kept.started_ns for kept in store.attempts_of(["r"])] == [3, 9]
+    assert [store.forget(5, 5, 2), store.forget(5, 5, 2)] == [(2, 0), (0, 0)]
     assert [kept.started_ns for kept in store.attempts_of(["r"])] == [9]
 
 
@@ -298,11 +300,16 @@ def test_a_bound_pushes_the_oldest_out_and_tells_how_many() -> None:
     store = Store(Sqlite(None), bound=3)
     store.migrate()
     calls = [call() for _ in range(5)]
-    assert store.write(calls[:2], [attempt(started_ns=1)]) == (2, 0, 0)
-    assert store.write(calls[2:], []) == (3, 2, 0)
+    assert store.write(calls[:2], [attempt(started_ns=1)]) == Written(2)
+    assert store.write(calls[2:], []) == Written(3, 2)
     assert ids(store) == [one.call_id for one in calls[2:]]
     assert store.attempts_of(["r"]) == []
     store.begin("otlp")
-    assert store.write([call()], []) == (1, 1, 0)
-    assert store.write([call() for _ in range(4)], []) == (4, 4, 2)
+    assert store.write([call()], []) == Written(1, 1)
+    assert store.write([call() for _ in range(4)], []) == Written(4, 4, 2)
+    known = calls[0].started_ns
+    attempts = [attempt(started_ns=known + n) for n in range(5)]
+    assert store.write([], attempts) == Written(0, attempts_pushed_out=2)
+    assert store.attempts_of(["r"]) == attempts[2:]
+    assert store.write([], attempts[4:]) == Written(0)
     store.close()
