@@ -277,27 +277,36 @@ class Apart(Gateway):
 
     def __init__(self, build: Build, settings: Settings, directory: Path, *, over: str = "unix") -> None:
         self.socket = directory / "lectr.sock"
-        self._listen = f"unix:{self.socket}" if over == "unix" else f"127.0.0.1:{free_port()}"
+        self.grpc_port = free_port()
+        self._listen = f"unix:{self.socket}" if over == "unix" else f"127.0.0.1:{self.grpc_port}"
         super().__init__(build, settings, directory)
 
     def filled_in(self, settings: Settings) -> dict[str, Any]:
-        return {**super().filled_in(settings), "grpc": {"listen": self._listen}}
+        return {**super().filled_in(settings), "grpc": {**settings.get("grpc", {}), "listen": self._listen}}
 
     def _start(self) -> None:
         self.process = self.serve()
+        self.render()
+        self.start_envoy()
+
+    def render(self) -> None:
+        """Envoy's configuration, of the settings as they are now."""
         out = self.processes.directory / "envoy"
         # By the command, but in this process: another Python would take a second to start.
         with contextlib.redirect_stdout(io.StringIO()):
             assert main(["envoy", "render", "--config", str(self.config), "--out", str(out)]) == 0
         self.bootstrap = out / self.build.profile / "bootstrap.yaml"
-        self.start_envoy()
 
     def start_envoy(self) -> None:
         """One Envoy, ready; another one when the last has ended."""
-        self.envoy = self.processes.start([str(self.build.binary), "-c", str(self.bootstrap), *ENVOY_FLAGS])
-        self._await(self.envoy, self._serves)
+        self.launch_envoy()
         # Until its first health check Envoy calls lectr anyway, but counts it as down.
         self._await(self.envoy, lambda: self.stat("cluster.lectr.membership_healthy") == 1)
+
+    def launch_envoy(self) -> None:
+        """One Envoy that listens, whether lectr is there for it or not."""
+        self.envoy = self.processes.start([str(self.build.binary), "-c", str(self.bootstrap), *ENVOY_FLAGS])
+        self._await(self.envoy, self._serves)
 
     def serve(self) -> subprocess.Popen[str]:
         """One more `lectr serve`, ready, on the same address. It has an admin port of its own, to be told apart by."""
