@@ -43,6 +43,7 @@ from lectr_extproc.settings_file import json_schema
 EXIT_FAILED = 1
 POLL_S = 0.5
 TAIL_AT_ONCE = 500
+RANGES_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -334,7 +335,8 @@ def _outbox(chosen: argparse.Namespace) -> None:
             count = store.ask_again(CURSOR)
             print(f"{count} {'range' if count == 1 else 'ranges'} will be sent again by the lectr that sends")
             return
-        cursor, (behind, oldest_ns), parts = store.cursor(CURSOR), store.lag(CURSOR), store.set_aside(CURSOR)
+        cursor, (behind, oldest_ns) = store.cursor(CURSOR), store.lag(CURSOR)
+        parts, totals = store.set_aside(CURSOR, RANGES_SHOWN), store.set_aside_totals(CURSOR)
     finally:
         store.close()
     if cursor is None:
@@ -345,7 +347,9 @@ def _outbox(chosen: argparse.Namespace) -> None:
     print(f"sent by       {cursor.holder if is_sent else 'nobody now'}")
     oldest = f", the first began {datetime.fromtimestamp(oldest_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S}" if oldest_ns else ""
     print(f"not sent yet  {behind if oldest_ns else 0}{oldest}")
-    print(f"set aside     {sum(part.calls for part in parts)}")
+    print(f"set aside     {totals.calls}")
+    if totals.ranges > len(parts):
+        print(f"  the last {len(parts)} of {totals.ranges} ranges:")
     for part in parts:
         state = ", is sent again" if part.again else ""
         print(f"  {part.first} to {part.last}: {part.calls} calls, {part.reason}{state}")

@@ -542,12 +542,22 @@ def test_outbox_shows_how_far_spans_have_been_sent_and_what_was_refused(capsys: 
     ]
 
 
+def test_outbox_shows_the_last_of_many_ranges(capsys: Capture, ledger: Store) -> None:
+    ledger.begin("otlp")
+    ledger.lease("otlp", "gw-1:71", 60)
+    for seq in range(1, 51, 2):
+        ledger.advance("otlp", "gw-1:71", seq, SetAside(seq, seq, 1, "HTTP 401"))
+    shown = said(capsys, "outbox").splitlines()
+    assert shown[3:6] == ["set aside     25", "  the last 20 of 25 ranges:", "  11 to 11: 1 calls, HTTP 401"]
+    assert shown[-1] == "  49 to 49: 1 calls, HTTP 401"
+
+
 def test_outbox_retry_has_what_was_refused_sent_again(capsys: Capture, ledger: Store) -> None:
     ledger.begin("otlp")
     ledger.lease("otlp", "one", 60)
     ledger.advance("otlp", "one", 2, SetAside(1, 2, 2, "HTTP 401"))
     assert said(capsys, "outbox", "retry") == "1 range will be sent again by the lectr that sends\n"
-    assert [part.again for part in ledger.set_aside("otlp")] == [1]
+    assert [part.again for part in ledger.set_aside("otlp", 9)] == [1]
     assert said(capsys, "outbox").splitlines()[-1] == "  1 to 2: 2 calls, HTTP 401, is sent again"
 
 

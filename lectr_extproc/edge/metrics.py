@@ -64,6 +64,7 @@ EVENTS: Mapping[str, Mapping[str, str | None]] = {
         "dropped": "queue_full",
         "unwritable": "unwritable",
         "unexported_lost": "not_exported",
+        "set_aside_lost": "refused",
         "span_errors": "error",
     },
     "lectr.ledger.queue": {"waiting": None},

@@ -22,7 +22,7 @@ from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.otlp import Outcome, Sender
 from lectr_extproc.edge.spans import Spans, asks_a_model, ended_ns, failures_among
-from lectr_extproc.edge.store import SetAside, Store, Unavailable, Unusable
+from lectr_extproc.edge.store import SetAside, Store, Totals, Unavailable, Unusable
 
 log = logging.getLogger("lectr.outbox")
 
@@ -42,6 +42,8 @@ ATTEMPTS_WITHIN_S = 3.0
 ATTEMPTS_POLL_S = 0.25
 STALLED_S = 60.0
 "Calls that nobody's sending gets on with for so long are a problem, whatever the reason: a batch takes seconds."
+MOST_RANGES = 10_000
+"Set aside; calls in a row that are refused for one reason are one range. What is older is forgotten and counted."
 QUIET_S = 60.0
 "A refusal is over when nothing has been refused for so long: of several replicas of a collector one may be wrong."
 
@@ -74,7 +76,7 @@ class Outbox:
         self._lease_s = max(LEASE_S, 3 * timeout_s)
         self._stalled_s = max(STALLED_S, 3 * timeout_s)
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._counts = dict.fromkeys(_SETTLED, 0)
+        self._counts = dict.fromkeys((*_SETTLED, "set_aside_lost"), 0)
         self._problem: str | None = None
         self._trouble: str | None = None
         self._refused_at = 0.0
@@ -83,7 +85,7 @@ class Outbox:
         self._unripe = (0, 0.0)
         "The call whose attempts are waited for, and since when."
         self._lag: tuple[int, int | None] = (0, None)
-        self._set_aside = 0
+        self._set_aside = Totals(0, 0, 0)
         self._looked_at = float("-inf")
         self._reached = 0
         "By whichever lectr sends, when last looked."
@@ -105,9 +107,9 @@ class Outbox:
         """
         behind, oldest_ns = self._lag
         return {
-            "read": sum(self._counts.values()),
+            "read": sum(self._counts[name] for name in _SETTLED),
             **self._counts,
-            "set_aside": self._set_aside,
+            "set_aside": self._set_aside.calls,
             "lag": behind,
             "oldest_unexported_s": None if oldest_ns is None else max(0.0, round(time.time() - oldest_ns / 1e9, 1)),
             "sends": self._leased_at is not None,
@@ -281,7 +283,7 @@ class Outbox:
 
     def _send_again(self, store: Store) -> bool:
         """One batch of what was set aside and is to be tried again; whether there was any."""
-        part = next((part for part in store.set_aside(CURSOR) if part.again), None)
+        part = store.next_again(CURSOR) if self._set_aside.again else None
         if part is None:
             return False
         calls = [(seq, call) for seq, call in store.read_after(part.first - 1, self._batch_size) if seq <= part.last]
@@ -302,12 +304,15 @@ class Outbox:
             return
         self._looked_at = time.monotonic()
         with contextlib.suppress(Exception):  # the next turn says what is wrong
-            self._lag = self._ledger.store.lag(CURSOR)
-            cursor = self._ledger.store.cursor(CURSOR)
+            store = self._ledger.store
+            self._lag, cursor = store.lag(CURSOR), store.cursor(CURSOR)
             if not self._lag[0] or (cursor and cursor.seq != self._reached):
                 self._moved_at = time.monotonic()
             self._reached = cursor.seq if cursor else 0
-            self._set_aside = sum(part.calls for part in self._ledger.store.set_aside(CURSOR))
+            if (totals := store.set_aside_totals(CURSOR)).ranges > MOST_RANGES:
+                self._counts["set_aside_lost"] += store.trim(CURSOR, MOST_RANGES)
+                totals = store.set_aside_totals(CURSOR)
+            self._set_aside = totals
 
 
 class _Progress:

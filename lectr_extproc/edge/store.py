@@ -42,6 +42,15 @@ class SetAside(NamedTuple):
     "1 where somebody asked for another attempt."
 
 
+class Totals(NamedTuple):
+    """What is set aside."""
+
+    ranges: int
+    calls: int
+    again: int
+    "So many of the ranges are to be tried again."
+
+
 class Written(NamedTuple):
     """What became of a batch, and of what made room for it."""
 
@@ -245,10 +254,33 @@ class Store:
         first = self._read(f"SELECT seq, started_ns FROM calls WHERE seq > {done} ORDER BY seq LIMIT 1", [name])  # noqa: S608
         return (newest - first[0][0] + 1, first[0][1]) if first else (0, None)
 
-    def set_aside(self, name: str) -> list[SetAside]:
-        """What the reader with this cursor could not hand on, in order."""
-        sql = "SELECT first_seq, last_seq, calls, reason, again FROM set_aside WHERE name = ? ORDER BY first_seq"
-        return [SetAside(*row) for row in self._read(sql, [name])]
+    def set_aside(self, name: str, limit: int) -> list[SetAside]:
+        """What the reader with this cursor could not hand on: the last so many ranges, in order."""
+        sql = f"SELECT {_RANGE} FROM set_aside WHERE name = ? ORDER BY first_seq DESC LIMIT ?"  # noqa: S608
+        return [SetAside(*row) for row in self._read(sql, [name, limit])][::-1]
+
+    def set_aside_totals(self, name: str) -> Totals:
+        """How much that is."""
+        sql = "SELECT count(*), coalesce(sum(calls), 0), coalesce(sum(again), 0) FROM set_aside WHERE name = ?"
+        return Totals(*map(int, self._read(sql, [name])[0]))
+
+    def next_again(self, name: str) -> SetAside | None:
+        """The first range that is to be tried again."""
+        sql = f"SELECT {_RANGE} FROM set_aside WHERE name = ? AND again = 1 ORDER BY first_seq LIMIT 1"  # noqa: S608
+        found = self._read(sql, [name])
+        return SetAside(*found[0]) if found else None
+
+    def trim(self, name: str, ranges: int) -> int:
+        """Forget the oldest ranges beyond so many: how many calls these were."""
+        oldest = (
+            "name = ? AND first_seq <="
+            " (SELECT first_seq FROM set_aside WHERE name = ? ORDER BY first_seq DESC LIMIT 1 OFFSET ?)"
+        )
+        with self._database.transaction(writes=True) as transaction:
+            sql = f"SELECT coalesce(sum(calls), 0) FROM set_aside WHERE {oldest}"  # noqa: S608
+            ((lost,),) = transaction.run(sql, [name, name, ranges])
+            transaction.many(f"DELETE FROM set_aside WHERE {oldest}", [[name, name, ranges]])  # noqa: S608
+        return int(lost)
 
     def ask_again(self, name: str) -> int:
         """Have all of that tried again: how many ranges it is."""
@@ -295,6 +327,8 @@ def _set_aside(transaction: Transaction, name: str, calls: SetAside) -> None:
         new = "INSERT INTO set_aside (name, first_seq, last_seq, calls, reason, again) VALUES (?, ?, ?, ?, ?, ?)"
         transaction.run(new, [name, *calls])
 
+
+_RANGE = "first_seq, last_seq, calls, reason, again"
 
 _READ = "coalesce((SELECT min(seq) FROM cursors), 9223372036854775807)"
 "What every cursor is done with: without one, all there is."

@@ -106,6 +106,7 @@ def test_what_became_of_calls_is_told_and_what_is_not_known_is_absent() -> None:
         "queue_full",
         "unwritable",
         "not_exported",
+        "refused",
         "error",
     }
 

@@ -207,7 +207,7 @@ def test_what_is_refused_is_set_aside_and_holds_nothing_up(
     lectr = start()
     lectr.put(*(call() for _ in range(25)))
     until(lambda: lectr.health["set_aside"] == 25)
-    assert lectr.ledger.store.set_aside(CURSOR) == [SetAside(1, 25, 25, WRONG_KEY.reason)]
+    assert lectr.ledger.store.set_aside(CURSOR, 9) == [SetAside(1, 25, 25, WRONG_KEY.reason)]
     problem = "the collector refuses spans, which are set aside: HTTP 401 Unauthorized"
     assert (lectr.health["refused"], lectr.health["lag"], lectr.health["problem"]) == (25, 0, problem)
     collector.answer = TAKEN
@@ -226,7 +226,7 @@ def test_what_was_set_aside_is_sent_when_somebody_asks_for_it(start: Start, coll
     lectr.ledger.store.ask_again(CURSOR)
     until(lambda: lectr.health["set_aside"] == 0)
     assert collector.taken == ids
-    assert lectr.ledger.store.set_aside(CURSOR) == []
+    assert lectr.ledger.store.set_aside(CURSOR, 9) == []
 
 
 def test_what_is_refused_again_is_set_aside_again_and_asked_for_once(start: Start, collector: Collector) -> None:
@@ -239,7 +239,22 @@ def test_what_is_refused_again_is_set_aside_again_and_asked_for_once(start: Star
     lectr.ledger.store.ask_again(CURSOR)
     until(lambda: len(collector.taken) == 15)
     until(lambda: lectr.health["set_aside"] == 10)
-    assert lectr.ledger.store.set_aside(CURSOR) == [SetAside(11, 20, 10, "HTTP 400")]
+    assert lectr.ledger.store.set_aside(CURSOR, 9) == [SetAside(11, 20, 10, "HTTP 400")]
+
+
+def test_what_is_refused_now_and_then_is_set_aside_up_to_a_bound_and_the_rest_is_counted(
+    start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_RANGES", 3)
+    calls = [call() for _ in range(10)]
+    refused = {one.call_id for one in calls[::2]}
+    collector.answer = lambda sent: WRONG_KEY if refused & {*sent} else TAKEN
+    lectr = start(batch_size=1)
+    lectr.put(*calls)
+    until(lambda: lectr.health["set_aside_lost"] == 2)
+    until(lambda: lectr.health["set_aside"] == 3)
+    assert lectr.health["refused"] == 5
+    assert [part.first for part in lectr.ledger.store.set_aside(CURSOR, 9)] == [5, 7, 9]
 
 
 def test_what_is_too_large_is_sent_in_halves_and_one_that_is_too_large_alone_costs_itself(
@@ -252,7 +267,7 @@ def test_what_is_too_large_is_sent_in_halves_and_one_that_is_too_large_alone_cos
     ids = lectr.put(*calls)
     until(lambda: lectr.health["read"] == 10)
     assert collector.taken == [one for one in ids if one != poison]
-    assert lectr.ledger.store.set_aside(CURSOR) == [SetAside(7, 7, 1, "HTTP 413")]
+    assert lectr.ledger.store.set_aside(CURSOR, 9) == [SetAside(7, 7, 1, "HTTP 413")]
 
 
 def test_halves_that_were_taken_are_not_sent_again_when_the_others_have_to_wait(
@@ -283,7 +298,7 @@ def test_spans_that_were_rejected_out_of_a_batch_are_counted_and_their_stretch_i
     lectr.put(*(call() for _ in range(10)))
     until(lambda: lectr.health["set_aside"] == 3)
     assert (lectr.health["exported"], lectr.health["refused"]) == (7, 3)
-    assert lectr.ledger.store.set_aside(CURSOR) == [SetAside(1, 10, 3, "rejected: too old")]
+    assert lectr.ledger.store.set_aside(CURSOR, 9) == [SetAside(1, 10, 3, "rejected: too old")]
     assert "too old" in lectr.health["problem"]
 
 

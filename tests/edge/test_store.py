@@ -12,7 +12,7 @@ import pytest
 from lectr_extproc.core.report import GROUPS, Filters
 from lectr_extproc.edge.postgres import Postgres
 from lectr_extproc.edge.sqlite import Sqlite
-from lectr_extproc.edge.store import SetAside, Store, Unusable, Written
+from lectr_extproc.edge.store import SetAside, Store, Totals, Unusable, Written
 from tests import postgres
 from tests.core.finished import DAY_S, STARTED_S, call
 from tests.edge.ledgers import attempt, ids
@@ -250,8 +250,8 @@ def test_what_is_refused_in_a_row_for_one_reason_is_one_stretch(store: Store) ->
     for refused in (ONE, TWO, other):
         assert store.advance("otlp", "one", refused.last, refused)
     assert not store.advance("otlp", "two", 20, SetAside(11, 20, 10, "another"))
-    assert store.set_aside("otlp") == [SetAside(1, 9, 8, "HTTP 401"), other]
-    assert store.set_aside("other") == []
+    assert store.set_aside("otlp", 9) == [SetAside(1, 9, 8, "HTTP 401"), other]
+    assert store.set_aside("other", 9) == []
 
 
 def test_a_stretch_that_is_tried_again_grows_shorter_and_what_is_refused_again_stays(store: Store) -> None:
@@ -259,13 +259,27 @@ def test_a_stretch_that_is_tried_again_grows_shorter_and_what_is_refused_again_s
     store.lease("otlp", "one", 60)
     store.advance("otlp", "one", 9, SetAside(1, 9, 8, "HTTP 401"))
     assert store.ask_again("otlp") == 1
-    (was,) = store.set_aside("otlp")
+    (was,) = store.set_aside("otlp", 9)
     rest = was._replace(first=5, calls=5)
     assert not store.tried_again("otlp", "two", was, rest)
     assert store.tried_again("otlp", "one", was, ONE, rest)
-    assert store.set_aside("otlp") == [ONE, rest]
+    assert store.set_aside("otlp", 9) == [ONE, rest]
     assert store.tried_again("otlp", "one", rest, None)
-    assert store.set_aside("otlp") == [ONE]
+    assert store.set_aside("otlp", 9) == [ONE]
+
+
+def test_what_is_set_aside_has_a_bound_and_its_sums_and_its_next_are_asked_for(store: Store) -> None:
+    store.begin("otlp")
+    store.lease("otlp", "one", 60)
+    assert (store.set_aside_totals("otlp"), store.next_again("otlp")) == (Totals(0, 0, 0), None)
+    parts = [SetAside(seq, seq + 1, 2, "HTTP 401") for seq in (1, 4, 7, 10)]
+    for part in parts:
+        store.advance("otlp", "one", part.last, part)
+    assert store.set_aside_totals("otlp") == Totals(4, 8, 0)
+    assert store.set_aside("otlp", 2) == parts[2:]
+    assert (store.trim("otlp", 4), store.trim("otlp", 3), store.trim("other", 0)) == (0, 2, 0)
+    store.ask_again("otlp")
+    assert (store.set_aside_totals("otlp"), store.next_again("otlp")) == (Totals(3, 6, 3), parts[1]._replace(again=1))
 
 
 # --- retention --------------------------------------------------------------------------------------------------------
@@ -293,7 +307,7 @@ def test_what_a_cursor_is_not_done_with_stays_until_it_is_older_still(store: Sto
     store.advance("otlp", "one", first + 9, SetAside(first, first + 2, 3, "HTTP 401"))
     assert store.forget(5, 2, 10) == (1, 0)
     assert [record.started_ns for _, record in store.read_after(0, 9)] == [9]
-    assert store.set_aside("otlp") == []
+    assert store.set_aside("otlp", 9) == []
 
 
 def test_a_bound_pushes_the_oldest_out_and_tells_how_many() -> None:
