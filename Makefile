@@ -6,6 +6,9 @@ LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extr
 	--no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 
+# Kept even where the environment says otherwise: each start of lectr would compile itself anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import Store
 from tests.e2e.calls import KEYS, asking, call, new_id, works
 from tests.e2e.conftest import Launch, LaunchApart
-from tests.e2e.gateway import LECTR, REPOSITORY, Gateway, free_port, wait_until
+from tests.e2e.gateway import Gateway, free_port, wait_until
 from tests.e2e.scene import HUSH, ORG, Providers, secret, settings_for
 
 
@@ -37,17 +36,6 @@ def row(gateway: Gateway, request_id: str) -> CallRecord:
     return rows(gateway)[request_id]
 
 
-def lectr(gateway: Gateway, *command: str) -> str:
-    return subprocess.run(
-        [*LECTR, *command, "--config", str(gateway.config)],
-        cwd=REPOSITORY,
-        env={"XDG_STATE_HOME": str(gateway.processes.directory)},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-
-
 def test_a_call_ends_as_a_row_with_what_its_line_says(gateway: Gateway, call_id: str) -> None:
     call(gateway, headers={**KEYS, "Content-Type": "application/json", "X-Lectr-Feature": "search"}, call_id=call_id)
     kept, line = row(gateway, call_id), gateway.record(call_id)
@@ -67,12 +55,12 @@ def test_what_people_ask_the_ledger_is_answered_while_lectr_runs(launch: Launch,
     call(gateway, body=asking("no-such-model"), call_id=(unknown := new_id()))
     for one in (*ids, unknown):
         row(gateway, one)
-    report: dict[str, Any] = json.loads(lectr(gateway, "report", "--json"))
+    report: dict[str, Any] = json.loads(gateway.ask("report", "--json"))
     by_model = {line["model"]: line for line in report["model"]}
     assert by_model["gpt-4o"]["requests"] == 3
     assert float(by_model["gpt-4o"]["cost_usd"]) > 0
     assert "cost_usd" not in by_model["no-such-model"]
-    assert "$0.00 (pricing unavailable)" in lectr(gateway, "report")
+    assert "$0.00 (pricing unavailable)" in gateway.ask("report")
 
 
 def test_a_key_where_a_name_belongs_reaches_no_file(gateway: Gateway, call_id: str) -> None:

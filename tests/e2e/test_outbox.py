@@ -1,7 +1,6 @@
 """Spans leave from the ledger, whatever becomes of the collector and of lectr; attempts stand below their call."""
 
 import signal
-import subprocess
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from tests.collector import Collector
 from tests.core import finished
 from tests.e2e.calls import call, new_id
 from tests.e2e.conftest import Launch, LaunchApart
-from tests.e2e.gateway import LECTR, REPOSITORY, Apart, Build, Gateway, wait_until
+from tests.e2e.gateway import Apart, Build, Gateway, wait_until
 from tests.e2e.provider import Answer
 from tests.e2e.scene import Providers, settings_for
 
@@ -109,9 +108,7 @@ def test_what_is_refused_is_set_aside_and_sent_when_the_mistake_is_mended(
     collector.status = 200
     later = calls(gateway, 1)
     wait_until(lambda: collector.calls() == Counter(later), "what came after")
-    environment = {"XDG_STATE_HOME": str(gateway.processes.directory)}
-    command = [*LECTR, "outbox", "retry", "--config", str(gateway.config)]
-    subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True)
+    gateway.ask("outbox", "retry")
     wait_until(lambda: collector.calls() == Counter([*refused, *later]), "what was set aside")
 
 

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import subprocess
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,7 @@ from tests.e2e.answers import (
 from tests.e2e.calls import CHAT, CLAUDE_MESSAGES, JSON, asking, new_id
 from tests.e2e.conftest import Launch, LaunchApart
 from tests.e2e.documented import DOCUMENTED, LACKED, Documented, expected_in, read_in
-from tests.e2e.gateway import LECTR, Gateway, Record, wait_until
+from tests.e2e.gateway import Gateway, Record, wait_until
 from tests.e2e.provider import Answer, Cut, Gate, Piece, Provider, Received, json_answer, sse_answer
 from tests.e2e.rawhttp import Connection, Head
 from tests.e2e.scene import Providers, settings_for
@@ -539,8 +538,7 @@ def test_a_call_costs_what_lectr_price_says(gateway: Gateway, providers: Provide
     usage = record["usage"]
     counts = {"--input": "input_tokens", "--output": "output_tokens", "--cached": "cache_read_tokens"}
     options = [part for option, count in counts.items() if count in usage for part in (option, str(usage[count]))]
-    asked = ["price", "--json", "--config", str(gateway.config), "--provider", provider]
-    command = [*LECTR, *asked, "--model", record["model_answered"], *options]
-    price = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    asked = ["price", "--json", "--provider", provider, "--model", record["model_answered"], *options]
+    price = json.loads(gateway.ask(*asked))
     assert (float(record["cost"]), record["pricing_status"]) == (float(price["usd"]), price["status"])
     assert float(record["cost"]) > 0

@@ -1,6 +1,6 @@
-"""What holds for hours and in crowds, tried by hand: `python -m tests.soak inflight`, `python -m tests.soak run`.
+"""What holds for hours and in crowds, tried by hand: `python -m tests.soak inflight`, `run` or `stream`.
 
-Both print what they saw, end with the counts of calls sent, answered and recorded, and fail if a promise did not hold.
+Each prints what it saw, ends with what was sent, answered and recorded, and fails if a promise did not hold.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak import inflight, run
+from tests.soak import inflight, run, stream
 
 parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
 commands = parser.add_subparsers(dest="command", required=True)
@@ -19,6 +19,9 @@ steady = commands.add_parser("run", help="a steady load, with a fault now and th
 steady.add_argument("--minutes", type=float, default=30)
 steady.add_argument("--rate", type=float, default=50, help="calls a second")
 steady.add_argument("--fault-every", type=float, default=60, help="seconds from the end of a fault to the next")
+long = commands.add_parser("stream", help="streams with pauses, as long as that")
+long.add_argument("--minutes", type=float, default=60)
+long.add_argument("--pause", type=float, default=20, help="seconds from one chunk to the next")
 commands.add_parser("provider", help="what `inflight` calls, in a process of its own")
 arguments = parser.parse_args()
 
@@ -30,6 +33,8 @@ if arguments.command == "provider":
 with tempfile.TemporaryDirectory(prefix="soak-") as directory:
     if arguments.command == "inflight":
         holds = inflight.crowd(Path(directory), arguments.calls)
+    elif arguments.command == "stream":
+        holds = stream.stream(Path(directory), arguments.minutes, arguments.pause)
     else:
         holds = run.soak(Path(directory), arguments.minutes, arguments.rate, arguments.fault_every)
 print("held" if holds else "NOT HELD")
