@@ -22,9 +22,10 @@ ENV PATH=/opt/lectr/bin:$PATH PYTHONUNBUFFERED=1 LECTR_CONFIG=/etc/lectr/lectr.y
 USER 10001
 # The ledger: a volume, so that it is writable where the rest of the file system is not. Mount one that lasts.
 VOLUME /var/lib/lectr
-# The gRPC port that Envoy calls. Loopback by default: a container says grpc: {listen: "0.0.0.0:9191"}.
+# The gRPC port that Envoy calls. Loopback by default: with Envoy in the same pod a Unix socket is better, and with Envoy
+# elsewhere a container says grpc: {listen: "0.0.0.0:9191", tls: …} (docs/running.md).
 EXPOSE 9191
-# The admin port stays on the container's loopback.
+# The admin port stays on the container's loopback, unless it is given a token.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8088/livez', timeout=2)"]
 ENTRYPOINT ["lectr"]

@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test unit e2e check cover fmt pages proto bench soak image lock clean
+.PHONY: help setup run test unit e2e check cover fmt pages proto bench soak audit image lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,11 @@ bench: setup ## the promised numbers, as ratios in one run
 soak: setup ## a minute of steady load with faults in it, and 10,000 calls at a time; docs/soak.md has longer ones
 	$(BIN)/python -m tests.soak run --minutes 1 --fault-every 3
 	$(BIN)/python -m tests.soak inflight
+
+# --strict, because what could not be looked up is not known to be well.
+audit: .tools/pip-audit/.done ## known vulnerabilities of what the lock files name, as PyPI tells of them
+	PYTHONPATH=.tools/pip-audit $(BIN)/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
+		-r requirements.lock -r requirements-build.lock -r requirements-dev.lock
 
 image: ## the container image
 	docker build --tag lectr-extproc .
