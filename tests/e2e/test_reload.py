@@ -16,7 +16,7 @@ from typing import Any, Self
 import pytest
 
 from tests.e2e.answers import WORDS, Flavour, answer_as, data
-from tests.e2e.calls import CHAT, JSON, asking, call, error_of, new_id
+from tests.e2e.calls import CHAT, JSON, asking, call, error_of, new_id, traffic
 from tests.e2e.conftest import Launch
 from tests.e2e.gateway import Gateway, wait_until
 from tests.e2e.provider import Gate, Loop, Piece, Provider, Respond, sse_answer
@@ -25,6 +25,8 @@ from tests.e2e.scene import ORG_KEY, Providers, contacted, org, secret, settings
 
 DONE = b"data: [DONE]\n\n"
 AZURE = {**JSON, "X-Lectr-Provider": "azure"}
+REVOKED_WITHIN_S = 2.0
+"""The promise. Two looks of half a second, and what is left of the one before them."""
 
 
 def adopt(gateway: Gateway, settings: dict[str, Any]) -> None:
@@ -53,7 +55,10 @@ def test_keys_and_orgs_come_and_go_without_a_restart(launch: Launch, providers: 
 
     revoked = copy.deepcopy(changed)
     del revoked["orgs"][0]["keys"][0]
-    adopt(gateway, revoked)
+    with traffic(gateway) as outcomes:
+        gateway.write_settings(revoked)
+        wait_until(lambda: 401 in list(outcomes.values()), "the refusal of a revoked key", REVOKED_WITHIN_S)
+    assert set(outcomes.values()) == {200, 401}
     before = contacted(providers)
     assert error_of(call(gateway, headers=as_user(ORG_KEY))) == (401, "application/json", "openai", "invalid_lectr_key")
     assert contacted(providers) == before
