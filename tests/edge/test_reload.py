@@ -249,6 +249,20 @@ async def test_a_key_that_changed_in_its_file_is_adopted_whole(
     assert "gsk_" not in str([vars(record) for record in caplog.records])
 
 
+async def test_a_token_that_changed_in_its_file_is_the_admin_ports(file: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    write(secret, "the-first-token-of-all\n")
+    write(file, f"{ONE}admin: {{token: 'file:{secret}'}}")
+    async with watching(file, reading) as (live, look):
+        await look(3)
+        assert live.settings.admin_token == "the-first-token-of-all"
+        for written, told in (("the-second-of-them", None), ("short", "admin.token"), ("the-third-of-them", None)):
+            write(secret, written)
+            await look(2)
+            assert (live.settings.admin_token == written) is (told is None)
+            assert (live.settings_problem is None) is (told is None)
+
+
 async def test_a_key_that_cannot_be_read_keeps_the_old_one_until_its_file_is_mended(
     file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
