@@ -1,7 +1,7 @@
 """Every finished call is kept: batches wait in a bounded queue until a thread of their own has written them.
 
 Nothing here can slow or break a call. While the database cannot be had batches wait, and what no longer fits is dropped
-and counted. One that will never do (no permission, a newer schema) is replaced by memory until lectr starts again.
+and counted. One that will not do (no permission, a newer schema) is replaced by memory until it will.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from lectr_extproc.core.record import Attempt, CallRecord
@@ -20,6 +20,8 @@ from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import Store, Unavailable, Unusable
 
 log = logging.getLogger("lectr.ledger")
+
+T = TypeVar("T")
 
 QUEUE_ROWS = 20_000
 "About 40 MB, and a minute of a busy gateway."
@@ -33,7 +35,11 @@ LONGEST_WAIT_S = 10.0
 "A transaction takes milliseconds; a database that hangs raises nothing, and is known by this alone."
 QUIET_S = 60.0
 "Dropping is over when nothing has been dropped for so long."
+LOOK_EVERY_S = 10.0
+"How often it is looked whether the database is there though nobody writes, or will do by now where memory stands in."
 FORGET_EVERY_S = 3600.0
+CLOCK_OFF_S = 60.0
+"By how much more or less than that the clock may have gone on meanwhile: what is deleted does not come back."
 FORGET_ROWS = 1_000
 "In one transaction, so that no batch waits long for it."
 UNREAD_DAYS = 7
@@ -62,6 +68,7 @@ class Ledger:
         retention_days: int,
         readers: Sequence[str] = (),
         problem: str | None = None,
+        find: Callable[[], tuple[Store, str]] | None = None,
     ) -> None:
         self.store = store
         "What readers read. It raises Unavailable while the database cannot be had."
@@ -73,7 +80,9 @@ class Ledger:
         self._counts = dict.fromkeys((*_SETTLED, "received", "pushed_out", "unexported_lost", "attempts_dropped"), 0)
         self._problem = problem
         self._stands_in = problem is not None
-        "Memory does, for a ledger that cannot be used."
+        "Memory does, for a ledger that cannot be used, which is to be found by this."
+        self._find = find
+        self._memory: Store | None = None
         self._dropped_at = float("-inf")
         self._queue: deque[_Batch] = deque()
         self._calls = self._attempts = 0
@@ -82,7 +91,9 @@ class Ledger:
         "Since when that waits which the writer is at; None while it has nothing to do."
         self._changed = threading.Condition()
         self._stopping = threading.Event()
-        self._forget_at = 0.0
+        self._clock = time.monotonic(), time.time_ns()
+        self._forget_at = self._clock[0] + FORGET_EVERY_S
+        self._look_at = self._clock[0] + LOOK_EVERY_S
         self._writer = threading.Thread(target=self._write_on, name="ledger", daemon=True)
         self._writer.start()
 
@@ -94,13 +105,13 @@ class Ledger:
 
         `readers` have cursors, which begin before the first call of this process is written.
         """
-        problem = None
+        problem, find = None, partial(open_store, url, environment)
         try:
-            store, shown = open_store(url, environment)
+            store, shown = find()
         except Unusable as error:
             log.error("the ledger is in memory: %s", error)
             store, shown, problem = in_memory(), "memory", str(error)
-        return cls(store, shown=shown, retention_days=retention_days, readers=readers, problem=problem)
+        return cls(store, shown=shown, retention_days=retention_days, readers=readers, problem=problem, find=find)
 
     def put(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
         """Take a batch. Never waits for the database."""
@@ -163,7 +174,7 @@ class Ledger:
         with self._changed:
             self._changed.notify()
         self._writer.join(within_s)
-        if lost := self.waiting():
+        if lost := self.unkept():
             log.error("%d calls could not be written before the end", lost)
 
     def stop(self) -> None:
@@ -171,6 +182,8 @@ class Ledger:
         self.finish()
         if not self._writer.is_alive():
             self.store.close()
+            if self._memory:
+                self._memory.close()
 
     # --- the writer's thread ------------------------------------------------------------------------------------------
 
@@ -186,6 +199,8 @@ class Ledger:
                     self._attempts -= len(attempts)
                 self.on_written()
                 self._forget()
+                if time.monotonic() >= self._look_at and not self._look():
+                    break
 
     def _open(self) -> None:
         try:
@@ -202,12 +217,55 @@ class Ledger:
         for name in self._readers:
             self.store.begin(name)
 
+    def _look(self) -> bool:
+        """False if lectr stops while the database cannot be had."""
+        self._look_at = time.monotonic() + LOOK_EVERY_S
+        return self._leave_memory() if self._stands_in else self._persist(self._check)
+
+    def _check(self) -> None:
+        if self._problem is None:
+            self.store.check()
+        else:  # it may be another database by now
+            self._prepare()
+
+    def _leave_memory(self) -> bool:
+        """Use the ledger that memory stands in for, if it will do by now, and write there what memory holds."""
+        if self._find is None:
+            return True
+        try:
+            store, shown = self._find()
+        except Unusable as error:
+            self._problem = str(error)
+            return True
+        try:
+            store.migrate()
+        except (Unavailable, Unusable) as error:
+            self._problem = f"{shown}: {error}"
+            store.close()
+            return True
+        # Closed at the end, for a reader may be at it. It holds 20,000 calls, some 40 MB, at most.
+        memory = self._memory = self.store
+        cursors = [cursor.seq for name in self._readers if (cursor := memory.cursor(name))]
+        held = memory.read_after(0, MEMORY_ROWS)
+        read = [call for seq, call in held if seq <= min(cursors, default=0)]
+        log.warning("the ledger is at %s from now on; %d calls move there from memory", shown, len(held))
+        self._counts["written"] -= len(held)
+        self.store, self._shown, self._problem, self._stands_in = store, shown, None, False
+        steps: list[Callable[[], None]] = [
+            *(partial(self._write, [], part) for part in _parts(memory.attempts())),
+            *(partial(self._write, part, []) for part in _parts(read)),
+            self._prepare,  # a cursor that begins here is done with these, and not with the others
+            *(partial(self._write, part, []) for part in _parts([call for _, call in held][len(read) :])),
+        ]
+        return all(map(self._persist, steps))
+
     def _next(self) -> list[_Batch] | None:
-        """The batches that wait, as many as fit one transaction; none when it is time to forget; None at the end."""
+        """The batches that wait, as many as fit one transaction; none when it is time for more; None at the end."""
         with self._changed:
             self._busy_since = None
             self._changed.wait_for(
-                lambda: self._queue or self._stopping.is_set(), max(0.0, self._forget_at - time.monotonic())
+                lambda: self._queue or self._stopping.is_set(),
+                max(0.0, min(self._forget_at, self._look_at) - time.monotonic()),
             )
             if not self._queue and self._stopping.is_set():
                 return None
@@ -243,7 +301,7 @@ class Ledger:
                 return True
 
     def _write(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
-        if self._problem is not None:  # it may be another database by now
+        if self._problem is not None:
             self._prepare()
         try:
             self._write_together(calls, attempts)
@@ -275,10 +333,15 @@ class Ledger:
             log.exception("a row cannot be written")
 
     def _forget(self) -> None:
-        """What is too old goes, a little in each turn."""
+        """What is too old goes, a little in each turn, by a clock that nobody has set since the hour before."""
         if time.monotonic() < self._forget_at:
             return
-        now_ns = time.time_ns()
+        (before, before_ns), self._clock = self._clock, (time.monotonic(), time.time_ns())
+        now, now_ns = self._clock
+        if abs((now_ns - before_ns) / 1e9 - (now - before)) > CLOCK_OFF_S:
+            log.warning("the clock was set: nothing is deleted until it has gone on for an hour")
+            self._forget_at = now + FORGET_EVERY_S
+            return
         kept = self._retention_days * _DAY_NS
         unread = max(kept, UNREAD_DAYS * _DAY_NS)
         gone = 0
@@ -291,6 +354,10 @@ class Ledger:
             log.exception("calls past their retention could not be deleted")
         if gone < FORGET_ROWS:
             self._forget_at = time.monotonic() + FORGET_EVERY_S
+
+
+def _parts(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (rows[start : start + TRANSACTION_ROWS] for start in range(0, len(rows), TRANSACTION_ROWS))
 
 
 _SETTLED = ("written", "kept_already", "dropped", "unwritable")

@@ -82,6 +82,7 @@ class Outbox:
         self._refused_at = 0.0
         self._seq = 0
         self._leased_at: float | None = None
+        self._leased_of: Store | None = None
         self._unripe = (0, 0.0)
         "The call whose attempts are waited for, and since when."
         self._lag: tuple[int, int | None] = (0, None)
@@ -191,6 +192,8 @@ class Outbox:
     def _holds(self, store: Store) -> bool:
         """Whether we are the one who sends; renewed in time, for a third of the lease at most."""
         now = time.monotonic()
+        if store is not self._leased_of:  # what memory held is in a ledger now, under other numbers
+            self._leased_of, self._leased_at = store, None
         if self._leased_at is None or now > self._leased_at + self._lease_s / 3:
             seq = store.lease(CURSOR, self._holder, self._lease_s)
             self._leased_at = None if seq is None else now

@@ -1,6 +1,7 @@
 """SQLite as the ledger's database: one file, written ahead (WAL), shared by the processes of one machine."""
 
 import contextlib
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from lectr_extproc.edge.store import Sql, Unavailable, Unusable
+
+log = logging.getLogger("lectr.ledger")
 
 BUSY_S = 5.0
 "How long a writer waits for another process' transaction; each takes milliseconds."
@@ -35,12 +38,22 @@ class Sqlite:
         self._read_only = read_only
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
+        "Which file the connection is to, by its device and inode."
 
     @contextlib.contextmanager
     def transaction(self, *, writes: bool) -> Iterator["_Transaction"]:
         """All or nothing. IMMEDIATE takes the one write lock at the start, so that none fails for it half way."""
         with self._lock, self._told_apart():
-            connection = self._connection = self._connection or self._connect()
+            if self._connection and self._opened != self._found():  # what is written there nobody would find again
+                # SQLite sees that it was moved, and leaves alone what has its name now.
+                self._connection.close()
+                self._connection = None
+                log.warning("%s was deleted or replaced; it is opened anew", self._path)
+                raise Unavailable(f"{self._path} was deleted or replaced")
+            if self._connection is None:
+                self._connection, self._opened = self._connect(), self._found()
+            connection = self._connection
             connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
             try:
                 yield _Transaction(connection)
@@ -58,6 +71,13 @@ class Sqlite:
             if self._connection:
                 self._connection.close()
             self._connection = None
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat() if self._path else None
+        except OSError:
+            return None
+        return found and (found.st_dev, found.st_ino)
 
     def _connect(self) -> sqlite3.Connection:
         if self._path is None:

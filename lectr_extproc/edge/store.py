@@ -196,6 +196,11 @@ class Store:
         )
         return [rows.attempt_of(row) for row in found]
 
+    def attempts(self) -> list[Attempt]:
+        """All of them."""
+        sql = f"SELECT {rows.ATTEMPT_NAMES} FROM attempts ORDER BY started_ns"  # noqa: S608
+        return [rows.attempt_of(row) for row in self._read(sql, [])]
+
     def report(self, filters: Filters) -> dict[str, list[Line]]:
         """What the calls add up to, in every way they are grouped."""
         with self._database.transaction(writes=False) as transaction:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -208,9 +209,7 @@ def test_a_failure_of_an_unknown_kind_costs_what_it_hits_and_never_the_writer(
     assert "hush" not in f"{ledger.health()} {said(caplog)}"
 
 
-def test_a_database_that_will_not_do_is_replaced_by_memory_until_lectr_starts_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_database_that_will_not_do_is_replaced_by_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "ledger.db").write_text("something else" * 100)
     ledger = Ledger.start(f"sqlite://{tmp_path}/ledger.db", 30, {})
     ledger.put([call()], [])
@@ -221,6 +220,117 @@ def test_a_database_that_will_not_do_is_replaced_by_memory_until_lectr_starts_ag
     assert (ledger.health()["url"], ledger.health()["problem"]) == ("memory", problem)
     assert said(caplog) == [f"the ledger is in memory: {problem}"]
     ledger.stop()
+    assert said(caplog)[1:] == ["1 calls could not be written before the end"]
+
+
+def no_folder(place: Path) -> Callable[[], object]:
+    place.write_text("")
+    return place.unlink
+
+
+def a_file_of_something_else(place: Path) -> Callable[[], object]:
+    place.mkdir()
+    (place / "ledger.db").write_text("these are my notes" * 100)
+    return lambda: (place / "ledger.db").rename(place / "notes")
+
+
+def a_folder_in_its_place(place: Path) -> Callable[[], object]:
+    (place / "ledger.db").mkdir(parents=True)
+    return (place / "ledger.db").rmdir
+
+
+MENDED = {
+    "no folder": no_folder,
+    "a file of something else": a_file_of_something_else,
+    "a folder in its place": a_folder_in_its_place,
+}
+
+
+@pytest.mark.parametrize("spoil", MENDED.values(), ids=MENDED.keys())
+def test_memory_gives_way_once_the_database_will_do_and_what_it_held_is_there(
+    spoil: Callable[[Path], Callable[[], object]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(module, "TRANSACTION_ROWS", 2)
+    mend, url = spoil(tmp_path / "state"), f"sqlite://{tmp_path}/state/ledger.db"
+    ledger = Ledger.start(url, 30, {}, ["otlp"])
+    calls = [call() for _ in range(5)]
+    ledger.put(calls, [attempt()])
+    assert settled(ledger) == {"written": 5}
+    assert (ledger.health()["url"], ledger.unkept()) == ("memory", 5)
+    assert ledger.health()["problem"].startswith(url)
+    mend()
+    until(lambda: ledger.health()["url"] == url)
+    ledger.put([last := call()], [])
+    until(lambda: settled(ledger) == {"written": 6})
+    assert ids(ledger.store) == [one.call_id for one in (*calls, last)]
+    assert ledger.store.attempts_of(["r"]) == [attempt()]
+    until(lambda: ledger.health()["problem"] is None)
+    assert ledger.unkept() == 0
+    ledger.stop()
+    assert said(caplog)[1:] == [f"the ledger is at {url} from now on; 5 calls move there from memory"]
+
+
+def test_memory_gives_way_to_a_fleets_ledger_whose_reference_comes_later(
+    postgres_server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    ledger = Ledger.start(f"file:{tmp_path}/url", 30, {})
+    calls = [call(), call()]
+    ledger.put(calls, [])
+    assert settled(ledger) == {"written": 2}
+    (tmp_path / "url").write_text(postgres_server.new_database("late"))
+    until(lambda: ledger.health()["url"] == "postgresql:///late")
+    until(lambda: settled(ledger) == {"written": 2})
+    assert ids(ledger.store) == [one.call_id for one in calls]
+    ledger.stop()
+
+
+def test_a_newer_schema_keeps_calls_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
+    newer, _ = open_store(f"sqlite://{tmp_path}/ledger.db", {})
+    newer.migrate()
+    with newer._database.transaction(writes=True) as transaction:
+        transaction.run("UPDATE schema_version SET version = 99")
+    ledger = Ledger.start(f"sqlite://{tmp_path}/ledger.db", 30, {})
+    for count in range(1, 4):
+        ledger.put([call()], [])
+        assert settled(ledger) == {"written": count}
+    assert ledger.health()["url"] == "memory"
+    assert "its schema has version 99" in ledger.health()["problem"]
+    assert (len(said(caplog)), ids(newer)) == (1, [])
+    ledger.stop()
+    newer.close()
+
+
+@pytest.mark.parametrize("is_idle", [True, False])
+def test_a_file_that_was_deleted_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_idle: bool
+) -> None:
+    if is_idle:
+        monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    path = tmp_path / "ledger.db"
+    ledger = Ledger.start(f"sqlite://{path}", 30, {}, ["otlp"])
+    ledger.put([call()], [])
+    settled(ledger)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    if is_idle:
+        until(path.exists)
+        until(lambda: ledger.health()["problem"] is None)
+    ledger.put([last := call()], [])
+    assert settled(ledger) == {"written": 2}
+    reader, _ = open_store(f"sqlite://{path}", {}, read_only=True)
+    assert ids(reader) == [last.call_id]
+    assert reader.cursor("otlp")
+    assert f"{path} was deleted or replaced; it is opened anew" in said(caplog)
+    reader.close()
+    ledger.stop()
 
 
 def test_a_reference_that_leads_nowhere_means_memory_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -228,9 +338,9 @@ def test_a_reference_that_leads_nowhere_means_memory_too(caplog: pytest.LogCaptu
     ledger.put([call()], [])
     assert settled(ledger) == {"written": 1}
     assert ledger.unkept() == 1
-    ledger.stop()
     assert ledger.health()["problem"] == "the environment has no NOT_THERE, which ledger.url refers to"
     assert len(said(caplog)) == 1
+    ledger.stop()
 
 
 def test_memory_that_was_asked_for_is_as_good_as_written() -> None:
@@ -333,7 +443,47 @@ def test_calls_past_their_retention_are_deleted(moody: Moody, monkeypatch: pytes
     ledger.stop()
 
 
-def test_deleting_is_tried_again_later_where_it_fails(moody: Moody, caplog: pytest.LogCaptureFixture) -> None:
+def said_is(caplog: pytest.LogCaptureFixture, expected: list[str]) -> bool:
+    return said(caplog) == expected
+
+
+class Clock:
+    """Time as a test has it pass."""
+
+    passed_s = ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.passed_s
+
+    def time_ns(self) -> int:
+        return time.time_ns() + round((self.passed_s + self.ahead_s) * 1e9)
+
+
+def test_a_clock_that_was_set_deletes_nothing_before_it_has_gone_on_for_an_hour(
+    moody: Moody, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    ledger = Ledger(Store(moody), shown="moody", retention_days=30)
+    ledger.put([one := call(started_ns=time.time_ns())], [])
+    settled(ledger)
+    warning = "the clock was set: nothing is deleted until it has gone on for an hour"
+    for ahead_s, warnings in ((1000.0 * DAY_S, [warning]), (0.0, [warning] * 2)):
+        clock.ahead_s, clock.passed_s = ahead_s, clock.passed_s + 3601
+        ledger.put([], [attempt()])  # it has something to do
+        until(partial(said_is, caplog, warnings))
+        assert ids(ledger.store) == [one.call_id]
+    clock.passed_s += 31.0 * DAY_S
+    ledger.put([], [attempt()])
+    until(lambda: not ids(ledger.store))
+    ledger.stop()
+
+
+def test_deleting_is_tried_again_later_where_it_fails(
+    moody: Moody, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FORGET_EVERY_S", 0.01)
+
     class Stuck(Store):
         def forget(self, *_: object) -> tuple[int, int]:
             raise Unavailable("locked")
@@ -343,7 +493,7 @@ def test_deleting_is_tried_again_later_where_it_fails(moody: Moody, caplog: pyte
     assert settled(ledger) == {"written": 1}
     until(lambda: said(caplog))
     ledger.stop()
-    assert said(caplog) == ["calls past their retention could not be deleted: locked"]
+    assert {*said(caplog)} == {"calls past their retention could not be deleted: locked"}
 
 
 def test_a_restarted_lectr_finds_what_the_last_one_wrote(tmp_path: Path) -> None:

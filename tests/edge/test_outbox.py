@@ -523,6 +523,40 @@ def test_a_ledger_that_cannot_be_read_is_read_later(
     assert "hush" not in " ".join(said(caplog))
 
 
+def test_what_memory_hands_over_is_sent_once(
+    start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("lectr_extproc.edge.ledger.LOOK_EVERY_S", 0.01)
+    (tmp_path / "state").write_text("")
+    lectr = start(f"sqlite://{tmp_path}/state/ledger.db")
+    ids = lectr.put(*(call() for _ in range(15)))
+    until(lambda: lectr.health["exported"] == 15)
+    collector.answer = DOWN
+    ids += lectr.put(*(call() for _ in range(5)))
+    until(lambda: lectr.health["problem"])
+    (tmp_path / "state").unlink()
+    until(lambda: lectr.ledger.health()["url"] != "memory")
+    collector.answer = TAKEN
+    ids += lectr.put(call())
+    until(
+        lambda: lectr.ledger.health()["written"] == 21 and lectr.health["lag"] == 0 and lectr.health["exported"] == 21
+    )
+    assert collector.taken == ids
+
+
+def test_a_ledger_that_is_made_anew_is_read_from_its_first_call(
+    start: Start, collector: Collector, tmp_path: Path
+) -> None:
+    lectr = start(f"sqlite://{tmp_path}/ledger.db")
+    ids = lectr.put(*(call() for _ in range(5)))
+    until(lambda: collector.taken == ids)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    ids += lectr.put(call(), call())
+    until(lambda: collector.taken == ids)
+    until(lambda: lectr.health["problem"] is None)
+
+
 def test_memory_that_is_full_drops_the_oldest_and_counts_them(
     start: Start, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,54 @@ def test_who_only_reads_makes_no_file_and_changes_none(tmp_path: Path) -> None:
         reader.write([call()], [])
     reader.close()
     made.close()
+
+
+def replaced(path: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    other = store(path.with_name("other.db"))
+    other.write([call()], [])
+    other.close()
+    path.with_name("other.db").rename(path)
+
+
+@pytest.mark.parametrize("happens", [Path.unlink, replaced], ids=["deleted", "replaced"])
+def test_a_file_that_is_no_longer_there_is_not_written(
+    tmp_path: Path, happens: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ledger.db"
+    made = store(path)
+    made.write([call()], [])
+    happens(path)
+    with pytest.raises(Unavailable, match="was deleted or replaced"):
+        made.write([call()], [])
+    assert [record.getMessage() for record in caplog.records] == [f"{path} was deleted or replaced; it is opened anew"]
+    made.migrate()
+    made.write([last := call()], [])
+    reader = Store(Sqlite(path, read_only=True))
+    assert ids(reader)[-1:] == [last.call_id]
+    reader.close()
+    made.close()
+
+
+def test_two_that_notice_one_after_the_other_take_nothing_from_each_other(tmp_path: Path) -> None:
+    """SQLite's log has a name beside the file's: who closes the old file must not remove the new one's."""
+    path = tmp_path / "ledger.db"
+    first, second = store(path), store(path)
+    path.unlink()
+    calls = [call() for _ in range(4)]
+    for index, one in enumerate((first, second)):
+        with pytest.raises(Unavailable):
+            one.check()
+        one.migrate()
+        one.write(calls[2 * index : 2 * index + 1], [])
+    first.write(calls[1:2], [])
+    second.write(calls[3:], [])
+    first.close()
+    second.close()
+    again = store(path)
+    assert sorted(ids(again)) == sorted(one.call_id for one in calls)
+    again.close()
 
 
 def test_a_name_with_odd_characters_is_a_name(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_attempts_are_found_by_their_call_in_the_order_of_time(store: Store) -> 
     assert store.attempts_of(["r", "other", "nobody"]) == [sooner, later, other]
     assert store.attempts_of([]) == []
     assert store.attempts_of(["r", "other"], 3, 9) == [later]
+    assert store.attempts() == [sooner, later, other]
 
 
 def test_two_that_start_at_once_make_one_schema(another: Open) -> None:
