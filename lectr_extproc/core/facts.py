@@ -124,8 +124,10 @@ def with_body(facts: Facts, body: bytes) -> Facts:
 
 def label(text: str | None, limit: int = words.LABEL_LIMIT) -> str | None:
     """A client's free text as the record keeps it: no control characters, cut, and absent when empty."""
-    kept = "".join(c for c in text or "" if c.isprintable()).strip()[:limit].rstrip()
-    return kept or None
+    if not text:
+        return None
+    kept = text if text.isprintable() else "".join(filter(str.isprintable, text))
+    return kept.strip()[:limit].rstrip() or None
 
 
 def known_task(task: str | None) -> str | None:

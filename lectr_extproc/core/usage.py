@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from math import ceil
 from typing import Any
 
@@ -58,15 +58,21 @@ COUNTS = tuple(f.name for f in fields(Usage))
 class Path:
     """Where a value stands: `a.b`, `a[].b` for each element, `a[kind=X].b` for each element whose `kind` is X."""
 
-    __slots__ = ("first", "steps", "text")
+    __slots__ = ("first", "names", "steps", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.steps = tuple(_step(step) for step in text.split(".")) if text else ()
         self.first = self.steps[0][0] if self.steps else ""
+        self.names = None if any(each for _, each, _, _ in self.steps) else [name for name, _, _, _ in self.steps]
 
     def __call__(self, value: object) -> list[Any]:
         """Every value found there, none of them null."""
+        if self.names is not None:  # most are: names alone, and one value at most
+            for name in self.names:
+                if not isinstance(value, dict) or (value := value.get(name)) is None:
+                    return []
+            return [value]
         found: list[Any] = [value]
         for name, each, key, wanted in self.steps:
             found = [v[name] for v in found if isinstance(v, dict) and v.get(name) is not None]
@@ -210,6 +216,8 @@ def _counted(shape: UsageShape, usage: JsonObject, beside: Mapping[str, int] | N
     counts: dict[str, int] = {}
     for row in shape.readings:
         for path in row.paths:
+            if path.first not in usage:
+                continue
             numbers = [n for n in map(count, path(usage)) if n is not None]
             if numbers:
                 counts[row.count] = counts.get(row.count, 0) + sum(numbers)
@@ -226,4 +234,8 @@ def count(value: object) -> int | None:
 
 def number(usage: JsonObject, path: str) -> int:
     """A count that a correction calculates with; what is absent adds nothing."""
-    return next((n for n in map(count, Path(path)(usage)) if n is not None), 0)
+    return next((n for n in map(count, _path(path)(usage)) if n is not None), 0)
+
+
+_path = cache(Path)
+"Of the few that stand in corrections."

@@ -1,13 +1,22 @@
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
+from opentelemetry.sdk.metrics import Histogram
+from opentelemetry.sdk.metrics.export import (
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    InMemoryMetricReader,
+    NumberDataPoint,
+)
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from lectr_extproc.core.pricing import Cost
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.usage import Usage
-from lectr_extproc.edge.metrics import EVENTS, METRICS, MODEL_LIMIT, IsKnown, Metrics
+from lectr_extproc.edge.metrics import EVENTS, HELD_CALLS, METRICS, MODEL_LIMIT, IsKnown, Metrics
+from tests.edge.conftest import Environment
 from tests.edge.finished import call, models_list, turned_away
 
 FIGURES = [figure for parts in EVENTS.values() for figure in parts]
@@ -28,8 +37,12 @@ class InTrouble:
 class Metered:
     """Metrics, and what they say."""
 
-    def __init__(self, is_known: IsKnown = lambda _provider, _model: False) -> None:
-        self._reader = InMemoryMetricReader()
+    def __init__(
+        self,
+        is_known: IsKnown = lambda _provider, _model: False,
+        reader: InMemoryMetricReader | None = None,
+    ) -> None:
+        self._reader = reader or InMemoryMetricReader()
         self._subject = Metrics([self._reader], Resource({}), is_known, InTrouble())
 
     def record(self, *records: CallRecord) -> "Metered":
@@ -44,6 +57,12 @@ class Metered:
 
     def labels(self, name: str, label: str) -> set[Any]:
         return {(point.attributes or {}).get(label) for point in self.points()[name]}
+
+
+def told(metered: Metered) -> set[str]:
+    """Every point of a metric about calls, without its times."""
+    points = [p for name, found in metered.points().items() if "llm" in name or "gen_ai" in name for p in found]
+    return {str({**asdict(point), "start_time_unix_nano": 0, "time_unix_nano": 0}) for point in points}
 
 
 COMMON = {
@@ -81,6 +100,32 @@ def test_each_call_is_in_the_histograms() -> None:
     usage = {(p.attributes or {})["gen_ai.token.type"]: p for p in points["gen_ai.client.token.usage"]}
     assert {kind: point.sum for kind, point in usage.items()} == {"input": 2400, "output": 600}  # type: ignore[union-attr]
     assert usage["input"].explicit_bounds[-1] == 67108864  # type: ignore[union-attr]
+
+
+def test_calls_in_several_batches_add_up_like_calls_in_one() -> None:
+    one, several = Metered(), Metered()
+    records = [call(duration_ms=n * 100.0, usage=Usage(input_tokens=n)) for n in range(2 * HELD_CALLS + 1)]
+    one.record(*records)
+    for record in records:
+        several.record(record)
+    assert told(one) == told(several)
+    assert told(several.record(*records)) == told(one.record(*records))
+
+
+def test_what_nobody_collects_is_handed_over_all_the_same() -> None:
+    metered = Metered()
+    for _ in range(HELD_CALLS):
+        metered.record(call())
+    assert not metered._subject._held
+
+
+def test_histograms_are_of_the_kind_that_the_environment_wants(environment: Environment) -> None:
+    environment.setenv("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "base2_exponential_bucket_histogram")
+    reader = InMemoryMetricReader(preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation()})
+    points = Metered(reader=reader).record(call(), call()).points()
+    (duration,) = points["gen_ai.client.operation.duration"]
+    assert isinstance(duration, ExponentialHistogramDataPoint)
+    assert (duration.count, duration.sum) == (2, 5.00025)
 
 
 def test_every_metric_has_its_promised_name_unit_and_description() -> None:

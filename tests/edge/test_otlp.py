@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest import mock
 
 import grpc
 import pytest
@@ -22,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from lectr_extproc.edge import otlp_bytes
 from lectr_extproc.edge.otlp import Outcome, Sender, of_grpc, of_http, sender, timeout_s
 from lectr_extproc.edge.spans import Spans
 from tests.edge.conftest import Environment
@@ -203,6 +205,13 @@ def subject(collector: Collector) -> Iterator[Sender]:
 def test_what_the_collector_took_is_taken(collector: Collector, subject: Sender) -> None:
     assert subject.send(SPANS) == Outcome(verdict="taken")
     assert collector.spans == ["chat gpt-4o"]
+
+
+def test_spans_are_encoded_by_us_whatever_the_protocol(collector: Collector, subject: Sender) -> None:
+    with mock.patch.object(otlp_bytes, "_span", return_value=b"") as ours:
+        subject.send(SPANS * 3)
+    assert ours.call_count == 3
+    assert collector.spans == [""] * 3
 
 
 def test_what_it_took_in_part_is_told(collector: Collector, subject: Sender) -> None:
