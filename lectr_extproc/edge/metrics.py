@@ -15,7 +15,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Observation
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.view import Aggregation, ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 
 from lectr_extproc.core.pricing import PICO
@@ -130,7 +130,7 @@ class Metrics:
         process: Process | None = None,
     ) -> None:
         wanted = os.environ.get(OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION, "").strip().lower()
-        self._in_bulk = wanted != "base2_exponential_bucket_histogram"  # which takes one value at a time
+        self._in_bulk = wanted != "base2_exponential_bucket_histogram" and hasattr(Aggregation, "_create_aggregation")
         views = [View(instrument_name="gen_ai.client.*", aggregation=_Buckets())] if self._in_bulk else []
         self.provider = MeterProvider(readers, resource, shutdown_on_exit=False, views=views)
         self.shutdown = self.provider.shutdown
@@ -283,8 +283,8 @@ class _Value(NamedTuple):
 class _Buckets(ExplicitBucketHistogramAggregation):
     """The SDK's histogram with a door for many values at once.
 
-    The one method of an aggregation that the SDK calls has no public name (1.45); were it renamed, the tests of the
-    histograms would fail.
+    The one method of an aggregation that the SDK calls has no public name (1.45). Were it another, values would go one
+    by one, and the test of what is handed over would fail.
     """
 
     def _create_aggregation(self, *arguments: Any) -> Any:

@@ -1,6 +1,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+from unittest import mock
 
 from opentelemetry.sdk.metrics import Histogram
 from opentelemetry.sdk.metrics.export import (
@@ -117,6 +118,14 @@ def test_what_nobody_collects_is_handed_over_all_the_same() -> None:
     for _ in range(HELD_CALLS):
         metered.record(call())
     assert not metered._subject._held
+
+
+def test_values_are_handed_over_together() -> None:
+    metered = Metered().record(*[call()] * 9)
+    with mock.patch.object(metered._subject._duration, "record") as record:
+        metered.points()
+    ((many, _), _) = record.call_args
+    assert many.values == [2.500125] * 9
 
 
 def test_histograms_are_of_the_kind_that_the_environment_wants(environment: Environment) -> None:
