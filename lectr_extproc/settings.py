@@ -112,6 +112,19 @@ class Settings:
         return found
 
 
+class _Loader(yaml.SafeLoader):
+    """Tells with its line what YAML's own constructors stumble over: `2024-13-45`, `!!bool x`, half a character."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            if isinstance(node, yaml.ScalarNode):
+                node.value.encode()
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(problem=f"this is no {kind}", problem_mark=node.start_mark) from None
+
+
 MOST_VALUES = 1_000_000
 "A thousand orgs have some twenty thousand; a few lines of aliases can stand for more than there is time."
 
@@ -130,12 +143,8 @@ def load(
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if _size(root, {}) > MOST_VALUES:
             raise ValueError(f"its aliases repeat more than {MOST_VALUES:,} values")
-        raw = yaml.safe_load(text)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as error:  # the last two: 2024-13-45, and lists in lists in lists
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last: lists in lists in lists
         raise ConfigError(source, [f"not YAML: {_unread(error)}"]) from None
     if raw is not None and not isinstance(raw, dict):
         raise ConfigError(source, ["line 1: the file must be a mapping such as `orgs: […]`"])

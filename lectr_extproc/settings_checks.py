@@ -6,7 +6,7 @@ from typing import Any
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.detect import prefixes
-from lectr_extproc.settings_file import REFERENCE, SettingsFile, is_loopback, unknown
+from lectr_extproc.settings_file import PORT, REFERENCE, SettingsFile, is_loopback, unknown
 
 Path = tuple[str | int, ...]
 "Where a setting is, such as orgs, 0, name."
@@ -32,7 +32,7 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         if ids.get(id_):
             yield ("providers", i, "id"), f"{id_!r} is above already"
         ids[id_] = True
-        kind = provider.get("kind")
+        kind = _text(provider, "kind")
         if id_ in PROVIDERS:
             if kind not in (None, id_):
                 yield ("providers", i, "kind"), f"lectr knows {id_!r}: give another provider an id of its own"
@@ -65,7 +65,7 @@ def _shared_ports(raw: Mapping[str, Any]) -> Iterator[Problem]:
         default = getattr(SettingsFile.model_fields[section].default, name)
         address = str(written.get(name, default) if isinstance(written, dict) else default)
         host, _, port = address.rpartition(":")
-        if not port.isdigit() or not int(port):  # a Unix socket, or any free port
+        if not PORT.fullmatch(port) or not int(port):  # a Unix socket, or any free port
             continue
         other, setting = taken.setdefault(port, (host, f"{section}.{name}"))
         if setting != f"{section}.{name}" and (host == other or {host, other} & {"0.0.0.0", "[::]"}):
@@ -147,6 +147,11 @@ def _cannot_go(id_: str, org: Mapping[str, Any] | None, sections: Mapping[str, M
     if org is None:
         return "each org has its own address: write it in the orgs that this key is for"
     return None if org.get(id_) else f"this org has no address there: write its `{id_}: {{endpoint: …}}` too"
+
+
+def _text(section: Mapping[str, Any], name: str) -> str | None:
+    value = section.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _items(section: Mapping[str, Any], name: str, key: str) -> Iterator[tuple[int, Mapping[str, Any], str]]:

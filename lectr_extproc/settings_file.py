@@ -28,9 +28,12 @@ def without_blanks(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in raw.items() if value is not None}
 
 
+PORT = re.compile("[0-9]{1,5}")
+
+
 def _address(value: str) -> str:
     host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 <= int(port) < 65536:
+    if not colon or not host or not PORT.fullmatch(port) or int(port) >= 65536:
         raise ValueError("write it as host:port, for example 127.0.0.1:10000")
     return value
 
@@ -147,7 +150,8 @@ class OrgSection(_Section):
     )
 
 
-Price = Annotated[Decimal | None, Field(ge=0, allow_inf_nan=False)]
+Price = Annotated[Decimal | None, Field(ge=0, le=10**9, allow_inf_nan=False)]
+Share = Annotated[Decimal | None, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Prices(_Section):
@@ -171,7 +175,7 @@ class ModelSection(_Prices):
     id: str = Field(
         min_length=1, max_length=256, description="As clients write it, and as it is sent; letter case counts."
     )
-    context_window: int | None = Field(default=None, gt=0, description="Tokens it reads at most.")
+    context_window: int | None = Field(default=None, gt=0, le=10**12, description="Tokens it reads at most.")
 
 
 Model = Annotated[ModelSection, BeforeValidator(_with_an_id, json_schema_input_type=ModelSection | str)]
@@ -258,7 +262,7 @@ class PriceSection(_Prices):
     model: str | None = Field(
         default=None, min_length=1, max_length=256, description="Default: a discount on every model of the provider."
     )
-    discount: Price = Field(default=None, le=1, description="0.2 takes 20 % off whatever the price is.")
+    discount: Share = Field(default=None, description="0.2 takes 20 % off whatever the price is.")
     from_: date | None = Field(default=None, alias="from", description="First day (UTC) on which it holds.")
     reason: str | None = Field(default=None, max_length=200, description="For people.")
 
@@ -325,7 +329,10 @@ class EnvoySection(_Section):
     )
     connect_timeout_s: float = Field(default=5.0, gt=0, le=60, description="For connections to providers.")
     stream_idle_timeout_s: int = Field(
-        default=900, gt=0, description="How long an answer may be silent; reasoning models think for minutes."
+        default=900,
+        gt=0,
+        le=31_536_000,
+        description="How long an answer may be silent; reasoning models think for minutes.",
     )
     access_log_flush_s: float = Field(
         default=0.5,

@@ -26,6 +26,7 @@ from lectr_extproc.settings import (
     Settings,
     load,
 )
+from lectr_extproc.settings_file import json_schema
 
 ROOT = Path(__file__).parents[1]
 DIGEST, OTHER = "ab" * 32, "cd" * 32
@@ -173,6 +174,10 @@ BAD_PRICES = {
     "a provider that is none": ("{provider: opneai, discount: 0.1}", "provider: 'opneai' is not a provider"),
     "a price below zero": ("{provider: xai, model: m, input: -1}", "input: Input should be greater than or equal to 0"),
     "a price that is none": ("{provider: xai, model: m, input: .nan}", "input: "),
+    "a price beyond reason": (
+        "{provider: xai, model: m, input: '1e9999'}",
+        "input: Input should be less than or equal to 1000000000",
+    ),
     "a percentage": ("{provider: xai, discount: 20}", "discount: Input should be less than or equal to 1"),
     "a price for every model": ("{provider: xai, input: 1}", "name the model whose price this is"),
     "nothing": ("{provider: xai, model: m}", "write a price or a discount"),
@@ -309,6 +314,16 @@ MISTAKES = {
     "the port of a default": (
         "admin: {listen: '127.0.0.1:10000'}",
         "line 1: admin.listen: envoy.listen has port 10000 already",
+    ),
+    "a port of other digits": ("admin: {listen: '127.0.0.1:8²'}", f"line 1: admin.listen: {ADDRESS}"),
+    "a port beyond reason": (f"admin: {{listen: '127.0.0.1:{'9' * 5000}'}}", f"line 1: admin.listen: {ADDRESS}"),
+    "a silence beyond what Envoy can count": (
+        f"envoy: {{stream_idle_timeout_s: 0x{'f' * 5000}}}",
+        "line 1: envoy.stream_idle_timeout_s: Input should be less than or equal to 31536000",
+    ),
+    "a kind that is a list": (
+        "providers: [{id: mine, kind: [vllm], base_url: 'http://h'}]",
+        "line 1: providers[0].kind: Input should be a valid string",
     ),
     "an unknown setting": ("orgz: []", "line 1: orgz: there is no such setting"),
     "an unknown setting in a section": ("log:\n  colour: red", "line 2: log.colour: there is no such setting"),
@@ -537,10 +552,20 @@ def test_what_is_no_mapping_is_told_so(text: str, problem: str) -> None:
     assert "\n" not in told
 
 
-@pytest.mark.parametrize("text", ["orgs: [{name: 2024-13-45}]", "[" * 3000])
-def test_what_yaml_itself_stumbles_over_is_bad_settings(text: str) -> None:
-    with pytest.raises(ConfigError):
-        load(text)
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("2024-13-45", "timestamp"),
+        ("!!timestamp secret", "timestamp"),
+        ("!!bool secret", "bool"),
+        ("!!int ''", "int"),
+        ("!!float secret", "float"),
+        ("9" * 5000, "int"),
+        ('"secret\\ud800"', "str"),
+    ],
+)
+def test_what_yaml_itself_stumbles_over_is_told_with_its_line_and_without_it(value: str, kind: str) -> None:
+    assert problems(f"orgs:\n- name: {value}") == [f"not YAML: line 2: this is no {kind}"]
 
 
 @pytest.mark.parametrize(
@@ -586,9 +611,20 @@ def test_bad_settings_end_every_command_with_64(
     assert (out, err.splitlines()[0]) == ("", f"{file}: 2 problems")
 
 
-@given(
-    st.text() | st.dictionaries(st.sampled_from(["orgs", "envoy", "x"]), st.lists(st.none() | st.text())).map(yaml.dump)
+SECTIONS = [json_schema(), *json_schema()["$defs"].values()]
+NAMES = st.sampled_from(sorted({name for section in SECTIONS for name in section["properties"]}))
+ODD = st.sampled_from(["acme", "openai", "mine", "127.0.0.1:8²", "http://[x", "1e999", DIGEST, "env:X", "v1", "none"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.binary(max_size=4) | st.text() | ODD,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(NAMES | st.text(max_size=3), below, max_size=4),
+    max_leaves=12,
 )
+TAGS = ("int", "bool", "float", "timestamp", "set", "binary")
+SIGNS = st.sampled_from(list(":-[]{}'\"#&*?>|,!\n ")) | st.sampled_from([f"!!{tag} " for tag in TAGS])
+PIECES = st.lists(NAMES | ODD | SIGNS).map("".join)
+
+
+@given(st.text() | PIECES | st.dictionaries(NAMES, ANYTHING).map(yaml.safe_dump))
 def test_whatever_is_in_the_file_it_is_settings_or_a_list_of_problems(text: str) -> None:
     try:
         settings: Settings | None = load(text)

@@ -117,7 +117,7 @@ def path_template(path: str) -> str:
 def address(host: str) -> tuple[str, int | None]:
     """A provider's host and, where it was told, its port."""
     name, _, port = host.rpartition(":")
-    if name and port.isdigit() and (":" not in name or name.endswith("]")):
+    if name and port.isdecimal() and len(port) <= 5 and (":" not in name or name.endswith("]")):
         return name.strip("[]"), int(port)
     return host.strip("[]"), None
 

@@ -174,7 +174,7 @@ def _number(variable: str, default: int) -> int:
     text = os.environ.get(variable, "").strip()
     if not text:
         return default
-    if text.isdigit() and int(text):
+    if text.isdecimal() and int(text):
         return int(text)
     log.warning("%s=%s is not a number from 1: %d is taken", variable, text, default)
     return default

@@ -167,6 +167,7 @@ ADDRESSES: dict[str, tuple[str, int | None]] = {
     "[::1]:11434": ("::1", 11434),
     "[::1]": ("::1", None),
     "::1": ("::1", None),
+    "localhost:8²": ("localhost:8²", None),
 }
 
 
