@@ -16,7 +16,7 @@ from typing import Any, Literal
 import orjson
 
 from lectr_extproc.core import eventstream, sse
-from lectr_extproc.core.encoding import decoder
+from lectr_extproc.core.encoding import SLICE, decoder
 from lectr_extproc.core.json_values import JsonValues
 from lectr_extproc.core.provider_error import ProviderError, read_error
 from lectr_extproc.core.usage import CostReading, ModelUsage, Path, Usage, UsageReader, UsageShape
@@ -189,8 +189,9 @@ class AnswerReader:
         """Take the next bytes of the body, as they came from the provider."""
         if self._unreadable is not None or self._decoder is None:
             return
-        for piece in self._decoder.decode(chunk):
-            self._take(piece)
+        for at in range(0, len(chunk), SLICE):
+            for piece in self._decoder.decode(chunk[at : at + SLICE]):
+                self._take(piece)
         if self._decoder.failure is not None:
             self._unreadable = self._decoder.failure
 

@@ -14,11 +14,15 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+SLICE = 16 * 1024
+"How much should be given at a time: all that comes out of it is in memory at once."
 PIECE = 64 * 1024
 FREE = 1024 * 1024
 "How much an answer may grow to, whatever it came from."
 RATIO = 100
 "How often its own size it may grow to beyond that. Event streams compress some thirtyfold; deflate reaches 1032."
+MEMBER = 4096
+"What a member or a frame counts as, whatever is in it: to begin one costs as much as to read so many bytes."
 _WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 "8 MiB, the most that RFC 9659 lets a sender of content encodings use."
 
@@ -67,6 +71,9 @@ class Identity:
 class Stepper(Protocol):
     """One encoding: takes input once, gives output of about PIECE bytes at a time."""
 
+    members: int
+    "How many more than one have begun."
+
     def step(self, chunk: bytes) -> bytes:
         """Take `chunk` in, or go on with what is left if it is empty; an empty result means more input is needed."""
 
@@ -90,10 +97,11 @@ class Bounded:
             while piece:
                 pieces.append(piece)
                 self._allowed -= len(piece)
-                if self._allowed < 0:
-                    self.failure = "inflated_too_large"
+                if self._allowed < self._inner.members * MEMBER:
                     break
                 piece = self._inner.step(b"")
+            if self._allowed < self._inner.members * MEMBER:
+                self.failure = "inflated_too_large"
         except (zlib.error, brotli.error, zstd.ZstdError):
             self.failure = "broken_encoding"
         return pieces
@@ -105,6 +113,7 @@ class Gzip:
     def __init__(self) -> None:
         self._member = zlib.decompressobj(31)
         self._rest = b""
+        self.members = 0
 
     def step(self, chunk: bytes) -> bytes:
         """The next piece."""
@@ -116,6 +125,7 @@ class Gzip:
                     self._rest = b""
                     return b""
                 self._member = zlib.decompressobj(31)
+                self.members += 1
             piece = self._member.decompress(data, PIECE)
             data = self._rest = self._member.unconsumed_tail or self._member.unused_data
             if piece or not self._member.eof:
@@ -124,6 +134,8 @@ class Gzip:
 
 class Deflate:
     """RFC 9110 means zlib's format; some servers send raw deflate. The first two bytes tell."""
+
+    members = 0
 
     def __init__(self) -> None:
         self._inner: zlib._Decompress | None = None
@@ -148,6 +160,8 @@ class Deflate:
 class Brotli:
     """RFC 7932."""
 
+    members = 0
+
     def __init__(self) -> None:
         self._inner = brotli.Decompressor()
 
@@ -165,6 +179,7 @@ class Zstd:
     def __init__(self) -> None:
         self._frame = zstd.ZstdDecompressor(options=_WINDOW)
         self._rest = b""
+        self.members = 0
 
     def step(self, chunk: bytes) -> bytes:
         """The next piece."""
@@ -174,6 +189,7 @@ class Zstd:
                 if not data:
                     return b""
                 self._frame = zstd.ZstdDecompressor(options=_WINDOW)
+                self.members += 1
             piece = self._frame.decompress(data, PIECE)
             data = self._frame.unused_data
             if piece or not self._frame.eof:

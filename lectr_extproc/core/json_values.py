@@ -56,7 +56,7 @@ class JsonValues:
             self._base = min(self._base, self._depth)
         if self._is_inside:
             self._value += token
-            if self._depth == self._base:
+            if self._depth == self._base and len(self._value) <= self._max_bytes:
                 self._is_inside = False
                 values.append(bytes(self._value))
                 self._value.clear()

@@ -53,5 +53,5 @@ def _kind(value: object) -> str | None:
 
 def _word(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        value = str(value)
     return value if isinstance(value, str) and _WORDS.fullmatch(value) else None

@@ -41,6 +41,7 @@ class Parser:
         self._seam = b""
         self._is_first = True
         self._large: JsonValues | None = None
+        self._slimmed = b""
         self.skipped = 0
         "Events that were too large to read, or in which nothing could be read."
 
@@ -75,11 +76,13 @@ class Parser:
             begin = _DATA_BEGINS.search(self._held)
             piece = bytes(self._held[begin.end() :]) if begin else b""
             del self._held[begin.start() if begin else 0 :]
-        for value in self._large.feed(piece)[:1]:
-            self._held += b"\ndata: " + value
+        values = self._large.feed(piece)
+        if values and not self._slimmed:  # of several, which are no JSON together, the first speaks
+            self._slimmed = b"\ndata: " + values[0]
 
     def _finish(self, events: list[Event]) -> None:
-        block, self._held = bytes(self._held), bytearray()
+        block = bytes(self._held) + self._slimmed
+        self._held, self._slimmed = bytearray(), b""
         if self._is_first:
             block, self._is_first = block.removeprefix(_BOM), False
         event = parse(block)

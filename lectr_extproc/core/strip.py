@@ -58,6 +58,12 @@ class UsageStripper:
         """The last event so far is incomplete and can still be the one."""
         return bool(self._held)
 
+    def let_go(self) -> bytes:
+        """What is held, for its event is to flow on whatever it is."""
+        held, self._is_passing = bytes(self._held), True
+        self._held.clear()
+        return held
+
     def flush(self) -> bytes:
         """The stream has ended: what is still held, unless it is the chunk without its final blank line."""
         out = bytearray()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date
 from decimal import Decimal
 from functools import cache, cached_property
+from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -21,6 +22,12 @@ Correction = Callable[[JsonObject], JsonObject]
 
 CostReading = Callable[[JsonObject], Decimal | None]
 "A usage object -> what the provider says the call cost, in USD."
+
+MEMBERS = 32
+"More members than any usage object has: what a stream adds to them without end is not kept."
+
+HELPERS = 64
+"How many other models are told of."
 
 COUNT_LIMIT = 2**53
 "Metadata carries numbers as doubles; a larger count would arrive as another one."
@@ -187,7 +194,8 @@ class UsageReader:
 
     def _keep(self, rank: int, shape: UsageShape, found: JsonObject) -> None:
         if shape.accumulates and rank == self._best:
-            found = {**self._found, **{key: value for key, value in found.items() if value is not None}}
+            merged = {**self._found, **{key: value for key, value in found.items() if value is not None}}
+            found = dict(islice(merged.items(), MEMBERS))
         self._best, self._found = rank, found
 
     @property
@@ -208,7 +216,7 @@ class UsageReader:
         if not self._found:
             return ()
         shape = self._shapes[self._best]
-        counted = ((model, _counted(shape, usage)) for model, usage in shape.helpers(self._found))
+        counted = ((model, _counted(shape, usage)) for model, usage in islice(shape.helpers(self._found), HELPERS))
         return tuple(ModelUsage(model, usage) for model, usage in counted if usage is not None)
 
 

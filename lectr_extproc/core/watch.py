@@ -11,6 +11,7 @@ Both directions of that metadata (namespace `lectr.usage`) are here. Keys: the c
 Readers tolerate missing and unknown keys.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal, InvalidOperation
@@ -30,9 +31,14 @@ from lectr_extproc.core.words import MODEL_LIMIT
 
 COUNTS = tuple(field.name for field in fields(Usage))
 
+_STATUS, _LENGTH = re.compile("[0-9]{1,3}"), re.compile("[0-9]{1,18}")
 _UNREADABLE = (None, *get_args(Unreadable))
 
 HTTP_ERRORS = 400
+
+WAITING = 512 * 1024
+"""How many bytes of chunks wait at most for it to be known whether the event that they end in is the usage chunk. Envoy
+stops to read an answer of which a MiB waits, and so would the answer's end."""
 
 UNNAMED = "error"
 "An error of which the provider did not say what kind: no code, though it stands where codes do."
@@ -54,7 +60,7 @@ def watch_answer(
     one = dict(reversed(headers))
     status = one.get(":status", "")
     row = snapshot.observation.answers.get(route.choice.dialect)
-    if row is None or not status.isdigit():
+    if row is None or not _STATUS.fullmatch(status):
         return None
     provider = snapshot.kind_of(route.choice.provider)
     kind, encoding = one.get("content-type", ""), one.get("content-encoding", "")
@@ -116,7 +122,7 @@ class Watch:
         self._stripper = stripper
         self._cost_of = cost_of
         # A client that has every byte may hang up before Envoy tells us that there are no more of them.
-        self._to_come = int(length) if length.isascii() and length.isdigit() else None
+        self._to_come = int(length) if _LENGTH.fullmatch(length) else None
         self._told: dict[str, str | int] = {}
         self._waiting: list[tuple[bytes, bytes | None, dict[str, str | int]]] = []
 
@@ -135,6 +141,8 @@ class Watch:
         passed: bytes | None = None
         if self._stripper is not None:
             kept = self._stripper.feed(chunk) + (self._stripper.flush() if is_last else b"")
+            if self._stripper.holds and len(chunk) + sum(len(each) for each, _, _ in self._waiting) > WAITING:
+                kept += self._stripper.let_go()
             passed = None if kept == chunk else kept
         self._waiting.append((chunk, passed, self._news(is_last=is_last)))
         if self._stripper is not None and self._stripper.holds:

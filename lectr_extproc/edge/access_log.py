@@ -82,6 +82,9 @@ def take(live: Live, sink: Sink, entries: Iterable[LogEntry | Attempt]) -> None:
                 records.append(record_from(entry, live.snapshot))
         sink(records, attempts)
         live.counts["calls_recorded"] += len(records)
+    except wire.Unreadable:
+        live.counts["batches_failed"] += 1
+        log.error("a batch of access-log entries could not be read")
     except Exception:  # one bad batch must not end the stream that carries the next ones
         live.counts["batches_failed"] += 1
         log.exception("a batch of access-log entries was lost")

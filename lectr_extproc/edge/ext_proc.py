@@ -85,6 +85,10 @@ class ExtProc:
                 yield wire.reply_from(decision, metadata, to_body=kind == "request_body")
                 if not isinstance(decision, Route) or decision.observe != "stream":
                     return
+        except wire.Unreadable:
+            counts["messages_unreadable"] += 1
+            log.error("a message could not be read")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no message of ext_proc")
         except Exception:  # the outermost place of the stream: Envoy's failure policy decides what the client gets
             what = "decision" if decision is None else "reading"
             counts[f"{what}s_failed"] += 1

@@ -20,6 +20,9 @@ from lectr_extproc.pb import token_usage_pb2
 EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 ACCESS_LOG_SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 
+Unreadable = DecodeError
+"Bytes that are no message."
+
 USAGE_NAMESPACE = "envoy.ai.token_usage"
 "The typed metadata of Envoy's ai_protocol_manager (seen on 1.40.0)."
 USAGE_TYPE = "/envoy.data.ai.v3.TokenUsage"

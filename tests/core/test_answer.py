@@ -1,10 +1,16 @@
+import gzip
 import json
+import tracemalloc
+from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Any
 
+import brotli
 import pytest
+from backports import zstd
 
 from lectr_extproc.core.answer import CHOICES, RAW_BYTES, Answer, AnswerReader, AnswerRow, Bounds, Unreadable, load
+from lectr_extproc.core.encoding import FREE, RATIO, SLICE
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.usage import Usage, UsageShape, reading
 from tests.core.aws import message, text
@@ -266,3 +272,63 @@ def test_a_message_of_aws_is_named_by_its_header_and_may_be_an_exception() -> No
     answer = read(end, failed, wrapped, content_type=AWS)
     assert (answer.usage, answer.is_complete) == (Usage(input_tokens=4), True)
     assert answer.error == ProviderError(None, "throttlingException")
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+KIB = 1024
+PIECE = 8 * KIB
+WITHOUT_END: dict[str, tuple[str, bytes, bytes]] = {
+    "a line": ("text/event-stream", b'data: {"text": "', b"x" * PIECE),
+    "a comment": ("text/event-stream", b":", b"x" * PIECE),
+    "an event of many documents": ("text/event-stream", b"", b'data: {"a": "%s"}\n' % (b"x" * 900) * 8),
+    "an event without line ends": ("text/event-stream", b"data: ", b"{}[]" * 50 + b"x" * PIECE),
+    "empty events": ("text/event-stream", b"", b"data:%s\n\n" % (b"x" * 400) * 20),
+    "a text": ("application/json", b'{"text": "', b"x" * PIECE),
+    "a text of escapes": ("application/json", b'{"text": "', b'\\"' * (PIECE // 2)),
+    "a row of numbers": ("application/json", b'{"data": [', b"0.125," * 1300),
+    "lists in lists": ("application/json", b'{"a": ', (b"[" + b"1," * 100) * 40),
+    "mappings in mappings": ("application/json", b"", (b'{"a": 1, "b": ' + b" " * 100) * 60),
+    "members": ("application/json", b"{", b'"a": "%s", "usage": {"in": 1},' % (b"x" * 100) * 60),
+    "elements": ("application/json", b"[", b'{"usage": {"in": 1}, "a": "%s"},' % (b"x" * 300) * 20),
+    "white space": ("application/json", b"", b" " * PIECE),
+    "what is no JSON": ("application/json", b"", b"x" * PIECE),
+    "lines": ("application/x-ndjson", b"", b'{"usage": {"in": 1}, "a": "%s"}\n' % (b"x" * 300) * 20),
+    "a message of AWS": ("application/vnd.amazon.eventstream", message(b"", b"x" * 300)[:30], b"x" * PIECE),
+}
+
+
+def peak(content_type: str, pieces: Iterable[bytes], **columns: Any) -> int:
+    """The most that reading an answer held, in bytes."""
+    reader = AnswerReader(ROW, "custom", content_type=content_type, bounds=SMALL, **columns)
+    tracemalloc.start()
+    try:
+        for piece in pieces:
+            reader.feed(piece)
+        reader.close()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+SMALL = Bounds(max_document_bytes=32 * KIB, max_event_bytes=32 * KIB)
+
+
+@pytest.mark.parametrize("name", WITHOUT_END)
+def test_an_answer_without_end_holds_no_more_than_a_long_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lectr_extproc.core.answer.RAW_BYTES", SMALL.max_document_bytes)
+    content_type, start, piece = WITHOUT_END[name]
+    long, longer = (peak(content_type, [start, *[piece] * count]) for count in (16, 40))
+    assert longer < 1.2 * long + 16 * KIB
+
+
+BOMBS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "br": brotli.compress, "zstd": zstd.compress}
+
+
+@pytest.mark.parametrize("coding", BOMBS)
+def test_what_swells_is_let_go_of_while_it_is_small(coding: str) -> None:
+    bomb = BOMBS[coding](b'{"a": "' + bytes(8 * KIB * KIB))
+    for pieces in ([bomb], [bomb] * 3, [BOMBS[coding](b"")] * 3000):
+        assert peak("application/json", pieces, content_encoding=coding) < FREE + RATIO * SLICE + KIB * KIB
+    assert read(bomb, content_encoding=coding).unreadable == "inflated_too_large"
+    assert read(BOMBS[coding](bomb), content_encoding=coding).unreadable == "not_json"

@@ -80,6 +80,19 @@ def test_an_answer_that_grows_out_of_all_proportion_is_refused_while_it_is_small
         assert sum(map(len, pieces)) <= FREE + RATIO * len(bomb) + 2 * PIECE
 
 
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_members_with_nothing_in_them_are_refused_as_if_they_were_large(name: str) -> None:
+    encoding, encode = ENCODERS[name]
+    for slices in ([encode(b"")] * 2000, [encode(b"x")] * 2000):
+        chosen = decoder(encoding)
+        assert chosen is not None
+        for each in slices:
+            chosen.decode(each)
+        assert chosen.failure == "inflated_too_large"
+    events = [encode(b"data: %d\n\n" % number + os.urandom(32)) for number in range(2000)]
+    assert decode(encoding, events)[1] is None
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
 def test_bytes_that_are_not_what_they_are_said_to_be_are_reported_and_end_the_reading(encoding: str) -> None:
     assert decode(encoding, [b"\xff\xffthis is no such thing" * 50, gzip.compress(DATA)]) == ([], "broken_encoding")

@@ -67,6 +67,14 @@ def test_a_large_object_in_one_chunk_is_passed_over_too() -> None:
     assert (values(parser, [b'{%s"c": 2}{"d": 4}' % (b'"b": 1,' * 50)]), parser.skipped) == ([{"d": 4}], 1)
 
 
+@pytest.mark.parametrize("size", [63, 64, 65])
+def test_an_object_of_exactly_the_limit_is_read_and_no_larger_one(size: int) -> None:
+    parser = JsonValues(max_bytes=64)
+    document = b'{"a":%s}' % (b"1" * (size - 6))
+    assert parser.feed(document + b"{}") == ([document, b"{}"] if size <= 64 else [b"{}"])
+    assert parser.skipped == (size > 64)
+
+
 @given(st.lists(st.binary(max_size=100) | st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"\\", b"1,", b"\n"])))
 def test_whatever_the_bytes_memory_is_bounded(chunks: list[bytes]) -> None:
     parser = JsonValues(max_bytes=64)

@@ -67,6 +67,6 @@ def test_in_the_body_of_a_failed_call_the_root_counts_too(name: str) -> None:
     assert read_error({"message": "m"}, is_failure=False) is None
 
 
-@pytest.mark.parametrize("word", ["x" * 101, "line\nline", "schlüssel", "{}", "", True, 1.5, ["x"]])
+@pytest.mark.parametrize("word", ["x" * 101, "line\nline", "schlüssel", "{}", "", True, 1.5, 10**200, ["x"]])
 def test_what_is_no_word_for_machines_is_not_kept(word: object) -> None:
     assert read_error({"error": {"code": word, "type": word}}, is_failure=False) == ProviderError()

@@ -70,10 +70,20 @@ def test_an_event_too_large_to_read_is_passed_over(name: str) -> None:
     assert (events(parser, [HOPELESS[name], b"data: a\n\n"]), parser.skipped) == ([Event(b"", b"a")], 1)
 
 
+def test_an_event_that_never_ends_holds_the_first_of_its_documents_alone() -> None:
+    parser = Parser(slim_above=32, max_bytes=256)
+    for number in range(50):
+        parser.feed(b'data: {"a": %d, "b": "%s"}\n' % (number, b"x" * 100))
+        assert len(parser._held) + len(parser._slimmed) <= 32 + 256
+    (event,) = parser.feed(b"\n")
+    assert orjson.loads(event.data)["a"] == 0
+    assert parser.feed(b"data: a\n\n") == [Event(b"", b"a")]
+
+
 @given(st.lists(st.binary(max_size=200) | st.sampled_from([b"data: ", b"\n", b"\r", b"{", b"}", b'"', b"event: e"])))
 def test_whatever_the_bytes_they_are_read_or_passed_over_in_bounded_memory(chunks: list[bytes]) -> None:
     parser = Parser(slim_above=32, max_bytes=256)
     for chunk in chunks:
         parser.feed(chunk)
-        assert len(parser._held) <= 32 + 256 + 16
+        assert len(parser._held) + len(parser._slimmed) <= 32 + 256 + 16
     parser.close()

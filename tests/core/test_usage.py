@@ -7,6 +7,8 @@ from lectr_extproc.core.tables import CatalogError
 from lectr_extproc.core.usage import (
     COUNT_LIMIT,
     COUNTS,
+    HELPERS,
+    MEMBERS,
     ModelUsage,
     Path,
     Usage,
@@ -115,6 +117,13 @@ def test_where_usage_accumulates_a_member_keeps_its_last_value() -> None:
     assert reader.usage() == Usage(input_tokens=5, output_tokens=2)
 
 
+def test_members_that_a_stream_adds_without_end_are_not_kept() -> None:
+    accumulating = shape(*PARTS.readings, accumulates=True)
+    said = ({"usage": {"in": number, f"new{number}": [0] * 1000}} for number in range(1000))
+    reader = read(*said, shapes=(accumulating,))
+    assert (reader.usage(), len(reader.raw)) == (Usage(input_tokens=999), MEMBERS)
+
+
 def test_a_member_that_is_only_a_beginning_is_not_counted() -> None:
     starting = shape(*PARTS.readings, places=("usage", "start.usage"), unfinished={"start.usage": frozenset({"out"})})
     assert read({"start": {"usage": {"in": 5, "out": 1}}}, shapes=(starting,)).usage() == Usage(input_tokens=5)
@@ -152,6 +161,11 @@ def test_another_model_that_helped_has_its_own_usage() -> None:
     reader = read({"usage": {"in": 1, "help": {"in": 7, "out": 8}}}, shapes=(helped,))
     assert reader.helpers() == (ModelUsage("big", Usage(input_tokens=7, output_tokens=8)),)
     assert read({"usage": {"in": 1}}, shapes=(PARTS,)).helpers() == ()
+
+
+def test_of_helpers_without_end_the_first_are_told_of() -> None:
+    helped = shape(*PARTS.readings, helpers=lambda usage: [("big", usage)] * 1000)
+    assert len(read({"usage": {"in": 1}}, shapes=(helped,)).helpers()) == HELPERS
 
 
 def test_every_count_is_absent_until_somebody_gives_it() -> None:

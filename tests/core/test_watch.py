@@ -14,7 +14,7 @@ from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.record import CallRecord, LogEntry, record_from
 from lectr_extproc.core.snapshot import UsageChunk
 from lectr_extproc.core.usage import COUNT_LIMIT, COUNTS, ModelUsage, Usage
-from lectr_extproc.core.watch import Watch, answer_from_metadata, answer_to_metadata, watch_answer
+from lectr_extproc.core.watch import WAITING, Watch, answer_from_metadata, answer_to_metadata, watch_answer
 from tests.core.cuts import cuts
 from tests.core.given import request, routed, snapshot
 
@@ -79,7 +79,7 @@ def test_an_answer_of_an_api_nobody_here_reads_is_left_alone() -> None:
     assert watching(OK, SSE, path="/v1/files") is None
 
 
-@pytest.mark.parametrize("headers", [[], [(":status", "")], [(":status", "2xx")]])
+@pytest.mark.parametrize("headers", [[], [(":status", "")], [(":status", "2xx")], [(":status", "²")]])
 def test_an_answer_without_a_status_is_left_alone(headers: list[tuple[str, str]]) -> None:
     assert watching(*headers, SSE) is None
 
@@ -167,6 +167,25 @@ def test_what_waits_at_the_end_passes_as_it_came() -> None:
     watch = watched(OK, SSE)
     assert watch.feed(b'data: {"choices": [', is_last=False) == []
     assert [passed for passed, _ in watch.feed(b"", is_last=True)] == [None, None]
+
+
+def test_chunks_that_all_end_in_what_can_still_be_the_chunk_do_not_wait_without_end() -> None:
+    """An answer cut so passes whole, and all of what waits is bounded."""
+    event = b'data: {"id": "%s", "choices": [{"delta": {"content": "a"}}]}\n\n' % (b"x" * 60_000)
+    watch, waiting, seen = watched(OK, SSE), list[bytes](), b""
+    chunks = [event[:12], *[event[12:] + event[:12]] * 30, event[12:]]
+    for chunk in chunks:
+        waiting.append(chunk)
+        for passed, _ in watch.feed(chunk, is_last=False):
+            came = waiting.pop(0)
+            seen += came if passed is None else passed
+        assert sum(map(len, waiting)) <= WAITING + len(event)
+    assert (seen, waiting) == (event * 31, [])
+
+
+@pytest.mark.parametrize("length", ["²", "9" * 5000, "-1", "1e3"])
+def test_a_length_that_is_none_is_as_if_it_had_not_been_told(length: str) -> None:
+    assert answered(watched(OK, ("content-length", length)), b"{}", is_last=True)[0] is None
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------

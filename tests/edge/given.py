@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,22 +134,22 @@ def channel_to(live: Live) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(live.settings.grpc_listen, options=options)
 
 
-def process(channel: grpc.aio.Channel) -> Any:
-    """A new ext_proc stream."""
+def process(channel: grpc.aio.Channel, messages: Iterable[Any] | None = None) -> Any:
+    """A new ext_proc stream, which these messages are all of, if there are any."""
     return channel.stream_stream(
         "/envoy.service.ext_proc.v3.ExternalProcessor/Process",
-        request_serializer=ext.ProcessingRequest.SerializeToString,
+        request_serializer=ext.ProcessingRequest.SerializeToString if messages is None else None,
         response_deserializer=ext.ProcessingResponse.FromString,
-    )()
+    )(iter(messages) if messages is not None else None)
 
 
-def access_logs(channel: grpc.aio.Channel) -> Any:
+def access_logs(channel: grpc.aio.Channel, messages: Iterable[Any] | None = None) -> Any:
     """A new access-log stream; it takes messages as bytes."""
     return channel.stream_unary(
         "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
         request_serializer=None,
         response_deserializer=als.StreamAccessLogsResponse.FromString,
-    )()
+    )(iter(messages) if messages is not None else None)
 
 
 class Records:

@@ -10,13 +10,18 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
 
+from lectr_extproc.core.ledger import row_of
 from lectr_extproc.core.record import Attempt, CallRecord
-from lectr_extproc.edge import access_log, server
+from lectr_extproc.edge import access_log, server, store
 from lectr_extproc.edge.logs import JsonLines
 from lectr_extproc.edge.server import GrpcServer
 from lectr_extproc.pb import access_log_pb2 as als
 from tests.edge.given import KEY, Records, access_logs, batch, channel_to, entry, live, serving
+from tests.edge.hostile import like, unharmed
 
 
 async def send(call: Any, *ids: str, first: bool = False) -> None:
@@ -88,7 +93,7 @@ async def test_a_batch_that_cannot_be_read_costs_itself_alone(tmp_path: Path, ca
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.OK
     assert shared.counts == {"batches_failed": 1, "calls_recorded": 1}
-    assert [record.getMessage() for record in caplog.records] == ["a batch of access-log entries was lost"]
+    assert [record.getMessage() for record in caplog.records] == ["a batch of access-log entries could not be read"]
 
 
 async def test_a_sink_that_fails_costs_its_batch_alone_and_tells_no_secret(
@@ -198,3 +203,56 @@ async def test_a_stream_that_opens_and_says_nothing_ends_with_the_drain(
         await call.wait_for_connection()
         shared.draining.set()
         assert await call == als.StreamAccessLogsResponse()
+
+
+def filled() -> als.HTTPAccessLogEntry:
+    made = entry("call", upstream_request_attempt_count=1)
+    made.common_properties.start_time.seconds = 1_795_000_000
+    made.common_properties.metadata.filter_metadata["lectr.usage"].update({"input_tokens": 7, "helpers": "[{}]"})
+    made.common_properties.metadata.typed_filter_metadata["envoy.ai.token_usage"].value = b"\x08\x01"
+    made.response.response_code.value = 200
+    return made
+
+
+WRITTEN = like(
+    batch(filled(), first=True),
+    batch(entry("a"), entry("", access_log_type=als.UpstreamEnd)),
+    batch(entry("", access_log_type=als.UpstreamEnd, duration=Duration(seconds=-1, nanos=2**31 - 1))),
+)
+
+
+def test_whatever_the_batches_their_stream_goes_on_and_good_ones_become_records(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared, taken = live(tmp_path), list[str]()
+
+    def sink(calls: Sequence[CallRecord], _: Sequence[Attempt]) -> None:
+        for call in calls:
+            row_of(call, store._clean)
+        taken.extend(call.call_id for call in calls)
+
+    with unharmed(shared, caplog, sink) as lectr:
+
+        @settings(max_examples=60)
+        @given(WRITTEN)
+        def talk(messages: list[bytes]) -> None:
+            taken.clear()
+            shared.counts.clear()
+
+            async def one(channel: grpc.aio.Channel) -> None:
+                good = batch(entry("good")).SerializeToString()
+                assert await access_logs(channel, [*messages, good]) == als.StreamAccessLogsResponse()
+
+            lectr(one)
+            assert taken[-1] == "good"
+            assert shared.counts["batches_failed"] == sum(map(is_no_batch, messages))
+
+        talk()
+
+
+def is_no_batch(message: bytes) -> bool:
+    try:
+        als.StreamAccessLogsMessage.FromString(message)
+    except DecodeError:
+        return True
+    return False

@@ -1,6 +1,7 @@
 """The ext_proc servicer, as Envoy meets it: over real gRPC on a Unix socket."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import logging
@@ -11,6 +12,8 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
 
 from lectr_extproc.core.words import LONGEST_EVENT_S
 from lectr_extproc.edge import ext_proc
@@ -31,6 +34,7 @@ from tests.edge.given import (
     set_headers,
     settings,
 )
+from tests.edge.hostile import like, unharmed
 
 MIB = 1024 * 1024
 NO_KEY = headers("gpt-4o", ("x-lectr-key", ""))
@@ -387,3 +391,65 @@ async def test_a_reading_that_fails_ends_its_stream_and_is_counted(
         await call.write(answered(*SSE))
         assert (await call.code(), await call.details()) == (grpc.StatusCode.INTERNAL, "reading failed")
     assert shared.counts == {"decisions": 1, "readings_failed": 1}
+
+
+# --- whatever the messages --------------------------------------------------------------------------------------------
+
+WRITTEN = like(
+    headers(),
+    NO_KEY,
+    stream(),
+    form(),
+    body(b'{"model": "openai/gpt-4o", "stream": true}'),
+    answered(*SSE),
+    answered(*SSE, ("content-length", "9" * 5000)),
+    answered((":status", "²"), ("content-encoding", "gzip")),
+    chunk(SAID + USAGE[:9]),
+    chunk(USAGE[9:]),
+    chunk(DONE, ends=True),
+)
+
+
+def test_whatever_the_messages_and_their_order_a_stream_ends_well_and_the_next_call_works(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = reading(tmp_path)
+    with unharmed(shared, caplog) as lectr:
+
+        @settings_of_hypothesis(max_examples=40)
+        @given(WRITTEN)
+        def talk(messages: list[bytes]) -> None:
+            async def both(channel: grpc.aio.Channel) -> None:
+                call = process(channel, messages)
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    assert len([reply async for reply in call]) <= len(messages)
+                ended = await call.code(), await call.details()
+                # The last is the client's own word for a message that it could not send: the stream was over already.
+                assert ended in (
+                    (grpc.StatusCode.OK, ""),
+                    (grpc.StatusCode.INVALID_ARGUMENT, "no message of ext_proc"),
+                    (grpc.StatusCode.INTERNAL, "Internal error from Core"),
+                )
+                good = process(channel)
+                assert said(await reply_to(good, headers()))["routed"] == "1"
+                await good.done_writing()
+                assert await has_ended(good)
+
+            lectr(both)
+
+        talk()
+    assert [name for name in shared.counts if name.endswith("_failed")] == []
+
+
+async def test_what_is_no_message_ends_its_stream_alone_and_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = live(tmp_path)
+    async with serving(shared) as channel:
+        call = process(channel, [b"\xff\xff"])
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert said(await reply_to(process(channel), headers()))["routed"] == "1"
+    assert shared.counts == {"messages_unreadable": 1, "decisions": 1}
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
+        ("a message could not be read", None)
+    ]
