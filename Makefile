@@ -28,7 +28,8 @@ unit: setup ## the tests that need no running Envoy
 	$(BIN)/python -m pytest -n 2 --ignore=tests/e2e --ignore=tests/bench
 
 e2e: setup ## real Envoys, real SDKs, scripted providers
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/e2e  # most of the time is waiting; a file's gateways stay together
+	@# Half of the time is waiting. A file's gateways stay together, in the order of tests/e2e/conftest.py.
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/e2e
 
 check: setup ## format, lint, types, protos, mirror, coverage, settings
 	$(BIN)/ruff format --check

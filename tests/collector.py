@@ -7,7 +7,11 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 
 class Collector:
@@ -15,7 +19,10 @@ class Collector:
 
     def __init__(self) -> None:
         self.status = 200
+        self.rejects = False
+        "Each span of a request that it answers 200."
         self.taken: list[Any] = []
+        self._calls: Counter[str] = Counter()
         self.asked = 0
         self.goes = threading.Event()
         self.goes.set()
@@ -29,11 +36,13 @@ class Collector:
                     body = b"".join(iter(self.read_chunk, b""))
                 else:
                     body = gzip.decompress(self.rfile.read(int(self.headers["content-length"])))
-                collector.take(body)
+                answer = collector.take(body)
                 collector.goes.wait(30)
                 self.send_response(collector.status)
-                self.send_header("content-length", "0")
+                self.send_header("content-type", "application/x-protobuf")
+                self.send_header("content-length", str(len(answer)))
                 self.end_headers()
+                self.wfile.write(answer)
 
             def read_chunk(self) -> bytes:
                 chunk = self.rfile.read(int(self.rfile.readline(), 16))
@@ -57,17 +66,22 @@ class Collector:
         self._server.shutdown()
         self._server.server_close()
 
-    def take(self, body: bytes) -> None:
+    def take(self, body: bytes) -> bytes:
         self.asked += 1
-        if self.status == 200:
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                self.taken += [span for scope in resource.scope_spans for span in scope.spans]
+        resources = ExportTraceServiceRequest.FromString(body).resource_spans
+        spans = [span for resource in resources for scope in resource.scope_spans for span in scope.spans]
+        if self.status != 200:
+            return b""
+        if self.rejects:
+            part = ExportTracePartialSuccess(rejected_spans=len(spans), error_message="not these")
+            return bytes(ExportTraceServiceResponse(partial_success=part).SerializeToString())
+        self.taken += spans
+        for span in spans:
+            said = {pair.key: pair.value.string_value for pair in span.attributes}
+            if "lectr.call_id" in said:
+                self._calls[said.get("lectr.request_id") or said["lectr.call_id"]] += 1
+        return b""
 
     def calls(self) -> Counter[str]:
         """How often each call has come, by its `x-request-id` or, where it has none, its id."""
-        found: Counter[str] = Counter()
-        for span in list(self.taken):
-            said = {pair.key: pair.value.string_value for pair in span.attributes}
-            if "lectr.call_id" in said:
-                found[said.get("lectr.request_id") or said["lectr.call_id"]] += 1
-        return found
+        return Counter(self._calls)

@@ -55,7 +55,7 @@ class Receiver:
             scopes = (s for sent in self._get("metrics") for r in sent["resource_metrics"] for s in r["scope_metrics"])
             return [m for scope in scopes for m in scope["metrics"] if m["name"] == name]
 
-        return _await(arrived, name)[-1]
+        return _await(arrived, name)[0]  # the agent tells what came last first
 
     def points(self, metric: str) -> list[tuple[Attributes, Any]]:
         """Its data points, with their labels."""

@@ -66,18 +66,20 @@ async def ask(port: int, body: bytes) -> bytes:
     return answer.partition(b"\r\n")[0]
 
 
+PAUSE_S = 0.02
+"Between two calls of a client: without it the load would be whatever the machine can bear."
 NO_ANSWER = 0
 "The status of a call whose connection broke before its answer was there."
 
 
 @contextmanager
 def traffic(gateway: Gateway) -> Iterator[dict[str, int]]:
-    """Calls without a pause, from two clients, for as long as the block lasts: the status of each, by its id."""
+    """Calls one after the other, from two clients, for as long as the block lasts: the status of each, by its id."""
     over = threading.Event()
     outcomes: dict[str, int] = {}
 
     def calls() -> None:
-        while not over.is_set():
+        while not over.wait(PAUSE_S):
             call_id = new_id()
             try:
                 outcomes[call_id] = call(gateway, call_id=call_id).status_code

@@ -5,6 +5,7 @@ A test that needs other settings starts its own gateway with `launch`; the tests
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, get_args
 
 import anthropic
@@ -22,6 +23,18 @@ from tests.e2e.sdks import anthropic_client, openai_client
 
 Launch = Callable[[Mapping[str, Any]], Gateway]
 LaunchApart = Callable[..., Apart]
+
+once = pytest.mark.parametrize("build", BUILDS[:1], indirect=True, ids=str)
+"For what lectr does alike, whichever Envoy stands before it."
+
+LONGEST = ["test_soak", "test_usage", "test_faults"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: the workers end together, and while the soak waits others work."""
+    last = len(LONGEST)
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else last)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,6 +112,12 @@ def launch_apart(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield lambda settings, over="unix": stack.enter_context(
             Apart(build, settings, tmp_path_factory.mktemp("apart"), over=over)
         )
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not named after the test: a socket's path is 107 characters at most, and lectr makes folders of its own in it."""
+    return tmp_path_factory.mktemp("test")
 
 
 @pytest.fixture

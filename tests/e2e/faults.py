@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,11 +19,12 @@ from urllib.parse import urlsplit
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.edge.ledger import open_store
 from lectr_extproc.edge.store import Store
+from tests.collector import Collector
 from tests.e2e.calls import NO_ANSWER, new_id, traffic
 from tests.e2e.gateway import STOP_WITHIN_S, Apart, Build, wait_until
 from tests.e2e.scene import Providers, settings_for
 
-SETTLES_WITHIN_S = 20.0
+SETTLES_WITHIN_S = 40.0  # a lectr that was killed has the outbox for another 15 s
 SMALLEST_FILE = 64
 "Bytes: the place reached in the spool can be kept, and no page of a ledger be written."
 
@@ -35,21 +37,26 @@ class Counts:
     answered: int
     recorded: int
     "Those answered of which one row says what the client saw."
+    served: int
+    "Those that a provider answered."
+    exported: int
+    "Those served whose span a collector has."
     twice: int
     "Those that have more rows than one."
 
     @property
     def is_complete(self) -> bool:
-        return self.recorded == self.answered
+        return (self.recorded, self.exported) == (self.answered, self.served)
 
 
 @dataclass(slots=True, kw_only=True)
 class Stage:
-    """A gateway whose parts can die apart, with a spool and a ledger."""
+    """A gateway whose parts can die apart, with a spool, a ledger and a collector."""
 
     gateway: Apart
     ledger: str
     spool: Path
+    collector: Collector
     outcomes: dict[str, int] = field(default_factory=dict)
     "Of the calls under way while a fault happens."
     after: int = 0
@@ -57,25 +64,28 @@ class Stage:
 
     @contextmanager
     def under_traffic(self) -> Iterator[None]:
-        """Calls without a pause meanwhile."""
+        """Calls meanwhile."""
         with self.reading() as store:
             self.after = store.seq_before_last(0)
         with traffic(self.gateway) as self.outcomes:
             yield
 
     def settle(self) -> Counts:
-        """The counts, once each answered call has its row; or as they are when it is clear that some never will."""
+        """The counts, once each call has its row and its span; or as they are when it is clear that some never will."""
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: self.count().is_complete, "a row of each answered call", SETTLES_WITHIN_S)
+            wait_until(lambda: self.count().is_complete, "a row and a span of each call", SETTLES_WITHIN_S)
         return self.count()
 
     def count(self) -> Counts:
         answered = {call_id: status for call_id, status in self.outcomes.items() if status != NO_ANSWER}
-        statuses = self.statuses()
+        statuses, exported = self.statuses(), self.collector.calls()
+        served = [call_id for call_id, status in answered.items() if status == 200]
         return Counts(
             sent=len(self.outcomes),
             answered=len(answered),
             recorded=sum(statuses.get(call_id) == [status] for call_id, status in answered.items()),
+            served=len(served),
+            exported=sum(call_id in exported for call_id in served),
             twice=sum(len(statuses.get(call_id, [])) > 1 for call_id in self.outcomes),
         )
 
@@ -114,6 +124,9 @@ class Stage:
     def ledger_says(self, name: str) -> Any:
         return self.gateway.healthz().json()["ledger"][name]
 
+    def outbox_says(self, name: str) -> Any:
+        return self.gateway.healthz().json()["export"][name]
+
 
 @contextmanager
 def staged(build: Build, providers: Providers, directory: Path, ledger: str) -> Iterator[Stage]:
@@ -125,8 +138,11 @@ def staged(build: Build, providers: Providers, directory: Path, ledger: str) -> 
         "spool": {"file": str(spool)},
         "envoy": {"message_timeout_s": 0.5, "stream_idle_timeout_s": 1.0},
     }
-    with Apart(build, settings, directory) as gateway:
-        yield Stage(gateway=gateway, ledger=ledger, spool=spool)
+    gateway = Apart(build, settings, directory)
+    with Collector() as collector:
+        gateway.processes.environment["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = collector.url
+        with gateway:
+            yield Stage(gateway=gateway, ledger=ledger, spool=spool, collector=collector)
 
 
 # --- who dies ---------------------------------------------------------------------------------------------------------
@@ -166,9 +182,11 @@ def envoy_restarted(stage: Stage) -> None:
 
 
 def ledger_locked(stage: Stage) -> None:
+    """For longer than SQLite itself waits."""
     with contextlib.closing(sqlite3.connect(urlsplit(stage.ledger).path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        wait_until(lambda: stage.ledger_says("waiting") > 20, "rows that wait")
+        wait_until(lambda: "locked" in (stage.ledger_says("problem") or ""), "a writer that gave up", SETTLES_WITHIN_S)
+    wait_until(lambda: stage.ledger_says("problem") is None, "a ledger that is written", SETTLES_WITHIN_S)
 
 
 def disk_full(stage: Stage) -> None:
@@ -181,6 +199,34 @@ def disk_full(stage: Stage) -> None:
     finally:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
     wait_until(lambda: stage.ledger_says("problem") is None, "a ledger that is written", SETTLES_WITHIN_S)
+
+
+# --- who takes no spans -----------------------------------------------------------------------------------------------
+
+
+def collector_fails(stage: Stage, status: int = 200) -> None:
+    """It answers so, or not at all."""
+    collector, asked = stage.collector, stage.collector.asked
+    collector.status = status
+    (collector.goes.clear if status == 200 else collector.goes.set)()
+    wait_until(lambda: collector.asked >= asked + 2, "an outbox that tries again", SETTLES_WITHIN_S)
+    stage.sees(200)
+    collector.status, taken = 200, len(collector.taken)
+    collector.goes.set()
+    wait_until(lambda: len(collector.taken) > taken, "spans", SETTLES_WITHIN_S)
+
+
+def collector_refuses(stage: Stage) -> None:
+    """Spans, which are set aside, and sent when somebody asks for that."""
+    collector = stage.collector
+    for status in (400, 401, 200):
+        aside = stage.outbox_says("set_aside")
+        collector.status, collector.rejects = status, status == 200
+        wait_until(lambda: stage.outbox_says("set_aside") > aside, f"calls set aside after {status}")  # noqa: B023
+    assert "export" in stage.gateway.healthz().json()["degraded"]
+    collector.rejects, taken = False, len(collector.taken)
+    wait_until(lambda: len(collector.taken) > taken, "the word on what came before", SETTLES_WITHIN_S)
+    stage.gateway.ask("outbox", "retry")
 
 
 # --- what is not as it was --------------------------------------------------------------------------------------------
@@ -251,6 +297,10 @@ FAULTS = {
     "Envoy is restarted": Fault(happens=envoy_restarted, statuses=BROKEN, is_envoys=True),
     "the ledger is locked": Fault(happens=ledger_locked),
     "the disk is full": Fault(happens=disk_full),
+    "the collector is down": Fault(happens=partial(collector_fails, status=503)),
+    "the collector is busy": Fault(happens=partial(collector_fails, status=429)),
+    "the collector hangs": Fault(happens=collector_fails),
+    "the collector refuses": Fault(happens=collector_refuses),
     "the settings are garbage": Fault(happens=settings_garbled),
     "the clock is set back": Fault(happens=clock_set_back),
 }

@@ -98,6 +98,7 @@ class Processes:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.environment: dict[str, str] = {}
         self._lines: list[str] = []
         self._grown = threading.Condition()
         self._started: list[tuple[subprocess.Popen[str], threading.Thread]] = []
@@ -109,6 +110,7 @@ class Processes:
             # The ledger is below the directory too, and so among what is searched for secrets.
             env=os.environ
             | {"PYTHONUNBUFFERED": "1", "TMPDIR": str(self.directory), "XDG_STATE_HOME": str(self.directory)}
+            | self.environment
             | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

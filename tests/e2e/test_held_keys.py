@@ -12,7 +12,7 @@ import pytest
 from lectr_extproc.core.upstream import Upstream
 from tests.e2e.answers import TEXT, WORDS, Flavour, answer_as
 from tests.e2e.calls import CHAT, CLAUDE_MESSAGES, asking, call, new_id
-from tests.e2e.conftest import Launch
+from tests.e2e.conftest import Launch, once
 from tests.e2e.gateway import Build, Gateway, wait_until
 from tests.e2e.provider import Loop, Provider
 from tests.e2e.rawhttp import Connection
@@ -288,6 +288,7 @@ def test_a_held_key_goes_to_its_own_provider_and_nowhere_else_whatever_a_client_
 # --- rotation ---------------------------------------------------------------------------------------------------------
 
 
+@once
 def test_a_new_key_in_its_file_goes_out_within_two_seconds(
     launch: Launch, providers: Providers, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from lectr_extproc.core.record import CallRecord
 from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import Store
 from tests.e2e.calls import KEYS, asking, call, new_id, works
-from tests.e2e.conftest import Launch, LaunchApart
+from tests.e2e.conftest import Launch, LaunchApart, once
 from tests.e2e.gateway import Gateway, free_port, wait_until
 from tests.e2e.scene import HUSH, ORG, Providers, secret, settings_for
 
@@ -47,6 +47,7 @@ def test_a_call_ends_as_a_row_with_what_its_line_says(gateway: Gateway, call_id:
     assert gateway.healthz().json()["ledger"]["problem"] is None
 
 
+@once
 def test_what_people_ask_the_ledger_is_answered_while_lectr_runs(launch: Launch, providers: Providers) -> None:
     gateway = launch(settings_for(providers))
     ids = [new_id() for _ in range(3)]
@@ -63,6 +64,7 @@ def test_what_people_ask_the_ledger_is_answered_while_lectr_runs(launch: Launch,
     assert "$0.00 (pricing unavailable)" in gateway.ask("report")
 
 
+@once
 def test_a_key_where_a_name_belongs_reaches_no_file(gateway: Gateway, call_id: str) -> None:
     call(
         gateway,
@@ -74,6 +76,7 @@ def test_a_key_where_a_name_belongs_reaches_no_file(gateway: Gateway, call_id: s
     assert written == []
 
 
+@once
 def test_a_lectr_that_is_killed_leaves_its_rows_and_the_next_one_goes_on(
     launch_apart: LaunchApart, providers: Providers
 ) -> None:
@@ -90,6 +93,7 @@ def test_a_lectr_that_is_killed_leaves_its_rows_and_the_next_one_goes_on(
     assert rows(gateway)[before] == first
 
 
+@once
 def test_calls_are_served_where_the_ledger_cannot_be_kept(launch: Launch, providers: Providers, tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_text("something else" * 100)
     gateway = launch({**settings_for(providers), "ledger": {"url": f"sqlite://{tmp_path}/ledger.db"}})

@@ -9,12 +9,12 @@ import pytest
 
 from tests.e2e.answers import INPUT_TOKENS, OUTPUT_TOKENS, error
 from tests.e2e.calls import CHAT, JSON, KEYS, asking, call, new_id, works
-from tests.e2e.conftest import Launch
-from tests.e2e.gateway import BUILDS, STOP_WITHIN_S, Gateway, free_port, wait_until
+from tests.e2e.conftest import Launch, once
+from tests.e2e.gateway import STOP_WITHIN_S, Gateway, free_port, wait_until
 from tests.e2e.scene import HUSH, ORG, Providers, secret, settings_for
 from tests.receiver import Receiver, receiver
 
-pytestmark = pytest.mark.parametrize("build", BUILDS[:1], indirect=True, ids=str)
+pytestmark = once
 "What leaves is made from records, which are alike whichever Envoy they come from (test_records, test_spool)."
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

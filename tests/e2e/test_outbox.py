@@ -17,7 +17,7 @@ from lectr_extproc.edge.store import Store
 from tests.collector import Collector
 from tests.core import finished
 from tests.e2e.calls import call, new_id
-from tests.e2e.conftest import Launch, LaunchApart
+from tests.e2e.conftest import Launch, LaunchApart, once
 from tests.e2e.gateway import Apart, Build, Gateway, wait_until
 from tests.e2e.provider import Answer
 from tests.e2e.scene import Providers, settings_for
@@ -59,6 +59,7 @@ def leave(path: Path) -> list[str]:
     return [one.call_id for one in left]
 
 
+@once
 def test_a_collector_that_was_down_gets_every_span_once_it_is_back_and_none_twice(
     launch: Launch, providers: Providers, collector: Collector, tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_collector_that_was_down_gets_every_span_once_it_is_back_and_none_twic
     assert len(gateway.lines("spans wait in the ledger")) == len(gateway.lines("spans are sent again")) == 1
 
 
+@once
 def test_a_lectr_that_is_killed_before_it_heard_sends_again_and_it_is_the_same_span(
     launch_apart: LaunchApart, providers: Providers, collector: Collector
 ) -> None:
@@ -95,21 +97,6 @@ def test_a_lectr_that_is_killed_before_it_heard_sends_again_and_it_is_the_same_s
     wait_until(lambda: later in collector.calls(), "the spans of both", PATIENCE_S)
     assert collector.calls() == Counter([sent, sent, later])
     assert len({(span.trace_id, span.span_id) for span in collector.taken}) == 2
-
-
-def test_what_is_refused_is_set_aside_and_sent_when_the_mistake_is_mended(
-    launch: Launch, providers: Providers, collector: Collector
-) -> None:
-    collector.status = 401
-    gateway = launch(settings_for(providers))
-    refused = calls(gateway, 20)
-    wait_until(lambda: export(gateway)["set_aside"] == 20, "calls set aside")
-    assert gateway.healthz().json()["degraded"] == ["export"]
-    collector.status = 200
-    later = calls(gateway, 1)
-    wait_until(lambda: collector.calls() == Counter(later), "what came after")
-    gateway.ask("outbox", "retry")
-    wait_until(lambda: collector.calls() == Counter([*refused, *later]), "what was set aside")
 
 
 class Changed(Apart, ABC):

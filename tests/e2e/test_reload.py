@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e.answers import WORDS, Flavour, answer_as, data
 from tests.e2e.calls import CHAT, JSON, asking, call, error_of, new_id, traffic
-from tests.e2e.conftest import Launch
+from tests.e2e.conftest import Launch, once
 from tests.e2e.gateway import Gateway, wait_until
 from tests.e2e.provider import Gate, Loop, Piece, Provider, Respond, sse_answer
 from tests.e2e.rawhttp import Connection
@@ -40,6 +40,7 @@ def as_user(key: str, **more: str) -> dict[str, str]:
     return {**JSON, "X-Lectr-Key": key, **more}
 
 
+@once
 def test_keys_and_orgs_come_and_go_without_a_restart(launch: Launch, providers: Providers) -> None:
     settings = settings_for(providers)
     gateway = launch(settings)
@@ -246,6 +247,7 @@ def is_told(gateway: Gateway, word: str) -> bool:
     return word in str(gateway.healthz().json()["settings_problem"])
 
 
+@once
 def test_a_bad_file_changes_nothing_and_healthz_says_why(launch: Launch, providers: Providers) -> None:
     settings = settings_for(providers)
     gateway = launch(settings)
@@ -272,6 +274,7 @@ def test_a_bad_file_changes_nothing_and_healthz_says_why(launch: Launch, provide
     assert gateway.healthz().json()["settings_problem"] is None
 
 
+@once
 def test_a_setting_that_needs_a_restart_is_named(launch: Launch, providers: Providers) -> None:
     settings = settings_for(providers)
     gateway = launch(settings)

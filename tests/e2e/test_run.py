@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from lectr_extproc.catalog.providers import PROVIDERS
+from tests.e2e.conftest import once
 from tests.e2e.gateway import LECTR, STOP_WITHIN_S, Build, Processes, children_of, free_port, wait_until
 from tests.e2e.scene import HUSH, PROMPT, Providers, secret, settings_for
 
@@ -107,6 +108,7 @@ def test_every_provider_without_a_key_is_played_and_named(practice: Practice) ->
     assert played == [row.id for row in PROVIDERS.values() if row.base_url or row.sited_per_org]
 
 
+@once
 def test_a_provider_whose_key_is_there_is_the_real_one(build: Build, tmp_path: Path) -> None:
     with practising(build, tmp_path, GROQ_API_KEY=secret("gsk_"), OPENAI_API_KEY=secret("sk-proj-")) as practice:
         lines = {line.split()[0]: line for line in practice.printed("Providers:").splitlines()}
@@ -153,6 +155,7 @@ def run_to_its_end(build: Build, config: Path) -> subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=STOP_WITHIN_S)
 
 
+@once
 def test_a_port_in_use_is_named(build: Build, practice: Practice, providers: Providers, tmp_path: Path) -> None:
     config = tmp_path / "lectr.yaml"
     config.write_text(yaml.safe_dump({**settings_for(providers), "envoy": {"listen": practice.address}}))
@@ -163,6 +166,7 @@ def test_a_port_in_use_is_named(build: Build, practice: Practice, providers: Pro
     )
 
 
+@once
 def test_bad_settings_are_told_all_at_once(build: Build, tmp_path: Path) -> None:
     config = tmp_path / "lectr.yaml"
     config.write_text("orgs:\n- {nmae: acme}\nenvoy: {listen: nowhere}\nproviders:\n- {id: Acme, base_url: ftp://x}\n")

@@ -23,7 +23,7 @@ from tests.e2e.answers import (
     message_events,
 )
 from tests.e2e.calls import CHAT, CLAUDE_MESSAGES, JSON, asking, new_id
-from tests.e2e.conftest import Launch, LaunchApart
+from tests.e2e.conftest import Launch, LaunchApart, once
 from tests.e2e.documented import DOCUMENTED, LACKED, Documented, expected_in, read_in
 from tests.e2e.gateway import Gateway, Record, wait_until
 from tests.e2e.provider import Answer, Cut, Gate, Piece, Provider, Received, json_answer, sse_answer
@@ -280,6 +280,7 @@ def test_a_chunk_that_holds_more_than_usage_stays(
     assert used(gateway.record(call_id)) == (USED, "provider")
 
 
+@once
 @pytest.mark.parametrize("setting", ["keep", "never"])
 def test_the_chunk_can_be_kept_or_never_asked_for(launch: Launch, providers: Providers, setting: str) -> None:
     gateway = launch(settings_for(providers) | {"telemetry": {"usage_chunk": setting}})
@@ -293,6 +294,7 @@ def test_the_chunk_can_be_kept_or_never_asked_for(launch: Launch, providers: Pro
     assert used(gateway.record(call_id)) == expected
 
 
+@once
 def test_an_old_azure_is_never_asked(launch: Launch, providers: Providers, call_id: str) -> None:
     settings = settings_for(providers)
     settings["orgs"][0]["azure"]["api_version"] = "2024-06-01"
@@ -455,6 +457,7 @@ def test_an_error_inside_a_200_is_an_error_and_passes(gateway: Gateway, provider
     assert said == [200, "stream_error", "provider", "overloaded_error"]
 
 
+@once
 @pytest.mark.parametrize("observe", ["native", "stream"])
 def test_an_error_without_a_code_has_none_whoever_reads_the_answer(
     launch: Launch, providers: Providers, observe: str
@@ -530,6 +533,7 @@ PRICED: dict[str, tuple[str, str, bytes]] = {
 }
 
 
+@once
 @pytest.mark.parametrize("name", PRICED)
 def test_a_call_costs_what_lectr_price_says(gateway: Gateway, providers: Providers, call_id: str, name: str) -> None:
     provider, path, body = PRICED[name]
