@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test unit e2e check cover fmt pages proto bench soak audit image lock clean
+.PHONY: help setup run test unit e2e check cover fuzz fmt pages proto bench soak audit image lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ soak: setup ## a minute of steady load with faults in it, and 10,000 calls at a 
 audit: .tools/pip-audit/.done ## known vulnerabilities of what the lock files name, as PyPI tells of them
 	PYTHONPATH=.tools/pip-audit $(BIN)/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
 		-r requirements.lock -r requirements-build.lock -r requirements-dev.lock
+
+fuzz: setup .tools/atheris/.done ## a minute for each target, guided by coverage; SECONDS=N for longer (docs/fuzzing.md)
+	PYTHONPATH=.tools/atheris $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 image: ## the container image
 	docker build --tag lectr-extproc .
