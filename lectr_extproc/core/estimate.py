@@ -25,7 +25,7 @@ JSON is all there is, which is too much for a short one by its syntax and far to
 from dataclasses import replace
 from typing import Literal
 
-from lectr_extproc.core.usage import COUNTS, Usage
+from lectr_extproc.core.usage import COUNTS, NO_USAGE, Usage
 
 BYTES_PER_TOKEN = 4
 
@@ -44,10 +44,12 @@ def settle(
 
     Give sizes only where tokens were used: not for a call that was refused, and not for a picture.
     """
-    said = usage or Usage()
+    said = usage or NO_USAGE
+    if said.input_tokens is not None and said.output_tokens is not None:
+        return said, "provider"
     counted = {name for name in COUNTS if getattr(said, name) is not None}
     # Billed by the second, the page or the search: there are no tokens to estimate.
-    if {"input_tokens", "output_tokens"} <= counted or (counted and "input_tokens" not in counted):
+    if counted and "input_tokens" not in counted:
         return said, "provider"
     guesses = {
         name: estimate_tokens(size)

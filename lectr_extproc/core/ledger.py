@@ -6,10 +6,10 @@ is added to the tables that exist. Statements are written so that SQLite and Pos
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -29,12 +29,11 @@ _BEYOND = 2**63
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Codec:
-    """How one kind of value is kept, and what is made of it again. Both directions take None."""
+    """How one kind of value is kept, and what is made of it again, None included. Without a function: as it is."""
 
     sql: Literal["TEXT", "BIGINT"]
     keep: Callable[[Any], Value] | None = None
-    "None: as it is."
-    give: Callable[[Any], Any] = lambda value: value
+    give: Callable[[Any], Any] | None = None
 
 
 def _list(text: str | None) -> tuple[str, ...]:
@@ -49,10 +48,11 @@ def _amounts_kept(amounts: tuple[int, ...]) -> str:
 def _amounts(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
-    kept = orjson.loads(text)
-    length = max((UNITS.index(unit) + 1 for unit in kept if unit in UNITS), default=0)
-    return tuple(int(kept.get(unit, 0)) for unit in UNITS[:length])
+    kept = {_PLACES[unit]: int(amount) for unit, amount in orjson.loads(text).items() if unit in _PLACES}
+    return tuple([kept.get(place, 0) for place in range(max(kept, default=-1) + 1)])
 
+
+_PLACES = {unit: place for place, unit in enumerate(UNITS)}
 
 TEXT = Codec("TEXT")
 WORD = Codec("TEXT", give=lambda text: text or "")
@@ -166,70 +166,103 @@ def row_of(record: CallRecord, clean: Clean, columns: Sequence[Column] = COLUMNS
     cost = record.cost
     parts = {"": record, "usage": record.usage, "cost": cost, "cost.row": cost.row if cost else None}
     row: list[Value] = []
-    for part, read, codecs in _read_together(tuple(columns)):
-        row += _kept(codecs, read(parts[part]), clean) if parts[part] is not None else [None] * len(codecs)
+    for stretch in _stretches(tuple(columns)):
+        part = parts[stretch.part]
+        row += [None] * len(stretch.codecs) if part is None else _kept(stretch, part, clean)
     return tuple(row)
 
 
 def attempt_row_of(attempt: Attempt, clean: Clean) -> tuple[Value, ...]:
     """The row of an attempt."""
-    ((_, read, codecs),) = _read_together(ATTEMPT_COLUMNS)
-    return tuple(_kept(codecs, read(attempt), clean))
+    (stretch,) = _stretches(ATTEMPT_COLUMNS)
+    return tuple(_kept(stretch, attempt, clean))
+
+
+class _Stretch(NamedTuple):
+    """Neighbours that stand in one part of the record, read by one call: there are sixty columns in each row."""
+
+    part: Part
+    begins: int
+    ends: int
+    fields: tuple[str, ...]
+    codecs: tuple[Codec, ...]
+    read: Callable[[Any], tuple[Any, ...]]
+    made: tuple[tuple[int, Callable[[Any], Any]], ...]
+    "What is made of the values that are not given back as they are."
 
 
 @lru_cache(16)
-def _read_together(columns: tuple[Column, ...]) -> list[tuple[Part, Callable[[Any], tuple[Any, ...]], list[Codec]]]:
-    """Neighbours that stand in one part of the record, read by one call: there are sixty of them in each row."""
-    return [
-        (part, _getter([column.of for column in group]), [column.codec for column in group])
-        for part, neighbours in groupby(columns, key=attrgetter("part"))
-        if (group := list(neighbours))
-    ]
+def _stretches(columns: tuple[Column, ...]) -> list[_Stretch]:
+    found: list[_Stretch] = []
+    for part, neighbours in groupby(columns, key=attrgetter("part")):
+        group = list(neighbours)
+        begins = found[-1].ends if found else 0
+        fields = tuple(column.of for column in group)
+        read = attrgetter(*fields) if len(fields) > 1 else partial(_alone, fields[0])
+        made = tuple((i, column.codec.give) for i, column in enumerate(group) if column.codec.give is not None)
+        codecs = tuple(column.codec for column in group)
+        found.append(_Stretch(part, begins, begins + len(group), fields, codecs, read, made))
+    return found
 
 
-def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    get = attrgetter(*names)
-    return get if len(names) > 1 else lambda part: (get(part),)
+def _alone(field: str, part: Any) -> tuple[Any]:
+    return (getattr(part, field),)
 
 
-def _kept(codecs: Sequence[Codec], values: Sequence[Any], clean: Clean) -> list[Value]:
-    return [
-        None if value is None else _fit(codec, codec.keep(value) if codec.keep else value, clean)
-        for codec, value in zip(codecs, values, strict=True)
-    ]
+def _kept(stretch: _Stretch, part: Any, clean: Clean) -> list[Value]:
+    row: list[Value] = []
+    for codec, value in zip(stretch.codecs, stretch.read(part), strict=True):
+        kept = value if value is None or codec.keep is None else codec.keep(value)
+        if isinstance(kept, str):
+            kept = kept if codec is AMOUNTS else _storable(kept, codec is LIST, clean)
+        elif kept is not None and not -_BEYOND <= kept < _BEYOND:
+            kept = None
+        row.append(kept)
+    return row
 
 
-def _fit(codec: Codec, value: Value, clean: Clean) -> Value:
-    if isinstance(value, str):
-        # PostgreSQL takes no NUL, and neither takes half a surrogate pair.
-        if not value.isascii() or "\0" in value:
-            value = value.replace("\0", "").encode("utf-8", "replace").decode()
-        return clean(value if codec in _WHOLE else value[:TEXT_LIMIT])
-    return value if value is None or -_BEYOND <= value < _BEYOND else None
-
-
-_WHOLE = (LIST, AMOUNTS)
-"JSON that is cut is none."
+@lru_cache(4096)
+def _storable(text: str, is_json: bool, clean: Clean) -> str:
+    """A text as both databases take it. Most texts of a call are those of others, too."""
+    # PostgreSQL takes no NUL, and neither takes half a surrogate pair.
+    if not text.isascii() or "\0" in text:
+        text = text.replace("\0", "").encode("utf-8", "replace").decode()
+    return clean(text if is_json else text[:TEXT_LIMIT])  # JSON that is cut is none
 
 
 def record_of(row: Sequence[Value], columns: Sequence[Column] = COLUMNS) -> CallRecord:
     """The record of a row. Of the price that was used its name and version are back, not the price itself."""
     parts: dict[Part, dict[str, Any]] = {"": {}, "usage": {}, "cost": {}, "cost.row": {}}
-    for column, value in zip(columns, row, strict=True):
-        parts[column.part][column.of] = column.codec.give(value)
+    for stretch in _stretches(tuple(columns)):
+        values = row[stretch.begins : stretch.ends]
+        if stretch.part == "" or values.count(None) < len(values):
+            parts[stretch.part].update(_given(stretch, values))
     usage, cost, price = parts["usage"], parts["cost"], parts["cost.row"]
     return CallRecord(
         **parts[""],
-        usage=Usage(**usage) if any(count is not None for count in usage.values()) else None,
-        cost=Cost(**cost, row=Row(**price, standard=()) if price["model"] is not None else None)
-        if cost["status"] is not None
+        usage=Usage(**usage) if usage else None,
+        cost=Cost(**cost, row=_price(**price) if price.get("model") is not None else None)
+        if cost.get("status") is not None
         else None,
     )
 
 
+def _given(stretch: _Stretch, kept: Sequence[Value]) -> dict[str, Any]:
+    values: list[Any] = list(kept)
+    for i, make in stretch.made:
+        values[i] = make(values[i])
+    return dict(zip(stretch.fields, values, strict=True))
+
+
+@lru_cache(1024)
+def _price(**name: Any) -> Row:
+    """Made once: the calls of a day have few different ones."""
+    return Row(**name, standard=())
+
+
 def attempt_of(row: Sequence[Value]) -> Attempt:
     """The attempt of a row."""
-    return Attempt(**{column.of: column.codec.give(value) for column, value in zip(ATTEMPT_COLUMNS, row, strict=True)})
+    return Attempt(**_given(_stretches(ATTEMPT_COLUMNS)[0], row))
 
 
 # --- statements -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lectr_extproc.core.answer import Answer, AnswerRow
-from lectr_extproc.core.usage import Usage, UsageReader
+from lectr_extproc.core.usage import NO_USAGE, Usage, UsageReader
 
 CHAT = "openai.chat"
 
@@ -45,7 +45,7 @@ def native_answer(read: NativeUsage, provider: str | None, answers: Mapping[str,
             reasoning_tokens=read.reasoning_tokens,
         )
     return Answer(
-        usage=None if usage == Usage() else usage,
+        usage=None if usage == NO_USAGE else usage,
         model_answered=read.model,
         is_complete=usage is not None,
     )

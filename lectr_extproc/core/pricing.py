@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from lectr_extproc.core.answer import Answer
-from lectr_extproc.core.usage import Usage
+from lectr_extproc.core.usage import NO_USAGE, Usage
 from lectr_extproc.core.words import MODEL_LIMIT
 
 PricingStatus = Literal["priced", "provider_reported", "free", "no_usage", "unavailable"]
@@ -289,7 +289,6 @@ def count(usage: Usage, minimum_audio_s: int = 0) -> tuple[int, ...]:
 
 _NO_USAGE = Cost("no_usage", "the provider reported no usage")
 _UNKNOWN_MODEL = Cost("unavailable", "no price for this model")
-_NOTHING = Usage()
 
 
 def price(
@@ -312,7 +311,7 @@ def price(
     if usage is None:
         return _NO_USAGE
     counts = count(usage, row.minimum_audio_s)
-    if not counts[0] and not counts[_OUTPUT] and usage == _NOTHING:
+    if not counts[0] and not counts[_OUTPUT] and usage == NO_USAGE:
         return _NO_USAGE
     level = held.level(usage.input_tokens or 0)
     amounts = tuple(map(mul, counts, level))

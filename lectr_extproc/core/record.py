@@ -67,7 +67,6 @@ class LogEntry:
     request_bytes: int | None = None
     response_bytes: int | None = None
     decision: Mapping[str, object] = field(default_factory=dict)
-    request: Mapping[str, object] = field(default_factory=dict)
     answer: Mapping[str, object] = field(default_factory=dict)
     "What lectr read of the answer (core/watch.py)."
     native: NativeUsage | None = None
@@ -215,53 +214,53 @@ CATEGORY_OF_STATUS: Mapping[int, str] = {
 
 def record_from(entry: LogEntry, snapshot: Snapshot) -> CallRecord:
     """Build the record of one call from its one entry."""
-    said = entry.decision
-    provider = _text(said.get("provider"))
+    said = {key: text for key, text in entry.decision.items() if text and isinstance(text, str)}
+    provider = said.get("provider")
     answer = _answer(entry, provider, snapshot)
     category, source, code = _failure(entry, answer.error)
-    task = _text(said.get("task"))
+    task = said.get("task")
     usage, token_source = _usage(entry, answer)
     return CallRecord(
-        call_id=_text(said.get("call_id")) or _made_up_id(entry),
+        call_id=said.get("call_id") or _made_up_id(entry),
         started_ns=entry.start_ns,
         duration_ms=_ms(entry.duration_ns),
         first_byte_ms=_ms(entry.first_byte_ns),
         gateway_ms=_ms(_between(entry.request_received_ns, entry.upstream_start_ns)),
         provider_first_byte_ms=_ms(_between(entry.upstream_start_ns, entry.upstream_first_byte_ns)),
-        org=_text(said.get("org")),
+        org=said.get("org"),
         provider=provider,
-        provider_source=_text(said.get("source")),
+        provider_source=said.get("source"),
         provider_unknown="unknown" in said,
-        provider_detected=_text(said.get("detected")),
-        model_requested=_text(said.get("requested")),
-        model_sent=_text(said.get("sent")),
+        provider_detected=said.get("detected"),
+        model_requested=said.get("requested"),
+        model_sent=said.get("sent"),
         model_answered=answer.model_answered,
-        dialect=_text(said.get("dialect")),
+        dialect=said.get("dialect"),
         method=entry.method,
-        path=_text(said.get("path")) or entry.path,
+        path=said.get("path") or entry.path,
         streaming="stream" in said,
         status=entry.status,
         error_category=category,
         error_source=source,
         error_code=code,
-        feature=_text(said.get("feature")),
+        feature=said.get("feature"),
         task=task,
         task_known=known_task(task),
         attempts=entry.attempts,
         request_bytes=entry.request_bytes,
         response_bytes=entry.response_bytes,
         request_id=label(entry.request_id, REQUEST_ID_LIMIT),
-        notes=tuple(filter(None, (_text(said.get("notes")) or "").split(","))),
-        host=_text(said.get("host")),
-        credential=_text(said.get("credential")),
-        observed=_text(said.get("observe")),
+        notes=tuple(filter(None, said["notes"].split(","))) if "notes" in said else (),
+        host=said.get("host"),
+        credential=said.get("credential"),
+        observed=said.get("observe"),
         usage=usage,
         token_source=token_source,
         service_tier=answer.service_tier,
         response_id=answer.response_id,
         finish_reasons=answer.finish_reasons,
         cost=_cost(entry, answer, usage, provider, snapshot),
-        traceparent=_text(said.get("parent")),
+        traceparent=said.get("parent"),
     )
 
 

@@ -12,7 +12,7 @@ import orjson
 
 from lectr_extproc.core.native import NativeUsage
 from lectr_extproc.core.record import LogEntry
-from lectr_extproc.core.words import NAMESPACE, REQUEST_NAMESPACE, USAGE_NAMESPACE
+from lectr_extproc.core.words import NAMESPACE, USAGE_NAMESPACE
 
 OFFSETS: Mapping[str, str] = {
     "request_received_ns": "DS_RX_END",
@@ -41,7 +41,6 @@ FORMAT: Mapping[str, str] = {
     "request_bytes": "%BYTES_RECEIVED%",
     "response_bytes": "%BYTES_SENT%",
     "decision": f"%DYNAMIC_METADATA({NAMESPACE})%",
-    "request": f"%DYNAMIC_METADATA({REQUEST_NAMESPACE})%",
     "answer": f"%DYNAMIC_METADATA({USAGE_NAMESPACE})%",
 }
 "Field of LogEntry → Envoy's operator, seen on 1.36 and 1.40. What Envoy does not know is `null`."
@@ -96,7 +95,6 @@ def entry_from(line: bytes) -> LogEntry | None:
         request_bytes=_count(said.get("request_bytes")),
         response_bytes=_count(said.get("response_bytes")),
         decision=_metadata(said.get("decision")),
-        request=_metadata(said.get("request")),
         answer=_metadata(said.get("answer")),
         native=_native(_mapping(said.get("native"))),
     )

@@ -60,6 +60,7 @@ class Usage:
 
 
 COUNTS = tuple(f.name for f in fields(Usage))
+NO_USAGE = Usage()
 
 
 class Path:
@@ -89,6 +90,16 @@ class Path:
             if not found:
                 return found
         return found
+
+    def total(self, value: object) -> int | None:
+        """What the counts found there add up to, if there are any."""
+        if self.names is None:
+            numbers = [n for n in map(count, self(value)) if n is not None]
+            return sum(numbers) if numbers else None
+        for name in self.names:
+            if not isinstance(value, dict) or (value := value.get(name)) is None:
+                return None
+        return count(value)
 
 
 def _step(text: str) -> tuple[str, bool, str | None, str | None]:
@@ -224,25 +235,24 @@ def _counted(shape: UsageShape, usage: JsonObject, beside: Mapping[str, int] | N
     counts: dict[str, int] = {}
     for row in shape.readings:
         for path in row.paths:
-            if path.first not in usage:
-                continue
-            numbers = [n for n in map(count, path(usage)) if n is not None]
-            if numbers:
-                counts[row.count] = counts.get(row.count, 0) + sum(numbers)
+            if path.first in usage and (number := path.total(usage)) is not None:
+                counts[row.count] = counts.get(row.count, 0) + number
                 break
     return Usage(**{**(beside or {}), **counts}) if counts else None
 
 
 def count(value: object) -> int | None:
     """A number of things, or None if it cannot be one. A fraction (of a second) counts as begun."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < COUNT_LIMIT:
+    if type(value) is int:
+        return value if 0 <= value < COUNT_LIMIT else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < COUNT_LIMIT:
         return None
     return ceil(value)
 
 
 def number(usage: JsonObject, path: str) -> int:
     """A count that a correction calculates with; what is absent adds nothing."""
-    return next((n for n in map(count, _path(path)(usage)) if n is not None), 0)
+    return _path(path).total(usage) or 0
 
 
 _path = cache(Path)

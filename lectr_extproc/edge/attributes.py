@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from lectr_extproc.core.pricing import PICO, Cost
 from lectr_extproc.core.record import Attempt, CallRecord
-from lectr_extproc.core.usage import Usage
+from lectr_extproc.core.usage import NO_USAGE, Usage
 from lectr_extproc.edge.logs import KEY
 
 Value = str | bool | int | float | tuple[str, ...]
@@ -68,7 +68,6 @@ PROVIDER_NAMES: Mapping[str, str] = {
 "Where the conventions spell a provider otherwise than we do."
 
 VALUE_LIMIT = 256
-NO_USAGE = Usage()
 NO_COST = Cost("unavailable")
 
 _MODEL_IN_PATH = re.compile(r"/(deployments|models|tunedModels|model)/[^/:]+")

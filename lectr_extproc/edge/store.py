@@ -6,7 +6,6 @@ postgres.py. Nothing here retries or counts: that is ledger.py's.
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from lectr_extproc.core import ledger as rows
@@ -17,9 +16,6 @@ from lectr_extproc.edge.logs import without_keys
 Sql = tuple[Any, ...]
 
 EVERY_CALL = Filters()
-
-_clean = lru_cache(4096)(without_keys)
-"Most texts of a call are those of others, too: looking for keys in each anew would be most of what a row costs."
 
 
 class Unavailable(Exception):  # noqa: N818 - what it says, in the words of those who catch it
@@ -142,8 +138,8 @@ class Store:
 
     def write(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> Written:
         """Keep what is not kept yet, all or nothing."""
-        call_rows = [rows.row_of(call, _clean) for call in calls]
-        attempt_rows = [rows.attempt_row_of(attempt, _clean) for attempt in attempts]
+        call_rows = [rows.row_of(call, without_keys) for call in calls]
+        attempt_rows = [rows.attempt_row_of(attempt, without_keys) for attempt in attempts]
         pushed_out = unread = attempts_pushed_out = 0
         with self._database.transaction(writes=True) as transaction:
             new = transaction.many(rows.INSERT_CALL, call_rows) if call_rows else 0

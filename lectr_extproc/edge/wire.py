@@ -216,7 +216,7 @@ def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
         method=_METHODS.get(request.request_method, ""),
         path=request.path.partition(b"?")[0].decode(errors="replace"),
         status=response.response_code.value or None,
-        flags=frozenset(field.name for field, is_set in common.response_flags.ListFields() if is_set is True),
+        flags=_flags(common) if common.HasField("response_flags") else _NO_FLAGS,
         details=response.response_code_details,
         route=common.route_name,
         cluster=common.upstream_cluster,
@@ -226,10 +226,16 @@ def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
         request_bytes=request.request_body_bytes,
         response_bytes=response.response_body_bytes,
         decision=_plain(metadata.get(words.NAMESPACE)),
-        request=_plain(metadata.get(words.REQUEST_NAMESPACE)),
         answer=_plain(metadata.get(words.USAGE_NAMESPACE)),
         native=_native(common.metadata),
     )
+
+
+_NO_FLAGS: frozenset[str] = frozenset()
+
+
+def _flags(common: als.AccessLogCommon) -> frozenset[str]:
+    return frozenset(field.name for field, is_set in common.response_flags.ListFields() if is_set is True)
 
 
 def _place(address: core.Address) -> str:
@@ -249,13 +255,14 @@ def _native(metadata: core.Metadata) -> NativeUsage | None:
         read = token_usage_pb2.TokenUsage.FromString(typed.value)
     except DecodeError:
         return None
+    inputs = read.input_token_details
     return NativeUsage(
         is_chat=read.llm_protocol == token_usage_pb2.OPENAI_CHAT_COMPLETIONS,
         model=read.model or None,
         input_tokens=_count(read, "input_tokens"),
         output_tokens=_count(read, "output_tokens"),
-        cached_tokens=_count(read.input_token_details, "cached_tokens"),
-        cache_creation_tokens=_count(read.input_token_details, "cache_creation_tokens"),
+        cached_tokens=_count(inputs, "cached_tokens"),
+        cache_creation_tokens=_count(inputs, "cache_creation_tokens"),
         reasoning_tokens=_count(read.output_token_details, "reasoning_tokens"),
         total_tokens=_count(read, "provider_total_tokens"),
     )
@@ -267,19 +274,26 @@ def _count(message: Any, field: str) -> int | None:
 
 def _ns(common: als.AccessLogCommon, field: str) -> int | None:
     """A time or an offset from the start. ToNanoseconds() would raise on some; a negative one is no measurement."""
+    if not common.HasField(field):
+        return None
     time: Timestamp | Duration = getattr(common, field)
     nanoseconds = time.seconds * 1_000_000_000 + time.nanos
-    return nanoseconds if common.HasField(field) and 0 <= nanoseconds < 2**63 else None
+    return nanoseconds if 0 <= nanoseconds < 2**63 else None
 
 
 def _plain(struct: Struct | None) -> dict[str, Any]:
-    return {} if struct is None else {key: _value(value) for key, value in struct.fields.items()}
+    if struct is None:
+        return {}
+    fields = struct.fields
+    return {key: _value(fields[key]) for key in fields}
 
 
 def _value(value: Value) -> Any:
+    if text := value.string_value:  # most are
+        return text
     match value.WhichOneof("kind"):
         case "string_value":
-            return value.string_value
+            return ""
         case "bool_value":
             return value.bool_value
         case "number_value":

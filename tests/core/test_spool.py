@@ -69,7 +69,6 @@ ENTRY = LogEntry(
     request_bytes=100,
     response_bytes=543,
     decision={"call_id": "c1", "routed": "1", "org": "acme"},
-    request={"model": "gpt-4o", "stream": True},
     answer={"complete": "1", "input_tokens": 21, "cost_micro_usd": 1.5, "share": 2},
     native=NativeUsage(
         is_chat=True,

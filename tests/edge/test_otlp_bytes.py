@@ -14,9 +14,9 @@ from opentelemetry.trace import SpanContext
 
 from lectr_extproc.core.ledger import record_of, row_of
 from lectr_extproc.core.record import CallRecord
+from lectr_extproc.edge.logs import without_keys
 from lectr_extproc.edge.otlp_bytes import request_of
 from lectr_extproc.edge.spans import Spans
-from lectr_extproc.edge.store import _clean
 from tests.core.test_ledger import any_of
 from tests.edge.finished import STARTED_NS, call
 from tests.edge.ledgers import attempt
@@ -37,7 +37,11 @@ def saying(**attributes: str | bool | float | tuple[str, ...]) -> list[ReadableS
 @given(any_of(CallRecord))
 def test_the_span_of_any_call_is_what_the_sdk_makes_of_it(record: CallRecord) -> None:
     asked = dataclasses.replace(
-        record_of(row_of(record, _clean)), org="acme", dialect="openai.chat", started_ns=STARTED_NS, duration_ms=1.5
+        record_of(row_of(record, without_keys)),
+        org="acme",
+        dialect="openai.chat",
+        started_ns=STARTED_NS,
+        duration_ms=1.5,
     )
     assert is_the_sdks(SPANS.of(asked))
 

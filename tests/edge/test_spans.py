@@ -13,8 +13,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from lectr_extproc.core.ledger import record_of, row_of
 from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.edge import attributes as names
+from lectr_extproc.edge.logs import without_keys
 from lectr_extproc.edge.spans import LlmSpans, Spans, asks_a_model, failures_among
-from lectr_extproc.edge.store import _clean
 from tests.core.test_ledger import any_of
 from tests.edge.conftest import Environment
 from tests.edge.finished import STARTED_NS, call, models_list, turned_away
@@ -127,7 +127,7 @@ def test_texts_are_cut_where_the_environment_says(environment: Environment) -> N
 
 @given(any_of(CallRecord))
 def test_a_span_says_the_same_whether_its_record_has_been_in_the_ledger_or_not(record: CallRecord) -> None:
-    assert names.of_span(record_of(row_of(record, _clean))) == names.of_span(record)
+    assert names.of_span(record_of(row_of(record, without_keys))) == names.of_span(record)
 
 
 # --- attempts ---------------------------------------------------------------------------------------------------------
