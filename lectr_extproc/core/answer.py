@@ -19,6 +19,7 @@ from lectr_extproc.core import eventstream, sse
 from lectr_extproc.core.encoding import SLICE, decoder
 from lectr_extproc.core.json_values import JsonValues
 from lectr_extproc.core.provider_error import ProviderError, read_error
+from lectr_extproc.core.quick import quick_dataclass
 from lectr_extproc.core.usage import CostReading, ModelUsage, Path, Usage, UsageReader, UsageShape
 from lectr_extproc.core.words import MODEL_LIMIT
 
@@ -114,7 +115,7 @@ def _last(path: str) -> str:
     return path.rpartition(".")[2].partition("[")[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick_dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What is known of an answer so far."""
 

@@ -5,15 +5,15 @@ by those words is corrected by the same rows that correct our own reading.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from lectr_extproc.core.answer import Answer, AnswerRow
+from lectr_extproc.core.quick import quick_dataclass
 from lectr_extproc.core.usage import NO_USAGE, Usage, UsageReader
 
 CHAT = "openai.chat"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick_dataclass(frozen=True, slots=True, kw_only=True)
 class NativeUsage:
     """Envoy's TokenUsage message; absent is not zero."""
 

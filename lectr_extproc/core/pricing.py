@@ -49,6 +49,17 @@ _EXTRAS = UNITS.index("web_search")
 _AUDIO_HOUR = UNITS.index("audio_hour")
 _SECONDS_PER_HOUR = 3600
 
+
+def _places(*units: str) -> tuple[int, ...]:
+    return tuple(map(UNITS.index, units))
+
+
+_CACHE_READ = _places("cache_read", "cache_read_audio")
+_CACHE_WRITE = _places("cache_write", "cache_write_1h")
+_INPUT = _places("input", "audio_input", "image_input")
+_GENERATED = _places("output", "reasoning", "audio_output", "image_output")
+_BESIDE_TOKENS = _places("request", *UNITS[_EXTRAS:])
+
 FALLBACK = {
     "cache_read": "input",
     "cache_write": "input",
@@ -149,27 +160,27 @@ class Cost(NamedTuple):
     @property
     def cache_read(self) -> int | None:
         """Pico-USD for what came out of a cache."""
-        return self._sum("cache_read", "cache_read_audio")
+        return self._sum(_CACHE_READ)
 
     @property
     def cache_write(self) -> int | None:
         """Pico-USD for what was put into a cache."""
-        return self._sum("cache_write", "cache_write_1h")
+        return self._sum(_CACHE_WRITE)
 
     @property
     def input(self) -> int | None:
         """Pico-USD for what was read and neither put into a cache nor taken from one."""
-        return self._sum("input", "audio_input", "image_input")
+        return self._sum(_INPUT)
 
     @property
     def output(self) -> int | None:
         """Pico-USD for what was generated."""
-        return self._sum("output", "reasoning", "audio_output", "image_output")
+        return self._sum(_GENERATED)
 
     @property
     def extras(self) -> int | None:
         """Pico-USD for what is not tokens: searches, pages, hours of audio, the request itself."""
-        return self._sum("request", *UNITS[_EXTRAS:])
+        return self._sum(_BESIDE_TOKENS)
 
     @property
     def source(self) -> Literal["local", "provider"] | None:
@@ -178,10 +189,9 @@ class Cost(NamedTuple):
             return "provider"
         return None if self.total is None else "local"
 
-    def _sum(self, *units: str) -> int | None:
-        if self.amounts is None:
-            return None
-        return sum(amount for unit, amount in zip(UNITS, self.amounts, strict=False) if unit in units)
+    def _sum(self, places: tuple[int, ...]) -> int | None:
+        amounts = self.amounts
+        return None if amounts is None else sum([amounts[place] for place in places if place < len(amounts)])
 
 
 def usd(pico: int) -> Decimal:

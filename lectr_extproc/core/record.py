@@ -5,7 +5,7 @@ A caller who hung up, a refused call and an answer cut in the middle go through 
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from lectr_extproc.core.answer import Answer
@@ -14,6 +14,7 @@ from lectr_extproc.core.facts import known_task, label
 from lectr_extproc.core.native import NativeUsage, native_answer
 from lectr_extproc.core.pricing import Cost, price_answer, remarked
 from lectr_extproc.core.provider_error import ProviderError
+from lectr_extproc.core.quick import quick_dataclass
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.usage import Usage
 from lectr_extproc.core.watch import answer_from_metadata
@@ -39,7 +40,7 @@ COUNTS_GROW = frozenset({"anthropic.messages", "gemini.generate"})
 "Of these Envoy reads counts from a stream's first event on; the others count once, at its end."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick_dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
     """What Envoy says about a finished call. Offsets are nanoseconds after `start_ns`."""
 
@@ -73,7 +74,7 @@ class LogEntry:
     "What Envoy read of it."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick_dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
     """The event of one call, as every reader of it sees it."""
 
@@ -132,7 +133,7 @@ class CallRecord:
         return self.error_category or "ok"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick_dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One attempt at a call that failed. Envoy tells of it apart from the call, sooner or later than of the call."""
 

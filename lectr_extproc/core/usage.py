@@ -13,6 +13,7 @@ from itertools import islice
 from math import ceil
 from typing import Any
 
+from lectr_extproc.core.quick import quick_dataclass
 from lectr_extproc.core.tables import CatalogError
 
 JsonObject = Mapping[str, Any]
@@ -33,7 +34,7 @@ COUNT_LIMIT = 2**53
 "Metadata carries numbers as doubles; a larger count would arrive as another one."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick_dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What is priced. Parts stand as the provider gave them: who subtracts one from its whole bounds it first."""
 
