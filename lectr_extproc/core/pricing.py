@@ -450,6 +450,8 @@ def price_answer(
     cost = price(usage, row, at_s, answer.service_tier, region=answer.region, reported=answer.reported_cost)
     if cost.source == "local" or cost.status == "unavailable":
         cost = remarked(cost, remark)
+    if not answer.helpers:
+        return cost
     helpers = (price(h.usage, prices.row(provider, h.model), at_s, answer.service_tier) for h in answer.helpers)
     return together(cost, helpers)
 
