@@ -25,9 +25,10 @@ from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.core.spool import entry_from
 from lectr_extproc.core.strip import LONGEST, UsageStripper
 from lectr_extproc.core.watch import Watch, answer_from_metadata, answer_to_metadata
-from lectr_extproc.edge import access_log, ext_proc, store, wire
+from lectr_extproc.edge import access_log, ext_proc, wire
 from lectr_extproc.edge.attributes import of_attempt, of_span
 from lectr_extproc.edge.live import Live
+from lectr_extproc.edge.logs import without_keys
 from lectr_extproc.gateway import render_all
 from lectr_extproc.pb import ext_proc_pb2 as ext
 from lectr_extproc.settings import ConfigError, load
@@ -240,10 +241,10 @@ def _take(entries: Any) -> None:
 
     def sink(records: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
         for record in records:
-            row_of(record, store._clean)
+            row_of(record, without_keys)
             of_span(record)
         for attempt in attempts:
-            attempt_row_of(attempt, store._clean)
+            attempt_row_of(attempt, without_keys)
             of_attempt(attempt)
 
     access_log.take(live, sink, entries)
