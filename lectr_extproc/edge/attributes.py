@@ -11,7 +11,7 @@ from functools import lru_cache
 from lectr_extproc.core.pricing import PICO, Cost
 from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.core.usage import NO_USAGE, Usage
-from lectr_extproc.edge.logs import KEY
+from lectr_extproc.edge.logs import without_keys
 
 Value = str | bool | int | float | tuple[str, ...]
 Reading = Callable[[CallRecord, Usage, Cost], Value | None]
@@ -103,7 +103,7 @@ def error_type(record: CallRecord) -> str | None:
 @lru_cache(4096)
 def clean(text: str) -> str:
     """A text as it may leave: cut, and without a key that a client put where a name belongs."""
-    return KEY.sub(r"\1…", text)[:VALUE_LIMIT]
+    return without_keys(text)[:VALUE_LIMIT]
 
 
 @lru_cache(1024)

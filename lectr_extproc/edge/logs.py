@@ -8,17 +8,21 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import orjson
 
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.usage import COUNTS
 from lectr_extproc.core.words import KEY_PREFIX
 
 calls = logging.getLogger("lectr.calls")
 
 _SHAPES = {KEY_PREFIX} | {shape for row in PROVIDERS.values() for shape in (*row.key_shapes, *row.stays_bearer)}
+_MARKS = tuple(shape for shape in _SHAPES if not any(other in shape for other in _SHAPES - {shape}))
+"One of these is in every text that has a shape in it."
 KEY = re.compile(
     # At the start of a word (`task-…` is no key), also behind an escape of JSON's; our own keys anywhere.
     rf"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?={KEY_PREFIX}))({'|'.join(sorted(map(re.escape, _SHAPES)))})[\w.-]{{16,}}",
@@ -27,8 +31,12 @@ KEY = re.compile(
 "A key that a client put where a name belongs, such as in X-Lectr-Feature."
 
 
+TOGETHER = 4
+"So many calls are written at once: of more, lines could be torn apart where Envoy writes to the same pipe (PIPE_BUF)."
+
+
 class JsonLines(logging.Formatter):
-    """A log record as one line of JSON."""
+    """A log record as one line of JSON; one about several calls as a line for each."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -42,16 +50,20 @@ class JsonLines(logging.Formatter):
             frames = traceback.extract_tb(record.exc_info[2])
             line["error"] = record.exc_info[0].__name__
             line["at"] = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames[-6:]]
-        try:
-            text = orjson.dumps(line, default=str).decode()
-        except orjson.JSONEncodeError:  # numbers beyond 64 bits, halves of surrogate pairs
-            text = json.dumps(line, default=str)
-        return without_keys(text)
+        each = getattr(record, "each", None)
+        return without_keys("\n".join([_json({**line, **fields}) for fields in each]) if each else _json(line))
+
+
+def _json(line: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(line, default=str).decode()
+    except orjson.JSONEncodeError:  # numbers beyond 64 bits, halves of surrogate pairs
+        return json.dumps(line, default=str)
 
 
 def without_keys(text: str) -> str:
     """A text without the keys that a client put where names belong; their first letters stay."""
-    return KEY.sub(r"\1…", text) if any(shape in text for shape in _SHAPES) else text
+    return KEY.sub(r"\1…", text) if any(mark in text for mark in _MARKS) else text
 
 
 def set_up(level: str) -> None:
@@ -65,18 +77,33 @@ def set_up(level: str) -> None:
 
 def log_calls(records: Sequence[CallRecord]) -> None:
     """One line per finished call."""
-    for record in records:
-        calls.info("call", extra={"fields": as_fields(record)})
+    if calls.isEnabledFor(logging.INFO):
+        for first in range(0, len(records), TOGETHER):
+            calls.info("call", extra={"each": [as_fields(record) for record in records[first : first + TOGETHER]]})
 
 
 def as_fields(record: CallRecord) -> dict[str, Any]:
     """A record as the fields of a line: what is absent is left out, what is zero is not."""
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    values = _known(_FIELDS, _read(record))
     if record.usage is not None:
-        counts = {field.name: getattr(record.usage, field.name) for field in fields(record.usage)}
-        values["usage"] = {name: count for name, count in counts.items() if count is not None}
+        values["usage"] = _known(COUNTS, _read_counts(record.usage))
     if record.cost is not None:
-        values["cost"] = None if record.cost.usd is None else f"{record.cost.usd:f}"
-        values["pricing_status"] = record.cost.status
-        values["pricing_reason"] = record.cost.reason
-    return {name: value for name, value in values.items() if value is not None and value is not False and value != ()}
+        usd = record.cost.usd
+        del values["cost"]
+        values |= _known(
+            ("cost", "pricing_status", "pricing_reason"),
+            (None if usd is None else f"{usd:f}", record.cost.status, record.cost.reason),
+        )
+    return values
+
+
+_FIELDS = tuple(field.name for field in fields(CallRecord))
+_read, _read_counts = attrgetter(*_FIELDS), attrgetter(*COUNTS)
+
+
+def _known(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in zip(names, values, strict=True)
+        if value is not None and value is not False and value != ()
+    }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.record import LogEntry
-from lectr_extproc.edge.logs import JsonLines, as_fields, log_calls, set_up
+from lectr_extproc.edge.logs import TOGETHER, JsonLines, as_fields, log_calls, set_up
 from tests.core.given import recorded
 from tests.edge.given import KEY
 
@@ -150,9 +150,22 @@ def entry(**values: Any) -> LogEntry:
 
 def test_each_finished_call_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     set_up("info")
-    log_calls([recorded(entry(decision={"call_id": id_})) for id_ in ("a", "b")])
+    ids = [str(number) for number in range(2 * TOGETHER + 1)]
+    log_calls([recorded(entry(decision={"call_id": id_})) for id_ in ids])
     read = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [(line["event"], line["call_id"]) for line in read] == [("call", "a"), ("call", "b")]
+    assert [(line["event"], line["call_id"]) for line in read] == [("call", id_) for id_ in ids]
+
+
+def test_a_key_among_several_calls_is_not_printed_and_costs_no_other_line(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("info")
+    log_calls([recorded(entry(decision={"call_id": id_, "feature": KEY})) for id_ in ("a", "b")])
+    assert [json.loads(line)["feature"] for line in capsys.readouterr().err.splitlines()] == ["lc_key_…"] * 2
+
+
+def test_calls_are_no_lines_where_only_warnings_are(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("warning")
+    log_calls([recorded(entry())])
+    assert capsys.readouterr().err == ""
 
 
 def test_what_is_absent_is_left_out_and_what_is_zero_is_kept() -> None:
