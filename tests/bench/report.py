@@ -227,11 +227,16 @@ def _envoys(seen: Seen, arm: str) -> str:
 
 def sizes(_: Results, seen: Seen) -> Iterator[str]:
     rows = [
-        [NAMES[arm], *(spread(seen.each("sizes", arm, size, "p50")) for size in SIZES), _python_of(seen, arm)]
+        [
+            NAMES[arm],
+            spread(seen.each("calls", arm, 1, "p50")),
+            *(spread(seen.each("sizes", arm, size, "p50")) for size in SIZES),
+            _python_of(seen, arm),
+        ]
         for arm in seen.arms("sizes")
     ]
     yield "### Larger requests, one at a time: whole p50, ms\n\n" + table(
-        ["", *SIZES, "CPU ms of Python or Node, 10 MiB"], rows
+        ["", "1 KB", *SIZES, "CPU ms of Python or Node, 10 MiB"], rows
     )
 
 
