@@ -102,16 +102,19 @@ class Store:
         self._bound = bound
         "How many calls are kept at most, and how many attempts; only what is kept in memory has a bound."
         self._migrations = rows.migrations(database.identity)
+        self._is_ours = False
+        "Whether it was found to be of the version this lectr knows. A newer lectr may raise that: it only ever adds."
         self.close = database.close
 
     def migrate(self) -> None:
         """Bring the schema up to date. One transaction, and one process at a time."""
         with self._database.transaction(writes=True) as transaction:
             version = self._version(transaction)
-            if version == len(self._migrations):
-                return
-            if version > len(self._migrations):
+            self._is_ours |= version <= len(self._migrations)
+            if not self._is_ours:
                 raise Unusable(self._mismatch(version))
+            if version >= len(self._migrations):
+                return
             if version == 0:
                 transaction.run("CREATE TABLE schema_version (version BIGINT NOT NULL)")
                 transaction.run("INSERT INTO schema_version (version) VALUES (0)")
@@ -121,10 +124,11 @@ class Store:
             transaction.run("UPDATE schema_version SET version = ?", [len(self._migrations)])
 
     def check(self) -> None:
-        """For those who only read: whether this is a ledger of the version they know."""
+        """Whether this is a ledger of the version they know, for those who only read; or has been, since they came."""
         with self._database.transaction(writes=False) as transaction:
             version = self._version(transaction)
-        if version != len(self._migrations):
+        self._is_ours |= version == len(self._migrations)
+        if version < len(self._migrations) or not self._is_ours:
             raise Unusable(self._mismatch(version) if version else "there is no ledger in it yet")
 
     def _version(self, transaction: Transaction) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -156,6 +157,13 @@ def test_the_first_version_of_the_schema_is_never_changed() -> None:
     assert (
         hashlib.sha256(first.encode()).hexdigest() == "ad67cf98f4b810514a21844a88ddd2f3a0421de08616578dab12b56ad5f3e2f7"
     )
+
+
+def test_a_later_version_only_adds_so_that_an_older_program_goes_on_writing() -> None:
+    """A program names the columns it writes: what it does not know must be a table, or a column that may be empty."""
+    adds = re.compile(r"CREATE (TABLE|INDEX) \w+ .*|ALTER TABLE \w+ ADD COLUMN \w+ (TEXT|BIGINT)", re.DOTALL)
+    later = [statement for version in migrations(IDENTITY)[1:] for statement in version]
+    assert [statement for statement in later if not adds.fullmatch(statement)] == []
 
 
 def test_a_later_column_is_added_to_the_tables_that_exist_and_to_new_ones_alike() -> None:

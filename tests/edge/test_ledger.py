@@ -308,6 +308,22 @@ def test_a_newer_schema_keeps_calls_in_memory(
     newer.close()
 
 
+def test_an_upgrade_beside_a_lectr_that_writes_costs_it_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
+    ledger = Ledger.start(f"sqlite://{tmp_path}/ledger.db", 30, {})
+    ledger.put([call()], [])
+    assert settled(ledger) == {"written": 1}
+    with ledger.store._database.transaction(writes=True) as transaction:
+        transaction.run("UPDATE schema_version SET version = 99")
+    for count in (2, 3):
+        ledger.put([call()], [])
+        assert settled(ledger) == {"written": count}
+    assert (ledger.health()["problem"], said(caplog)) == (None, [])
+    ledger.stop()
+
+
 @pytest.mark.parametrize("is_idle", [True, False])
 def test_a_file_that_was_deleted_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_idle: bool

@@ -111,8 +111,20 @@ def test_an_older_schema_is_brought_up_to_date_and_what_is_in_it_stays(store: St
     newer.migrate()
     with newer._database.transaction(writes=False) as transaction:
         assert transaction.run("SELECT region FROM calls") == [(None,)]
+
+
+def test_who_writes_goes_on_when_a_newer_program_brings_the_schema_up_to_date(store: Store, another: Open) -> None:
+    store.write([first := call()], [])
+    reader, newer = another(), another()
+    reader.check()
+    newer._migrations = [*newer._migrations, ["ALTER TABLE calls ADD COLUMN region TEXT"]]
+    newer.migrate()
+    for of_old in (store.migrate, store.check, reader.check):
+        of_old()
+    assert store.write([second := call()], [attempt()]) == Written(1)
+    assert ids(store) == ids(newer) == ids(reader) == [first.call_id, second.call_id]
     with pytest.raises(Unusable, match="version 3"):
-        store.check()
+        another().check()
 
 
 def test_a_migration_that_fails_leaves_the_schema_as_it_was(store: Store, another: Open) -> None:
