@@ -31,8 +31,8 @@ log = logging.getLogger("lectr.app")
 async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIterator[Live]:
     """lectr itself, for as long as the block lasts."""
     live = Live(settings)
-    for door in settings.open_doors:
-        log.warning(door)
+    for warning in settings.warnings:
+        log.warning(warning)
     registry = CollectorRegistry()
     telemetry = Telemetry.start(
         PrometheusMetricReader(scope_info_enabled=False, registry=registry),

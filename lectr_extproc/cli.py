@@ -21,11 +21,21 @@ from lectr_extproc.catalog.listing import explained_text, list_models, models_te
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import HEADERS, Credential, Form
-from lectr_extproc.core.decision import Refuse, Route, choose_route, find_endpoint, is_answered_here
-from lectr_extproc.core.facts import read_facts
+from lectr_extproc.core.decision import (
+    Choice,
+    Refuse,
+    Route,
+    as_terms,
+    choose_provider,
+    choose_route,
+    find_endpoint,
+    is_answered_here,
+)
+from lectr_extproc.core.facts import Facts, read_facts
 from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.report import Filters, as_json, as_text, call_text
+from lectr_extproc.core.rules import Rule, Terms
 from lectr_extproc.core.tables import Org
 from lectr_extproc.core.usage import COUNTS, Usage
 from lectr_extproc.edge import logs
@@ -101,7 +111,7 @@ def _check(chosen: argparse.Namespace) -> int:
     print(f"{file or 'the default settings'}: fine, {known}")
     if not settings.orgs:
         print("there is no org: every call will be answered with 401")
-    print("".join(f"warning: {door}\n" for door in settings.open_doors), end="")
+    print("".join(f"warning: {warning}\n" for warning in settings.warnings), end="")
     binary = find_envoy(chosen.envoy_binary)
     upstreams = settings.snapshot.upstreams
     failed = _cannot_read_prices(settings.catalogue.source)
@@ -156,15 +166,23 @@ def _explain(chosen: argparse.Namespace) -> None:
     """Say what would be decided for a call, and why."""
     settings = _read(_file(chosen))
     answer = explain(
-        settings, model=chosen.model, path=chosen.path, headers=chosen.header, method=chosen.method, org=chosen.org
+        settings,
+        model=chosen.model,
+        path=chosen.path,
+        headers=chosen.header,
+        method=chosen.method,
+        org=chosen.org,
+        every_rule=chosen.rules,
     )
     if chosen.json:
         print(json.dumps(answer, indent=2))
         return
+    rules = answer.pop("rules", {})
     for name, value in answer.items():
         shown = "  ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, Mapping) else value
         shown = ", ".join(shown) if isinstance(shown, list) else shown
         print(f"{name:<18} {'-' if shown in {None, ''} else shown}")
+    print("".join(f"{'rules':<18} {name}: {verdict}\n" for name, verdict in rules.items()), end="")
 
 
 def explain(
@@ -175,6 +193,7 @@ def explain(
     headers: Sequence[str],
     method: str = "POST",
     org: str | None = None,
+    every_rule: bool = False,
 ) -> dict[str, Any]:
     """The decision for a call that never happens, as `lectr explain --json` prints it."""
     pairs = [(":method", method), (":path", path), ("content-type", "application/json")]
@@ -187,7 +206,8 @@ def explain(
         raise ConfigError("lectr explain", [f"there is no org {org!r}; known are {', '.join(orgs) or 'none'}"])
     caller = orgs[org] if org else next(iter(orgs.values()), Org(name="-"))
     is_bodiless = method in ("GET", "HEAD", "DELETE")
-    facts = read_facts(pairs, {"model": model} if model else {}, end_of_stream=is_bodiless)
+    read = {"model": model} if model else {}
+    facts = read_facts(pairs, read, end_of_stream=is_bodiless, sticky=snapshot.sticky_headers)
     endpoint = find_endpoint(facts.path, snapshot)
     answer: dict[str, Any] = {
         "org": caller.name,
@@ -201,6 +221,7 @@ def explain(
         "upstream": None,
         "auth_header": None,
         "credential": None,
+        "rule": None,
         "notes": ["answered_by_gateway"],
         "refused": None,
     }
@@ -221,8 +242,11 @@ def explain(
         "provider_detected": choice.detected,
         "model_requested": choice.model_requested,
         "model_sent": choice.model_sent,
+        "rule": _rule(facts, choice, caller),
         "notes": list(choice.notes),
     }
+    if every_rule:
+        answer["rules"] = _rules(as_terms(facts, choose_provider(facts, endpoint, caller, snapshot)), choice, caller)
     if isinstance(decision, Refuse):
         refusal = decision.refusal
         return answer | {"refused": {"status": refusal.status, "code": refusal.code, "message": refusal.message}}
@@ -238,6 +262,29 @@ def explain(
             "none": None,
         }[decision.credential],
     }
+
+
+def _rule(facts: Facts, choice: Choice, org: Org) -> dict[str, str | None] | None:
+    """The rule for a call, and what becomes of the call."""
+    found = next((rule for rule in org.rules.ordered if rule.name == choice.rule), None) if org.rules else None
+    if found is None:
+        return None
+    told = {"name": found.name, "because": str(found.when), "arm": choice.rule_arm}
+    if len(found.arms) > 1:
+        told["of"] = ", ".join(f"{arm} ({arm.weight})" for arm in found.arms)
+        told["by"] = found.sticky if found.sticky in facts.sticky else "chance"
+    return told
+
+
+def _rules(call: Terms, choice: Choice, org: Org) -> dict[str, str]:
+    """Of every rule why it is the one, or not."""
+
+    def verdict(rule: Rule) -> str:
+        if rule.name == choice.rule:
+            return "this is the one"
+        return rule.when.differs(call) or "another one comes first" if rule.enabled else "it is not enabled"
+
+    return {rule.name: verdict(rule) for rule in org.rules.ordered} if org.rules else {}
 
 
 def _models(chosen: argparse.Namespace) -> None:
@@ -385,6 +432,7 @@ def _filters(chosen: argparse.Namespace) -> Filters:
         model=chosen.model,
         feature=chosen.feature,
         task=chosen.task,
+        rule=chosen.rule,
     )
 
 
@@ -489,6 +537,7 @@ def _parser() -> argparse.ArgumentParser:
         "--header", action="append", default=[], metavar="'K: V'", help="a header of the call; repeatable"
     )
     made.add_argument("--org", metavar="NAME", help="whose call it is; default: the first org")
+    made.add_argument("--rules", action="store_true", help="every rule of the org, and why it is the one or not")
     made.add_argument("--json", action="store_true", help="one JSON object")
 
     def prices(made: argparse.ArgumentParser) -> None:
@@ -545,6 +594,7 @@ def _parser() -> argparse.ArgumentParser:
             ("--model", "calls of this model, as requested, sent or answered"),
             ("--feature", "calls with this X-Lectr-Feature"),
             ("--task", "calls of this task"),
+            ("--rule", "calls that this rule was for"),
         ):
             made.add_argument(option, metavar="NAME", help=text)
 

@@ -4,7 +4,7 @@ What the file may hold is in settings_file.py, what only several settings togeth
 leaves here is a Settings value that nothing can change.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from lectr_extproc.catalog.prices import Override, price_table
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.inject import Asking
+from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
 from lectr_extproc.core.snapshot import Observation, Snapshot
 from lectr_extproc.core.tables import Known, Limits, Org, Provider, Site
 from lectr_extproc.core.upstream import Signing, Upstream
@@ -32,6 +33,7 @@ from lectr_extproc.settings_file import (
     AzureSection,
     OrgSection,
     ProviderSection,
+    RuleSection,
     SettingsFile,
     is_loopback,
     without_blanks,
@@ -96,6 +98,21 @@ class Settings:
     ledger: LedgerSettings
     log_level: str
     log_calls: bool
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed and can hardly be meant."""
+        return [*self.open_doors, *self.idle_rules]
+
+    @property
+    def idle_rules(self) -> list[str]:
+        """The rules that no call ever reaches."""
+        orgs = {org.name: org.rules for org in self.snapshot.orgs_by_key.values() if org.rules}
+        return [
+            f"orgs: {name}: rule {rule.name!r} never matches: {by.name!r} comes first, and takes all of its calls"
+            for name, rules in orgs.items()
+            for rule, by in rules.hidden()
+        ]
 
     @property
     def open_doors(self) -> list[str]:
@@ -367,6 +384,24 @@ def _org(section: OrgSection, keys: Mapping[str, Credential]) -> Org:
         enabled=section.enabled,
         sites=sites,
         credentials=_credentials(section.credentials, keys),
+        rules=_rules(section.rules),
+    )
+
+
+def _rules(sections: Sequence[RuleSection]) -> Rules | None:
+    """The higher priority first; rules of the same one as they are written."""
+    ordered = sorted(sections, key=lambda section: -section.priority)
+    return Rules(tuple(map(_rule, ordered))) if ordered else None
+
+
+def _rule(section: RuleSection) -> Rule:
+    then = section.then
+    return Rule(
+        name=section.name,
+        when=Terms(**section.when.model_dump()),
+        arms=(Arm(then.model, then.provider),) if then else tuple(arm.arm() for arm in section.split or ()),
+        sticky=section.sticky,
+        enabled=section.enabled,
     )
 
 

@@ -47,6 +47,7 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             if model in owners:
                 yield ("providers", i, "models", j), f"{model!r} belongs to {owners[model]!r} already"
             owners[model] = id_
+    yield from _rules(raw, ids)
     for i, _, id_ in _items(raw, "prices", "provider"):
         if id_ not in ids:
             yield ("prices", i, "provider"), unknown(id_, ids)
@@ -55,6 +56,29 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     listen = str(admin.get("listen", ""))
     if listen.rpartition(":")[0] and admin.get("token") is None and not is_loopback(listen):
         yield ("admin", "listen"), "off loopback it needs a token: `token: file:/path` (docs/running.md)"
+
+
+def _rules(raw: Mapping[str, Any], known: Mapping[str, bool]) -> Iterator[Problem]:
+    """Rules of one name in one org, and providers that are none or have no address there."""
+    sections = {id_: section for _, section, id_ in _items(raw, "providers", "id")}
+    for i, org in enumerate(_list(raw, "orgs")):
+        names: set[str] = set()
+        for j, rule in enumerate(_list(org, "rules") if isinstance(org, dict) else []):
+            if not isinstance(rule, dict):
+                continue
+            place = ("orgs", i, "rules", j)
+            name = _text(rule, "name")
+            if name in names:
+                yield (*place, "name"), f"another rule of this org is called {name!r} too"
+            names |= {name} if name else set()
+            if (asked := _text(_mapping(rule, "when"), "provider")) and asked not in known:
+                yield (*place, "when", "provider"), unknown(asked, known)
+            arms: dict[Path, Any] = {("then",): rule.get("then")}
+            arms |= {("split", k): arm for k, arm in enumerate(_list(rule, "split"))}
+            for below, arm in arms.items():
+                id_ = _text(arm, "provider") if isinstance(arm, dict) else None
+                if id_ and (problem := _without_address(id_, org, sections)):
+                    yield (*place, *below, "provider"), problem
 
 
 def _shared_ports(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -134,12 +158,19 @@ def _cannot_go(id_: str, org: Mapping[str, Any] | None, sections: Mapping[str, M
     """Why a key that is held for a provider, for one org or for all, would never be sent."""
     section = sections.get(id_, {})
     row = PROVIDERS.get(id_) or PROVIDERS.get(str(section.get("kind")), PROVIDERS["custom"])
-    if id_ not in {*PROVIDERS, *sections}:
-        return unknown(id_, {**PROVIDERS, **sections})
     if section.get("sign"):
         return f"Envoy signs calls to {id_!r}: take away this key, or its `sign`"
     if (section.get("auth") or row.key_form) in ("none", Form.NONE):
         return f"{id_!r} takes no key: take this one away"
+    return _without_address(id_, org, sections)
+
+
+def _without_address(id_: str, org: Mapping[str, Any] | None, sections: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why no call of an org, or of any, can go to a provider."""
+    section = sections.get(id_, {})
+    row = PROVIDERS.get(id_) or PROVIDERS.get(str(section.get("kind")), PROVIDERS["custom"])
+    if id_ not in {*PROVIDERS, *sections}:
+        return unknown(id_, {**PROVIDERS, **sections})
     if section.get("base_url") or row.base_url:
         return None
     if row.id != id_ or not row.sited_per_org:

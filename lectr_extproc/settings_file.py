@@ -19,8 +19,12 @@ from pydantic import (
 )
 
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.credential import HEADERS
+from lectr_extproc.core.facts import known_task, label
 from lectr_extproc.core.pricing import UNITS
+from lectr_extproc.core.rules import Arm
 from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.core.words import KEY_HEADER, TASKS
 
 
 def without_blanks(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +105,29 @@ def _azure_version(value: str) -> str:
     return value
 
 
+def _label(value: str) -> str:
+    if (kept := label(value)) is None:
+        raise ValueError("there is nothing printable in it")
+    return kept
+
+
+def _task(value: str) -> str:
+    if (known := known_task(value)) is None:
+        raise ValueError(f"write one of {', '.join(TASKS)}; other words are known by no rule")
+    return known
+
+
+HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_SECRETS = frozenset({*HEADERS, "cookie", "proxy-authorization", KEY_HEADER})
+
+
+def _sticky(value: str) -> str:
+    name = value.lower()
+    if not HEADER.fullmatch(value) or name in _SECRETS:
+        raise ValueError("write the name of a header that is not a key's, such as x-user-id")
+    return name
+
+
 Address = Annotated[str, AfterValidator(_address)]
 SocketAddress = Annotated[str, AfterValidator(_socket)]
 Url = Annotated[str, AfterValidator(_url)]
@@ -138,6 +165,74 @@ class AzureSection(_Section):
     )
 
 
+class WhenSection(_Section):
+    """Which calls a rule is for: those of which all holds that is said here."""
+
+    feature: Annotated[str, AfterValidator(_label)] | None = Field(default=None, description="X-Lectr-Feature.")
+    task: Annotated[str, AfterValidator(_task)] | None = Field(
+        default=None, description=f"X-Lectr-Task: {', '.join(TASKS)}."
+    )
+    provider: str | None = Field(
+        default=None, description="The one that the client names, or else the one found for the model."
+    )
+    model: str | None = Field(default=None, min_length=1, description="As clients write it; letter case counts.")
+
+
+class ThenSection(_Section):
+    """What becomes of a call; what is not said stays as the client has it."""
+
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="Its provider is found as for clients; where it is nobody's name, the provider stays.",
+    )
+    provider: str | None = Field(default=None, description="One of lectr's, or of `providers:`.")
+
+
+class ArmSection(ThenSection):
+    """One outcome of several. Without a model and a provider: the call stays as it is."""
+
+    weight: int = Field(ge=0, le=10**6, description="Its part of the calls; 0 for none.")
+
+    def arm(self) -> Arm:
+        """Its own value, which its name follows from."""
+        return Arm(self.model, self.provider, self.weight)
+
+
+class RuleSection(_Section):
+    """Which model answers calls of one kind, whatever model they pin (docs/routing.md)."""
+
+    name: str = Field(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=100, description="On the record of its calls.")
+    when: WhenSection = Field(default=WhenSection(), description="Default: every call.")
+    then: ThenSection | None = Field(default=None, description="What becomes of all of its calls.")
+    split: list[ArmSection] | None = Field(
+        default=None, min_length=2, description="Instead of `then`: what becomes of which part of them."
+    )
+    sticky: Annotated[str, AfterValidator(_sticky)] | None = Field(
+        default=None,
+        description="With `split`: the header whose value says which part a call belongs to, always the same. "
+        "Without it, or in a call that lacks it, chance does.",
+    )
+    priority: int = Field(default=0, description="Rules of a higher one come first; of the same, those above.")
+    enabled: bool = Field(default=True, description="false leaves the rule out.")
+
+    @model_validator(mode="after")
+    def _says_what_becomes_of_a_call(self) -> Self:
+        arms = [arm.arm() for arm in self.split or ()]
+        if (self.then is None) == (self.split is None):
+            raise ValueError("write `then` or `split`, one of them")
+        if self.then and not (self.then.model or self.then.provider):
+            raise ValueError("say a model or a provider under `then`")
+        if self.sticky and not self.split:
+            raise ValueError("`sticky` goes with `split`")
+        if self.split and not any(arm.weight for arm in arms):
+            raise ValueError("all weights are 0: `enabled: false` turns the rule off")
+        if same := next((arm for i, arm in enumerate(arms) if str(arm) in map(str, arms[:i])), None):
+            raise ValueError(f"two parts of `split` are the same, {str(same)!r}: add up their weights")
+        return self
+
+
 class OrgSection(_Section):
     """A tenant: who may call, and with which keys."""
 
@@ -148,6 +243,7 @@ class OrgSection(_Section):
     credentials: Credentials = Field(
         default_factory=dict, description="Like the global ones, for this org alone, whose own come first."
     )
+    rules: list[RuleSection] = Field(default_factory=list, description="Which model answers which calls.")
 
 
 Price = Annotated[Decimal | None, Field(ge=0, le=10**9, allow_inf_nan=False)]

@@ -84,6 +84,7 @@ def test_explain_says_everything_about_a_call(file: Path, capsys: Capture) -> No
         "upstream": {"host": "api.groq.com", "path": "/openai/v1/chat/completions"},
         "auth_header": "authorization",
         "credential": "the client's own",
+        "rule": None,
         "notes": [],
         "refused": None,
     }
@@ -168,6 +169,50 @@ def test_who_needs_the_held_keys_names_the_missing_ones(command: str, file: Path
     assert "line 2: credentials.openai: the environment has no NOT_THERE" in said_so
     assert "line 2: credentials.groq: /not/there cannot be read: No such file or directory" in said_so
     assert "line 4: orgs[0].credentials.groq: the environment has no NOT_THERE_EITHER" in said_so
+
+
+RULED = f"""
+orgs:
+- name: acme
+  keys: [{{sha256: {KEY_DIGEST}}}]
+  credentials: {{groq: env:GROQ}}
+  rules:
+  - {{name: asleep, enabled: false, then: {{model: gpt-4.1}}}}
+  - {{name: for-search, when: {{feature: search}}, then: {{provider: groq}}, priority: 1}}
+  - {{name: canary, when: {{model: gpt-4o}}, split: [{{weight: 9}}, {{weight: 1, model: gpt-4.1}}], sticky: X-User}}
+  - {{name: late, when: {{model: gpt-4o, task: extraction}}, then: {{model: gpt-4.1}}}}
+"""
+
+
+def test_explain_says_which_rule_and_why_and_why_no_other(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "lectr.yaml").write_text(RULED)
+    call_ = ("--rules", "--model", "gpt-4o", "--header", "x-lectr-task: extraction")
+    answer = explained(capsys, *call_, "--header", "x-user: ann")
+    arms = {"of": "unchanged (9), gpt-4.1 (1)", "by": "x-user"}
+    assert answer["rule"] == {"name": "canary", "because": "model=gpt-4o", "arm": "unchanged", **arms}
+    assert answer["rules"] == {
+        "for-search": "feature is not said",
+        "asleep": "it is not enabled",
+        "canary": "this is the one",
+        "late": "another one comes first",
+    }
+    assert explained(capsys, *call_)["rule"]["by"] == "chance"
+    moved = explained(capsys, *call_, "--header", "x-lectr-feature: search")
+    assert moved["rule"] == {"name": "for-search", "because": "feature=search", "arm": "groq"}
+    assert (moved["provider"], moved["provider_source"]) == ("groq", "rule")
+    assert moved["rules"]["canary"] == "another one comes first"
+    shown = said(capsys, "explain", *call_)
+    assert re.search(r"^rule +name=canary  because=model=gpt-4o  arm=", shown, re.MULTILINE)
+    assert re.search(r"^rules +late: another one comes first$", shown, re.MULTILINE)
+    nobodys = explained(capsys, "--model", "x")
+    assert nobodys["rule"] is None
+    assert "rules" not in nobodys
+    assert explained(capsys, "--rules", "--model", "x", "--config", _without_rules(tmp_path))["rules"] == {}
+
+
+def _without_rules(directory: Path) -> Path:
+    (directory / "plain.yaml").write_text("")
+    return directory / "plain.yaml"
 
 
 def test_explain_tells_a_refusal(file: Path, capsys: Capture) -> None:
@@ -356,6 +401,15 @@ def test_check_warns_of_doors_that_are_open_to_strangers(tmp_path: Path, capsys:
     assert "\nwarning: grpc.listen (0.0.0.0:9191) is open to whoever reaches it" in out
 
 
+def test_check_warns_of_rules_that_no_call_reaches(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "lectr.yaml").write_text(RULED + "  - {name: idle, when: {model: gpt-4o}, then: {model: gpt-5}}\n")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GROQ", "held")
+        out = said(capsys, "check", "--envoy-binary", fake_envoy(tmp_path, "exit 0"))
+    assert "warning: orgs: acme: rule 'late' never matches: 'canary' comes first, and takes all of its calls\n" in out
+    assert out.count("never matches") == 2
+
+
 SOURCES = {
     "a good list": (json.dumps(LIST), 0, "has prices, data "),
     "no list": ("{}", 1, "ValueError: not a list of providers"),
@@ -506,6 +560,7 @@ def test_report_counts_only_what_is_asked_for(capsys: Capture, ledger: Store) ->
         (["--org", "dal"], 1),
         (["--since", "2026-11-20"], 2),
         (["--until", "2026-11-20T12:00"], 1),
+        (["--rule", "canary"], 0),
         (["--provider", "openai", "--model", "gpt-4o", "--feature", "search", "--task", "summarisation"], 3),
     ):
         assert json.loads(said(capsys, "report", "--json", *filters))["total"][0]["requests"] == requests

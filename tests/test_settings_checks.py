@@ -2,6 +2,7 @@
 
 import pytest
 
+from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
 from lectr_extproc.settings import (
     ConfigError,
     load,
@@ -184,3 +185,130 @@ def test_a_bad_token_is_a_mistake_that_does_not_repeat_it(token: str, problem: s
     (told,) = error.value.problems
     assert told.startswith(f"line 1: admin.token: {problem}")
     assert "hunter2" not in told
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+RULES = f"""
+providers: [{{id: mine, base_url: 'http://x'}}]
+orgs:
+- name: acme
+  keys: [{{sha256: {DIGEST}}}]
+  rules:
+  - {{name: last, then: {{model: m}}, priority: -1}}
+  - name: split
+    when: {{feature: ' a\u00e5 ', task: Summarization, provider: mine, model: gpt-4o}}
+    split: [{{weight: 1}}, {{weight: 0, provider: mine}}]
+    sticky: X-User
+  - {{name: asleep, then: {{provider: groq}}, enabled: false}}
+  - {{name: first, when: {{}}, then: {{model: m, provider: groq}}, priority: 2}}
+"""
+
+
+def test_rules_arrive_in_the_order_of_their_priorities() -> None:
+    rules = load(RULES).snapshot.orgs_by_key[DIGEST].rules
+    assert rules == Rules(
+        (
+            Rule(name="first", arms=(Arm("m", "groq"),)),
+            Rule(
+                name="split",
+                when=Terms("aå", "summarisation", "mine", "gpt-4o"),
+                arms=(Arm(weight=1), Arm(None, "mine", 0)),
+                sticky="x-user",
+            ),
+            Rule(name="asleep", arms=(Arm(None, "groq"),), enabled=False),
+            Rule(name="last", arms=(Arm("m"),)),
+        )
+    )
+    assert load(RULES).snapshot.sticky_headers == {"x-user"}
+    assert (
+        load(f"orgs: [{{name: a, rules: [], keys: [{{sha256: {DIGEST}}}]}}]").snapshot.orgs_by_key[DIGEST].rules is None
+    )
+
+
+BAD_RULES = {
+    "no name": ("{then: {model: m}}", "[0].name: Field required"),
+    "a name of blanks": ("{name: ' ', then: {model: m}}", "[0].name: String should match"),
+    "nothing to do": ("{name: a}", "[0]: write `then` or `split`, one of them"),
+    "two things to do": (
+        "{name: a, then: {model: m}, split: [{weight: 1}, {weight: 1, model: m}]}",
+        "[0]: write `then` or `split`, one of them",
+    ),
+    "an empty thing to do": ("{name: a, then: {}}", "[0]: say a model or a provider under `then`"),
+    "a split in one": ("{name: a, split: [{weight: 1}]}", "[0].split: List should have at least 2 items"),
+    "a split without weights": (
+        "{name: a, split: [{weight: 0}, {weight: 0, model: m}]}",
+        "[0]: all weights are 0: `enabled: false` turns the rule off",
+    ),
+    "a part without a weight": ("{name: a, split: [{model: m}, {weight: 1}]}", "[0].split[0].weight: Field required"),
+    "a negative weight": (
+        "{name: a, split: [{weight: -1}, {weight: 1, model: m}]}",
+        "[0].split[0].weight: Input should be greater",
+    ),
+    "two parts that are the same": (
+        "{name: a, split: [{weight: 1, model: m}, {weight: 2, model: m}]}",
+        "[0]: two parts of `split` are the same, 'm': add up their weights",
+    ),
+    "sticky without a split": ("{name: a, then: {model: m}, sticky: x-user}", "[0]: `sticky` goes with `split`"),
+    "a key as what sticks": (
+        "{name: a, split: [{weight: 1}, {weight: 1, model: m}], sticky: Authorization}",
+        "[0].sticky: write the name of a header that is not a key's",
+    ),
+    "no header": (
+        "{name: a, split: [{weight: 1}, {weight: 1, model: m}], sticky: 'x user'}",
+        "[0].sticky: write the name of a header",
+    ),
+    "a tier": ("{name: a, then: {tier: economy}}", "[0].then.tier: there is no such setting"),
+    "a task that is none": ("{name: a, when: {task: poetry}, then: {model: m}}", "[0].when.task: write one of class"),
+    "a feature of nothing": ("{name: a, when: {feature: ' '}, then: {model: m}}", "[0].when.feature: there is nothing"),
+    "a condition that is none": ("{name: a, when: {user: ann}, then: {model: m}}", "[0].when.user: there is no such"),
+    "an unknown provider asked for": (
+        "{name: a, when: {provider: opneai}, then: {model: m}}",
+        "[0].when.provider: 'opneai' is not a provider",
+    ),
+    "an unknown provider": ("{name: a, then: {provider: opneai}}", "[0].then.provider: 'opneai' is not a provider"),
+    "an unknown provider in a split": (
+        "{name: a, split: [{weight: 1}, {weight: 1, provider: opneai}]}",
+        "[0].split[1].provider: 'opneai' is not a provider",
+    ),
+    "a provider without an address": (
+        "{name: a, then: {provider: ollama}}",
+        "[0].then.provider: 'ollama' has no address: give it one in `providers:`",
+    ),
+    "Azure, of an org without a resource there": (
+        "{name: a, then: {provider: azure}}",
+        "[0].then.provider: this org has no address there: write its `azure: {endpoint: …}` too",
+    ),
+    "two of one name": (
+        "{name: a, then: {model: m}}, {name: a, then: {model: n}}",
+        "[1].name: another rule of this org is called 'a' too",
+    ),
+    "no rule": ("[]", "[0]: write settings under it"),
+}
+
+
+@pytest.mark.parametrize(("rules", "told"), BAD_RULES.values(), ids=BAD_RULES)
+def test_a_rule_that_cannot_be_meant_is_told_with_its_place(rules: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(f"orgs:\n- name: acme\n  rules: [{rules}]")
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"line 3: orgs[0].rules{told}")
+
+
+def test_rules_of_two_orgs_may_have_one_name_and_each_org_its_own_azure() -> None:
+    rule = "rules: [{name: a, then: {provider: azure}}]"
+    other = "{name: b, rules: [{name: a, then: {model: m}}]}"
+    assert load(f"orgs: [{{name: a, {rule}, azure: {{endpoint: 'http://x'}}}}, {other}]").orgs == ("a", "b")
+    everyones = f"providers: [{{id: azure, base_url: 'https://x.openai.azure.com'}}]\norgs: [{{name: a, {rule}}}]"
+    assert load(everyones).orgs == ("a",)
+
+
+def test_a_rule_that_an_earlier_one_leaves_nothing_is_a_warning_and_no_mistake() -> None:
+    rules = "[{name: all, then: {model: m}}, {name: idle, when: {feature: f}, then: {model: n}}]"
+    settings = load(f"orgs: [{{name: acme, keys: [{{sha256: {DIGEST}}}], rules: {rules}}}]")
+    (warning,) = settings.warnings
+    assert warning == "orgs: acme: rule 'idle' never matches: 'all' comes first, and takes all of its calls"
+    assert load(RULES).warnings == [
+        f"orgs: acme: rule '{name}' never matches: 'first' comes first, and takes all of its calls"
+        for name in ("split", "last")
+    ]

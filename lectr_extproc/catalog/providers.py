@@ -3,6 +3,8 @@
 Who is asked for usage on a stream (`asking`): Mistral refuses the option, Groq, DeepSeek and OpenRouter report without
 it, and of the others that are not asked nobody has seen that they accept it.
 
+What a provider speaks (`apis`) decides where a rule may move a call to; whoever names a provider is not asked.
+
 A row without a base URL is known by its models and its header, and is reached once settings give it an address.
 """
 
@@ -17,6 +19,20 @@ from lectr_extproc.core.tables import Provider
 
 _CHECKED = date(2026, 11, 20)
 
+_CHAT, _RESPONSES, _EMBEDDINGS, _COMPLETIONS = (
+    "openai.chat",
+    "openai.responses",
+    "openai.embeddings",
+    "openai.completions",
+)
+_IMAGES, _AUDIO, _MESSAGES, _COUNT_TOKENS = (
+    "openai.images",
+    "openai.audio",
+    "anthropic.messages",
+    "anthropic.count_tokens",
+)
+_MOST = frozenset({_CHAT, _RESPONSES, _EMBEDDINGS, _COMPLETIONS, _IMAGES, _AUDIO})
+
 _ROWS = (
     Provider(
         id="openai",
@@ -24,6 +40,7 @@ _ROWS = (
         base_url="https://api.openai.com/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=_MOST | {"openai.input_tokens"},
         key_shapes=("sk-", "sk-proj-"),
         shared_key_shapes=frozenset({"sk-", "sk-proj-"}),
         asking=Asking.YES,
@@ -37,6 +54,7 @@ _ROWS = (
         base_url="https://api.anthropic.com/v1",
         key_form=Form.X_API_KEY,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _MESSAGES, _COUNT_TOKENS}),
         key_shapes=("sk-ant-",),
         stays_bearer=("sk-ant-oat",),
         adds=(("anthropic-version", "2023-06-01"),),
@@ -53,6 +71,7 @@ _ROWS = (
         base_url="https://api.groq.com/openai/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _RESPONSES, _AUDIO}),
         key_shapes=("gsk_",),
         key_env="GROQ_API_KEY",
         source="https://console.groq.com/docs/openai",
@@ -64,6 +83,7 @@ _ROWS = (
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _EMBEDDINGS, _IMAGES}),
         synonyms=("google",),
         model_prefixes=("models",),
         key_shapes=("AIza",),
@@ -80,6 +100,7 @@ _ROWS = (
         key_form=Form.API_KEY,
         key_form_of={"anthropic": Form.X_API_KEY},
         path=azure_path,
+        apis=_MOST | {_MESSAGES, _COUNT_TOKENS},
         stays_bearer=("eyJ",),
         sited_per_org="azure_config_missing",
         asking=Asking.AZURE,
@@ -93,6 +114,7 @@ _ROWS = (
         base_url="https://api.mistral.ai/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _EMBEDDINGS, _AUDIO}),
         model_prefixes=("mistralai",),
         key_env="MISTRAL_API_KEY",
         source="https://docs.mistral.ai/api/",
@@ -104,6 +126,7 @@ _ROWS = (
         base_url="https://api.cohere.com/compatibility/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _EMBEDDINGS, "cohere.rerank"}),
         # Its compatible layer has chat and embeddings; the rest of `/v1` is Cohere's own.
         elsewhere=tuple(
             (f"/v1/{path}", f"/v1/{path}")
@@ -128,6 +151,7 @@ _ROWS = (
         base_url="https://api.x.ai/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _RESPONSES, _COMPLETIONS, _IMAGES, _MESSAGES}),
         synonyms=("x-ai", "grok"),
         key_shapes=("xai-",),
         asking=Asking.YES,
@@ -141,6 +165,7 @@ _ROWS = (
         base_url="https://api.cerebras.ai/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _COMPLETIONS}),
         key_shapes=("csk-",),
         asking=Asking.YES,
         native=frozenset({"openai.chat"}),
@@ -154,6 +179,7 @@ _ROWS = (
         base_url="https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _RESPONSES, _MESSAGES}),
         elsewhere=(("/v1/messages", "/anthropic/v1/messages"),),
         key_shapes=("ABSK", "bedrock-api-key-"),
         region="us-east-1",
@@ -168,6 +194,7 @@ _ROWS = (
         base_url="https://api.deepseek.com",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _RESPONSES, _COMPLETIONS, _MESSAGES}),
         elsewhere=(("/v1/completions", "/beta/completions"), ("/v1/messages", "/anthropic/v1/messages")),
         key_env="DEEPSEEK_API_KEY",
         source="https://api-docs.deepseek.com/",
@@ -179,6 +206,7 @@ _ROWS = (
         base_url="https://openrouter.ai/api/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=_MOST - {_IMAGES} | {_MESSAGES, "cohere.rerank"},
         key_shapes=("sk-or-",),
         key_env="OPENROUTER_API_KEY",
         source="https://openrouter.ai/docs/api-reference",
@@ -190,6 +218,7 @@ _ROWS = (
         base_url="https://api.together.xyz/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _EMBEDDINGS, _COMPLETIONS, _IMAGES}),
         model_prefixes=("together_ai",),
         key_env="TOGETHER_API_KEY",
         source="https://docs.together.ai/reference",
@@ -201,6 +230,7 @@ _ROWS = (
         base_url="https://api.fireworks.ai/inference/v1",
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _RESPONSES, _EMBEDDINGS, _COMPLETIONS, _MESSAGES}),
         model_prefixes=("fireworks_ai",),
         key_shapes=("fw_",),
         key_env="FIREWORKS_API_KEY",
@@ -213,6 +243,7 @@ _ROWS = (
         base_url=None,
         key_form=Form.NONE,
         path=replace_prefix,
+        apis=frozenset({_CHAT, _RESPONSES, _EMBEDDINGS, _COMPLETIONS, _MESSAGES, _AUDIO}),
         asking=Asking.YES,
         native=frozenset({"openai.chat"}),
         source="https://github.com/ollama/ollama/blob/main/docs/openai.md",
@@ -224,6 +255,7 @@ _ROWS = (
         base_url=None,
         key_form=Form.BEARER,
         path=replace_prefix,
+        apis=_MOST | {_MESSAGES, _COUNT_TOKENS, "cohere.rerank"},
         asking=Asking.YES,
         native=frozenset({"openai.chat"}),
         source="https://docs.vllm.ai/en/latest/serving/online_serving/",

@@ -14,13 +14,14 @@ from urllib.parse import parse_qsl, unquote
 
 from lectr_extproc.core import credential as credentials
 from lectr_extproc.core import words
-from lectr_extproc.core.credential import Credential
+from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.detect import Detected, detect, own_name
-from lectr_extproc.core.facts import Facts, label
+from lectr_extproc.core.facts import Facts, known_task, label
 from lectr_extproc.core.inject import asks_for_usage, inject_include_usage
 from lectr_extproc.core.offer import every, one
 from lectr_extproc.core.refusal import REFUSALS, Refusal
-from lectr_extproc.core.rewrite import rename_in_query, rename_model, verbatim
+from lectr_extproc.core.rewrite import V1, rename_in_query, rename_model, segment, verbatim
+from lectr_extproc.core.rules import Arm, Rules, Terms
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.tables import Endpoint, Org, Provider, Site, Streams
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX
@@ -33,6 +34,8 @@ _CREDENTIALS = frozenset({*(form.value for form in credentials.HEADERS), "proxy-
 
 _MAY_BE_JSON = re.compile(r"|text/plain|application/(?:json|x-www-form-urlencoded)|.*\+json")
 "The content types whose body is looked into where Envoy could not, or did not try."
+
+_ANOTHERS_KEY = "credential_of_another_provider"
 
 WELL_FORMED_KEY = re.compile(r"lc_key_[A-Za-z0-9_-]{16,128}", re.ASCII)
 
@@ -54,6 +57,10 @@ class Choice:
     streaming: bool = False
     notes: tuple[str, ...] = ()
     "Codes for what the operator should know about this call."
+    rule: str | None = None
+    "The org's rule that the call is one for."
+    rule_arm: str | None = None
+    "What that rule says is to become of it."
 
 
 Observe = Literal["native", "stream", "none"]
@@ -178,6 +185,8 @@ def list_models(facts: Facts, org: Org, snapshot: Snapshot) -> Serve | Refuse:
 def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Route | Refuse:
     """Provider, address, credential and path of a call that is let through."""
     choice = choose_provider(facts, endpoint, org, snapshot)
+    if org.rules is not None:
+        facts, choice = apply_rules(facts, choice, endpoint, org, snapshot, rules=org.rules)
     provider = snapshot.providers[choice.provider]
     site = site_of(provider, org, snapshot)
     renamed = choice.model_sent if choice.model_sent != choice.model_requested else None
@@ -238,7 +247,7 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
         detected: str | None = None,
     ) -> Choice:
         if _key_is_anothers(facts, providers[provider], snapshot):
-            notes.append("credential_of_another_provider")
+            notes.append(_ANOTHERS_KEY)
         return Choice(
             provider=provider,
             source=source,
@@ -283,6 +292,75 @@ def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsh
     return choice(snapshot.default_provider, "default", unknown=True)
 
 
+def apply_rules(
+    facts: Facts, choice: Choice, endpoint: Endpoint, org: Org, snapshot: Snapshot, *, rules: Rules
+) -> tuple[Facts, Choice]:
+    """The call as its rule wants it; as it was, where there is none or what it wants cannot be."""
+    rule = rules.match(as_terms(facts, choice)) if choice.model_requested else None
+    if rule is None:
+        return facts, choice
+    arm = rule.arm(org.name, facts.sticky.get(rule.sticky or "") or facts.call_id)
+    choice = dataclasses.replace(choice, rule=rule.name, rule_arm=str(arm))
+    if not arm.changes:
+        return facts, choice
+    changed = _as_if_asked(facts, endpoint, arm)
+    wanted = choose_provider(changed, endpoint, org, snapshot)
+    if wanted.detected is not None:
+        return facts, dataclasses.replace(choice, notes=(*choice.notes, "rule_without_address"))
+    if wanted.unknown:  # a model of nobody's stays with the provider that the call was for
+        changed = dataclasses.replace(changed, providers_named=(choice.provider,))
+        wanted = choose_provider(changed, endpoint, org, snapshot)
+        wanted = dataclasses.replace(wanted, unknown=choice.unknown, detected=choice.detected)
+    notes = dict.fromkeys((*choice.notes, *wanted.notes))
+    if wanted.provider != choice.provider:
+        if problem := _cannot_move(facts, choice, endpoint, org, snapshot, to=wanted.provider):
+            return facts, dataclasses.replace(choice, notes=(*choice.notes, problem))
+        notes.pop(_ANOTHERS_KEY, None)
+        if not _is_key_of(facts, snapshot.providers[wanted.provider], snapshot):
+            changed = dataclasses.replace(changed, credential=None)  # it is for the provider that the client chose
+    return changed, dataclasses.replace(
+        wanted,
+        source="rule",
+        model_requested=choice.model_requested,
+        notes=tuple(notes),
+        rule=choice.rule,
+        rule_arm=choice.rule_arm,
+    )
+
+
+def as_terms(facts: Facts, choice: Choice) -> Terms:
+    """A call as rules see it."""
+    found = choice.detected or choice.provider
+    return Terms(facts.feature, known_task(facts.task), found, choice.model_requested)
+
+
+def _as_if_asked(facts: Facts, endpoint: Endpoint, arm: Arm) -> Facts:
+    """The call as its client would have made it to get what the arm says."""
+    named = (arm.provider,) if arm.provider else facts.providers_named
+    if arm.model is None:
+        return dataclasses.replace(facts, providers_named=named)
+    path = facts.path
+    if endpoint.has_model and (found := endpoint.pattern.fullmatch(path)):
+        path = path[: found.start("model")] + segment(arm.model) + path[found.end("model") :]
+    return dataclasses.replace(facts, providers_named=named, model=arm.model, path=path)
+
+
+def _cannot_move(
+    facts: Facts, choice: Choice, endpoint: Endpoint, org: Org, snapshot: Snapshot, *, to: str
+) -> str | None:
+    """Why a call must stay with its provider, as a note. No call is refused for a rule."""
+    row = snapshot.providers[to]
+    site = site_of(row, org, snapshot)
+    if site is None:
+        return "rule_without_address"
+    is_everyones = endpoint.native_to is None and facts.path.startswith(V1 + "/") and endpoint.dialect in row.apis
+    if not is_everyones and row.kind != snapshot.kind_of(choice.provider):
+        return "rule_without_api"
+    needs_none = row.key_form is Form.NONE or snapshot.providers[row.kind].key_env is None
+    has_key = needs_none or site.upstream.signing is not None or _held_key(row, org, snapshot) is not None
+    return None if has_key or _is_key_of(facts, row, snapshot) else "rule_without_credential"
+
+
 def choose_credential(
     facts: Facts, provider: Provider, org: Org, snapshot: Snapshot
 ) -> tuple[CredentialSource, Credential | None]:
@@ -290,11 +368,15 @@ def choose_credential(
 
     A key held for every org never goes to an address that is one org's own: that org may not be who holds the key.
     """
-    everyones = {} if provider.id in org.sites else snapshot.credentials
-    held = org.credentials.get(provider.id) or everyones.get(provider.id)
+    held = _held_key(provider, org, snapshot)
     if held is not None and (facts.credential is None or _key_is_anothers(facts, provider, snapshot)):
         return "gateway", held
     return "client", facts.credential
+
+
+def _held_key(provider: Provider, org: Org, snapshot: Snapshot) -> Credential | None:
+    everyones = {} if provider.id in org.sites else snapshot.credentials
+    return org.credentials.get(provider.id) or everyones.get(provider.id)
 
 
 def is_streaming(facts: Facts, endpoint: Endpoint) -> bool:
@@ -358,6 +440,13 @@ def _key_is_anothers(facts: Facts, chosen: Provider, snapshot: Snapshot) -> bool
         return False
     shape, owner = known
     return bool(chosen.key_shapes) or shape not in snapshot.providers[owner].shared_key_shapes
+
+
+def _is_key_of(facts: Facts, provider: Provider, snapshot: Snapshot) -> bool:
+    """Whether the client's key is certainly this provider's: it begins as nobody else's does."""
+    known = _shape_of_key(facts, snapshot)
+    kind = snapshot.providers[provider.kind]
+    return known is not None and known[1] == kind.id and known[0] not in kind.shared_key_shapes
 
 
 def _body_may_name_a_model(facts: Facts, endpoint: Endpoint, snapshot: Snapshot) -> bool:
@@ -425,6 +514,7 @@ def _removed(facts: Facts, provider: Provider, *, kept: str | None, plain: bool)
 #   routed   "1"     the call may reach a provider; only a Route writes it, and the provider route matches on it
 #   call_id          128 random bits, hex
 #   org provider source unknown detected dialect shape requested sent feature task notes
+#   rule rule_arm    the org's rule for this call, and which of its outcomes
 #   path             the client's path without its query
 #   stream   "1"     the answer is a stream
 #   host             the provider's address
@@ -461,6 +551,8 @@ def to_metadata(
             "sent": label(choice.model_sent, words.MODEL_LIMIT),
             "stream": "1" if choice.streaming else None,
             "notes": ",".join(choice.notes) or None,
+            "rule": choice.rule,
+            "rule_arm": choice.rule_arm,
         }
     match decision:
         case Route():

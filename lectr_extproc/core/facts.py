@@ -5,6 +5,7 @@ Facts hold what was learnt, never the request: no prompt is in them, and a body 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
 
@@ -50,6 +51,10 @@ class Facts:
     "The client's, as it came."
     at_s: int = 0
     "When it came, in seconds since 1970."
+    call_id: str = ""
+    "Random, for what is to be by chance."
+    sticky: Mapping[str, str] = field(default_factory=dict, repr=False)
+    "The values of the headers that rules ask for, by name."
     boundary: bytes | None = None
     "Where the body is a form in parts."
     is_read_by_envoy: bool = False
@@ -64,7 +69,13 @@ class Facts:
 
 
 def read_facts(
-    headers: Sequence[tuple[str, str]], request_metadata: Mapping[str, object], *, end_of_stream: bool, at_s: int = 0
+    headers: Sequence[tuple[str, str]],
+    request_metadata: Mapping[str, object],
+    *,
+    end_of_stream: bool,
+    at_s: int = 0,
+    call_id: str = "",
+    sticky: AbstractSet[str] = frozenset(),
 ) -> Facts:
     """Learn what a request's headers and Envoy's reading of its body say. Total: odd input is absent, not an error."""
     one = dict(reversed(headers))  # the first of several wins
@@ -97,6 +108,8 @@ def read_facts(
         },
         traceparent=label(one.get("traceparent")),
         at_s=at_s,
+        call_id=call_id,
+        sticky={name: one[name] for name in sticky & one.keys()} if sticky else {},
         boundary=boundary_of(one.get("content-type", "")),
         is_read_by_envoy=bool(request_metadata),
     )

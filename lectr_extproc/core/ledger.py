@@ -120,6 +120,8 @@ COLUMNS = (
     Column("response_id", TEXT),
     Column("finish_reasons", LIST),
     Column("traceparent", TEXT),
+    Column("rule", TEXT, since=3),
+    Column("rule_arm", TEXT, since=3),
     Column("input_tokens", NUMBER, part="usage"),
     Column("output_tokens", NUMBER, part="usage"),
     Column("cache_read_tokens", NUMBER, part="usage"),

@@ -126,6 +126,10 @@ class CallRecord:
     cost: Cost | None = None
     traceparent: str | None = None
     "The span this call belongs under, as W3C trace context writes it."
+    rule: str | None = None
+    "The org's rule that this was a call for."
+    rule_arm: str | None = None
+    "What the rule said was to become of it; a note says where that could not be."
 
     @property
     def outcome(self) -> str:
@@ -262,6 +266,8 @@ def record_from(entry: LogEntry, snapshot: Snapshot) -> CallRecord:
         finish_reasons=answer.finish_reasons,
         cost=_cost(entry, answer, usage, provider, snapshot),
         traceparent=said.get("parent"),
+        rule=said.get("rule"),
+        rule_arm=said.get("rule_arm"),
     )
 
 

@@ -45,6 +45,7 @@ class Filters:
     feature: str | None = None
     task: str | None = None
     "The client's word, or the one lectr knows for it."
+    rule: str | None = None
 
     def where(self) -> tuple[str, list[Any]]:
         """A condition, and the values of its question marks."""
@@ -56,6 +57,7 @@ class Filters:
             "? IN (model_requested, model_sent, model_answered)": self.model,
             "feature = ?": self.feature,
             "? IN (task, task_known)": self.task,
+            "rule = ?": self.rule,
         }
         wanted = {condition: value for condition, value in conditions.items() if value is not None}
         return " AND ".join(wanted) or "1 = 1", list(wanted.values())
@@ -185,6 +187,7 @@ def call_text(record: CallRecord) -> str:
     usage, cost = record.usage or Usage(), record.cost or Cost("no_usage")
     moment = _EPOCH + timedelta(microseconds=record.started_ns // 1000)
     counts = (usage.input_tokens, usage.output_tokens)
+    labels = (("feature", record.feature), ("task", record.task), ("rule", record.rule))
     cells = (
         moment.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00"),
         str(record.status or "-").rjust(3),
@@ -193,7 +196,7 @@ def call_text(record: CallRecord) -> str:
         f"{record.provider or '-'}/{record.model_sent or record.model_requested or '-'}",
         "→".join("-" if count is None else str(count) for count in counts) + " tokens",
         cost_text(cost.usd, int(cost.status == "unavailable")),
-        *(f"{name}={value}" for name, value in (("feature", record.feature), ("task", record.task)) if value),
+        *(f"{name}={value}" for name, value in labels if value),
         *((record.error_code or record.error_category,) if record.error_category else ()),
     )
     return "  ".join(cells)

@@ -64,6 +64,8 @@ class Snapshot:
     "What only one vendor's own SDK writes before its paths, and whose it is: `/v1beta/openai/`, `/api/v1/`."
     usual_endpoints: Mapping[str, Endpoint] = field(init=False)
     "By path: what the search of `endpoints` finds for the usual ones."
+    sticky_headers: frozenset[str] = field(init=False)
+    "Those whose values rules ask for."
     offer: Offer = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class Snapshot:
         object.__setattr__(self, "homes", tuple(pair for pair in prefixes if several[pair[0]] == 1))
         usual = {path: next(row for row in self.endpoints if row.pattern.fullmatch(path)) for path in USUAL_PATHS}
         object.__setattr__(self, "usual_endpoints", usual)
+        ruled = [rule for org in self.orgs_by_key.values() if org.rules for rule in org.rules.ordered]
+        object.__setattr__(self, "sticky_headers", frozenset(rule.sticky for rule in ruled if rule.sticky))
 
     def kind_of(self, provider: str) -> str:
         """The catalogue's provider whose answers and costs are this one's, too; itself, where nobody knows it."""

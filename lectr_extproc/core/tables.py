@@ -13,6 +13,7 @@ from types import MappingProxyType
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.facts import Facts
 from lectr_extproc.core.inject import Asking
+from lectr_extproc.core.rules import Rules
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.core.words import Shape
 
@@ -99,6 +100,8 @@ class Provider:
     "Client headers it would answer with an error."
     asking: Asking = Asking.NEVER
     "Whether it may be asked for usage on a stream whose client did not."
+    apis: frozenset[str] = frozenset()
+    "Dialects of no provider's own that it speaks below `/v1`: calls in these can be moved to it from others."
     native: frozenset[str] = frozenset()
     "Dialects in which nothing that Envoy's own reading leaves out changes this provider's price."
     sited_per_org: str | None = None
@@ -185,6 +188,7 @@ class Org:
     sites: Mapping[str, Site] = field(default_factory=dict)
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     "By provider."
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

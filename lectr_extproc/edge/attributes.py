@@ -160,6 +160,8 @@ SPAN: Mapping[str, Reading] = {
     "lectr.provider_unknown": lambda r, _u, _c: r.provider_unknown,
     "lectr.provider_detected": lambda r, _u, _c: r.provider_detected,
     "lectr.model_requested": lambda r, _u, _c: r.model_requested if r.model_requested != r.model_sent else None,
+    "lectr.rule": lambda r, _u, _c: r.rule,
+    "lectr.rule_arm": lambda r, _u, _c: r.rule_arm,
     "lectr.credential": lambda r, _u, _c: r.credential,
     "lectr.dialect": lambda r, _u, _c: r.dialect,
     "lectr.streaming": lambda r, _u, _c: r.streaming,

@@ -64,6 +64,9 @@ class ExtProc:
                         wire.request_metadata_from(message),
                         end_of_stream=message.request_headers.end_of_stream,
                         at_s=began_s,
+                        # Drawn here and not from the request: the client can choose x-request-id.
+                        call_id=secrets.token_hex(16),
+                        sticky=snapshot.sticky_headers,
                     )
                 elif kind == "request_body" and facts is not None:
                     facts = with_body(facts, message.request_body.body)
@@ -80,8 +83,7 @@ class ExtProc:
                     yield wire.ask_for_body()
                     continue
                 counts["decisions"] += 1
-                # Drawn here and not from the request: the client can choose x-request-id.
-                metadata = to_metadata(decision, facts, secrets.token_hex(16), self._parent(facts, context))
+                metadata = to_metadata(decision, facts, facts.call_id, self._parent(facts, context))
                 yield wire.reply_from(decision, metadata, to_body=kind == "request_body")
                 if not isinstance(decision, Route) or decision.observe != "stream":
                     return

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import Form
 from lectr_extproc.core.inject import Asking
@@ -40,6 +41,21 @@ def test_every_other_provider_waits_for_an_address() -> None:
     waiting = {row.id for row in PROVIDERS.values() if row.base_url is None}
     assert waiting == PROVIDERS.keys() - REACHED.keys()
     assert [row.id for row in PROVIDERS.values() if row.sited_per_org] == ["azure"]
+
+
+def test_calls_are_moved_in_apis_that_are_no_providers_own() -> None:
+    everyones = {row.dialect for row in ENDPOINTS if row.native_to is None} - {"models", "other"}
+    spoken = {api for row in PROVIDERS.values() for api in row.apis}
+    assert spoken == everyones - {"mistral.ocr"}, "which one has"
+    assert all("openai.chat" in row.apis for row in PROVIDERS.values())
+    assert {row.id for row in PROVIDERS.values() if "anthropic.count_tokens" in row.apis} == {
+        "anthropic",
+        "azure",
+        "custom",
+    }
+    assert {row.id for row in PROVIDERS.values() if "anthropic.messages" in row.apis}.isdisjoint(
+        {"openai", "groq", "gemini", "mistral", "cohere", "cerebras"}
+    )
 
 
 SYNONYMS = {"google": "gemini", "x-ai": "xai", "grok": "xai"}

@@ -238,3 +238,11 @@ JSON = st.recursive(
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_whatever_the_body_it_is_kept_as_it_is(body: Any) -> None:
     assert with_body(request(), body).body is body
+
+
+def test_of_the_headers_that_rules_ask_for_the_values_are_known_and_never_shown() -> None:
+    headers = [("x-user", "ann"), ("x-user", "bob"), ("x-other", "hunter2")]
+    facts = read_facts(headers, {}, end_of_stream=False, call_id="c1", sticky=frozenset({"x-user", "x-session"}))
+    assert (facts.sticky, facts.call_id) == ({"x-user": "ann"}, "c1")
+    assert "ann" not in repr(facts)
+    assert read_facts(headers, {}, end_of_stream=False).sticky == {}

@@ -279,6 +279,8 @@ def test_a_full_entry_becomes_a_full_record() -> None:
                 "credential": "gateway",
                 "parent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
                 "notes": "provider_header_invalid,credential_of_another_provider",
+                "rule": "canary",
+                "rule_arm": "groq/m",
             },
         )
     )
@@ -326,6 +328,8 @@ def test_a_full_entry_becomes_a_full_record() -> None:
         "response_id": "chatcmpl-1",
         "finish_reasons": ("stop", "length"),
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "rule": "canary",
+        "rule_arm": "groq/m",
     }
 
 

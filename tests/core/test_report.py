@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ from tests.core.finished import DAY_S, STARTED_S, call
 @pytest.fixture
 def ledger() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:")
-    for sql in migrations("INTEGER PRIMARY KEY")[0]:
+    for sql in chain.from_iterable(migrations("INTEGER PRIMARY KEY")):
         connection.execute(sql)
     yield connection
     connection.close()
@@ -107,6 +108,7 @@ FILTERS: dict[str, tuple[dict[str, Any], int]] = {
     "a feature": ({"feature": "chat"}, 1),
     "a task in the client's word": ({"task": "Summarization"}, 2),
     "a task in ours": ({"task": "summarisation"}, 2),
+    "a rule": ({"rule": "canary"}, 1),
     "two that exclude each other": ({"org": "dal", "feature": "search"}, 0),
     "one that tries to be SQL": ({"org": "' OR 1=1 --"}, 0),
 }
@@ -116,7 +118,7 @@ FILTERS: dict[str, tuple[dict[str, Any], int]] = {
 def test_a_filter_leaves_the_other_calls_out(ledger: sqlite3.Connection, filters: dict[str, Any], calls: int) -> None:
     other = {"model_requested": "llama", "model_sent": "llama", "model_answered": "llama"}
     later = (STARTED_S + 60) * 10**9
-    keep(ledger, call(), call(started_ns=later, org="dal", provider="groq", feature="chat", **other))
+    keep(ledger, call(), call(started_ns=later, org="dal", provider="groq", feature="chat", rule="canary", **other))
     (total,) = lines(ledger, "total", **filters)
     assert total.requests == calls
 
@@ -183,10 +185,10 @@ def test_a_cost_that_is_not_known_is_never_a_mere_zero(cost: Decimal | None, unp
 
 SHOWN = {
     "everything is known": (
-        call(usage=Usage(input_tokens=10, output_tokens=2), error_category="rate_limit"),
+        call(usage=Usage(input_tokens=10, output_tokens=2), error_category="rate_limit", rule="canary"),
         (
             "2026-11-20 12:00:00.000  200   2,500 ms  acme  openai/gpt-4o  10→2 tokens  $0.25  feature=search"
-            "  task=Summarization  rate_limit"
+            "  task=Summarization  rule=canary  rate_limit"
         ),
     ),
     "nothing is": (
