@@ -99,7 +99,6 @@ def _run(chosen: argparse.Namespace) -> None:
     file = _file(chosen)
     binary = find_envoy(chosen.envoy_binary)
     with run.run_directory() as directory:
-        logs.set_up(_read(file).log_level)
         uvloop.run(run.run(file.read_text() if file else "{}", file, binary, directory))
 
 

@@ -17,6 +17,7 @@ from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import Form
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.tables import Provider
+from lectr_extproc.edge import logs
 from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import NATIVE_FROM, EnvoyError, EnvoyProcess, version_of, write_files
@@ -65,6 +66,7 @@ async def run(text: str, file: Path | None, binary: Path, directory: Path) -> No
             key = new_key()
             defaults = {**practice_settings(os.environ, port, key), **defaults}
             settings = load(text, source, defaults, read_reference)
+        logs.set_up(settings.log_level)
         _must_be_free(settings.gateway.listen, "envoy.listen")
         _must_be_free(settings.gateway.admin, "envoy.admin")
         if settings.gateway.profile == "native" and version_of(binary) < NATIVE_FROM:

@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lectr_extproc import settings as module
 from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.prices import Override
 from lectr_extproc.catalog.providers import PROVIDERS
@@ -533,7 +534,9 @@ NOT_A_FILE = {
     "a control character": ("a: \x00", "not YAML: "),
     "a list in itself": ("orgs: &all [*all]", "not YAML: its aliases repeat more than 1,000,000 values"),
     "a mapping in itself": ("orgs: &all {name: *all}", "not YAML: its aliases repeat"),
-    "lists in lists": ("[" * 20_000, "not YAML: "),
+    "lists in lists": ("a:\n  " + "[" * 200_000, "not YAML: line 2: more than 100 values in each other"),
+    "mappings in mappings": ("{a: " * 200_000, "not YAML: line 1: more than 100 values in each other"),
+    "lists in lists by their indent": ("- " * 20_000, "not YAML: line 1: more than 100 values in each other"),
     "aliases of aliases": (
         "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)),
         "not YAML: its aliases repeat",
@@ -561,11 +564,21 @@ def test_what_is_no_mapping_is_told_so(text: str, problem: str) -> None:
         ("!!int ''", "int"),
         ("!!float secret", "float"),
         ("9" * 5000, "int"),
-        ('"secret\\ud800"', "str"),
     ],
 )
 def test_what_yaml_itself_stumbles_over_is_told_with_its_line_and_without_it(value: str, kind: str) -> None:
     assert problems(f"orgs:\n- name: {value}") == [f"not YAML: line 2: this is no {kind}"]
+
+
+def test_more_values_than_settings_have_are_not_read_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_VALUES", 10)
+    assert problems("- x\n" * 10 + "- [no YAML") == ["not YAML: line 1: more than 10 values"]
+
+
+def test_half_a_character_is_told_with_its_line_and_without_what_is_around_it() -> None:
+    (problem,) = problems('orgs:\n- name: "secret\\ud800"')
+    assert problem.startswith("not YAML: line 2: ")
+    assert "secret" not in problem
 
 
 @pytest.mark.parametrize(
@@ -592,7 +605,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:
 
 def test_a_secret_where_yaml_stumbles_is_not_repeated() -> None:
     (problem,) = problems("credentials:\n  openai: sk-hunter2: x\n")
-    assert problem == "not YAML: line 2: mapping values are not allowed here"
+    assert problem == "not YAML: line 2: mapping values are not allowed in this context"
 
 
 def test_a_mistake_in_what_the_program_chose_has_a_name_and_the_first_line() -> None:

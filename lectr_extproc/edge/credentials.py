@@ -1,6 +1,7 @@
 """The keys that the gateway holds, behind their references: `env:NAME` and `file:/path`. They stay in memory."""
 
 import os
+import stat
 from pathlib import Path
 
 from lectr_extproc.core.words import KEY_PREFIX
@@ -13,7 +14,7 @@ def read_reference(reference: str) -> str:
     """The key behind a reference; ValueError says why there is none, and never what was found."""
     kind, _, name = reference.partition(":")
     try:
-        text = content(name) if kind == "file" else os.environ[name]
+        text = content(name).decode("utf-8", "replace") if kind == "file" else os.environ[name]
     except KeyError:
         raise ValueError(f"the environment has no {name}") from None
     except OSError as error:
@@ -21,17 +22,19 @@ def read_reference(reference: str) -> str:
     key = text.rstrip("\r\n")
     if not key:
         raise ValueError(f"{name} is empty")
-    if not key.isascii() or not key.isprintable() or " " in key or len(key) >= MAX_BYTES:
+    if not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError(f"what {name} holds is no key: a key is one line of ASCII without blanks")
     if KEY_PREFIX in key:
         raise ValueError(f"what {name} holds is a key of this gateway, which is a client's")
     return key
 
 
-def content(path: str) -> str:
-    """What a file holds, as far as a key may be long; OSError says why there is none."""
-    file = Path(path)
-    if file.exists() and not file.is_file():
-        raise OSError("it is no file")  # a pipe would wait, and a device never end
-    with file.open("rb") as opened:
-        return opened.read(MAX_BYTES).decode("utf-8", "replace")
+def content(path: str | Path, most: int = MAX_BYTES) -> bytes:
+    """What a file holds; OSError says why there is none. No pipe is waited for, no device read for ever."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise OSError("it is no file")
+        found = opened.read(most + 1)
+    if len(found) > most:
+        raise OSError(f"it is larger than {most:,} bytes")
+    return found

@@ -8,11 +8,14 @@ sends calls there, and lectr must have stopped sending calls to an old one befor
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from lectr_extproc.core.credential import Credential
+from lectr_extproc.core.tables import Org
 from lectr_extproc.core.upstream import Upstream
-from lectr_extproc.edge.credentials import content
+from lectr_extproc.edge.credentials import MAX_BYTES, content
 from lectr_extproc.edge.envoy import knows_clusters, write_files
 from lectr_extproc.edge.live import Live
 from lectr_extproc.gateway import render_includes
@@ -20,10 +23,13 @@ from lectr_extproc.settings import ConfigError, Settings, is_blank
 
 log = logging.getLogger("lectr.settings")
 
-POLL_S = 0.5
-"Reading a small file twice a second is cheaper to get right than inotify across mounts and symlinked ConfigMaps."
+POLL_S = 0.25
+"Reading a small file four times a second is cheaper to get right than inotify across mounts and symlinked ConfigMaps."
 
 ENVOY_ADOPTS_WITHIN_S = 1.0
+
+MOST_BYTES = 16 * 1024 * 1024
+"Some 100,000 orgs. What is larger was not meant to be settings, and is not taken into memory."
 
 Load = Callable[[str], Settings]
 
@@ -31,21 +37,25 @@ Load = Callable[[str], Settings]
 async def watch(live: Live, path: Path, load: Load) -> None:
     """Adopt the file each time its content changes, or that of a file of keys, for ever."""
     files = live.settings.secret_files
-    seen = _look(path, files)
-    done: tuple[str | None, ...] = ()  # the file may have changed since start, so it is read once more
+    seen = await asyncio.to_thread(_look, path, files)
+    done: tuple[bytes | str, ...] = ()  # the file may have changed since start, so it is read once more
     looks_until_forgotten = 0
     while True:
         await asyncio.sleep(POLL_S)
         looks_until_forgotten -= 1
         if looks_until_forgotten == 0:
             await forget(live)
-        before, seen = seen, _look(path, files)
+        before, seen = seen, await asyncio.to_thread(_look, path, files)
         if seen == done or seen != before:  # a file that is still being written is not read half: it has fewer orgs
             continue
-        done, text = seen, seen[0]
+        done, found = seen, seen[0]
         try:
-            if text is None:
-                raise ConfigError(str(path), ["the file is gone, or is not UTF-8 text"])
+            if isinstance(found, str):
+                raise ConfigError(str(path), [found])
+            try:
+                text = found.decode()
+            except UnicodeDecodeError:
+                raise ConfigError(str(path), ["the file is not UTF-8 text"]) from None
             settings = await asyncio.to_thread(load, text)  # YAML of a thousand orgs takes longer than calls may wait
             if live.settings.orgs and not settings.orgs and is_blank(text):
                 raise ConfigError(str(path), ["the file is empty; if nobody shall call, write `orgs: []`"])
@@ -76,6 +86,7 @@ async def adopt(live: Live, settings: Settings) -> bool:
     added = {u.cluster for u in new.snapshot.upstreams} - {u.cluster for u in old.snapshot.upstreams}
     removed = {u.cluster for u in old.snapshot.upstreams} - {u.cluster for u in new.snapshot.upstreams}
     if new.envoy_directory is not None:
+        live.settings = _without_what_left(old, new)
         both = tuple({u.cluster: u for u in (*old.snapshot.upstreams, *new.snapshot.upstreams)}.values())
         await asyncio.to_thread(_write, new, both)
         if added and not await knows_clusters(new.gateway.admin, added, ENVOY_ADOPTS_WITHIN_S):
@@ -91,6 +102,28 @@ async def adopt(live: Live, settings: Settings) -> bool:
         extra={"fields": {"orgs": len(new.orgs), "added": sorted(added), "removed": sorted(removed)}},
     )
     return new.envoy_directory is not None and bool(removed)
+
+
+def _without_what_left(old: Settings, new: Settings) -> Settings:
+    """The old settings without the keys of clients and of providers that were taken away: these do not wait for Envoy.
+
+    What changed or came waits: a new key of a provider belongs to the address that is in force with it.
+    """
+    orgs = new.snapshot.orgs_by_key
+    snapshot = replace(
+        old.snapshot,
+        orgs_by_key={key: _less(org, orgs[key]) for key, org in old.snapshot.orgs_by_key.items() if key in orgs},
+        credentials=_both(old.snapshot.credentials, new.snapshot.credentials),
+    )
+    return replace(old, snapshot=snapshot, admin_token=new.admin_token)
+
+
+def _less(old: Org, new: Org) -> Org:
+    return replace(old, enabled=old.enabled and new.enabled, credentials=_both(old.credentials, new.credentials))
+
+
+def _both(old: Mapping[str, Credential], new: Mapping[str, Credential]) -> dict[str, Credential]:
+    return {id_: credential for id_, credential in old.items() if id_ in new}
 
 
 async def forget(live: Live) -> None:
@@ -124,20 +157,15 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
     return [name for name, (before, after) in pairs.items() if before != after]
 
 
-def _look(path: Path, files: Iterable[str]) -> tuple[str | None, ...]:
-    """Contents and not times: a link that is swapped, as Kubernetes does, is a change too."""
-    return (_read(path), *(_key(file) for file in sorted(files)))
+def _look(path: Path, files: Iterable[str]) -> tuple[bytes | str, ...]:
+    """Contents and not times: a link that is swapped, as Kubernetes does, is a change too. A text says why not."""
+    return (_read(path, MOST_BYTES), *(_read(file) for file in sorted(files)))
 
 
-def _key(file: str) -> str | None:
+def _read(file: str | Path, most: int = MAX_BYTES) -> bytes | str:
     try:
-        return content(file)
-    except (OSError, ValueError):
-        return None
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
+        return content(file, most)
+    except FileNotFoundError:
+        return "the file is gone"
+    except (OSError, ValueError) as error:
+        return f"the file cannot be read: {error}"

@@ -5,6 +5,7 @@ A fault is a function of a stage, so that the suite can try each alone and the s
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import sqlite3
@@ -231,13 +232,21 @@ def collector_refuses(stage: Stage) -> None:
 
 # --- what is not as it was --------------------------------------------------------------------------------------------
 
-GARBAGE = {
+
+def _pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+GARBAGE: dict[str, bytes | Callable[[Path], None]] = {
     "no text": b"\xff\xfe\x00orgs",
     "control characters": b"orgs:\x00\x07",
     "lists in lists": b"[" * 20_000,
     "aliases of aliases": b"a0: &a0 [x]\n"
     + b"".join(b"a%d: &a%d [%b]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 12)),
     "half of itself": b"",
+    "300 MiB of nothing": lambda file: os.truncate(file, 300 * 1024**2),
+    "a pipe that nobody writes": _pipe,
 }
 
 
@@ -253,11 +262,15 @@ def settings_garbled(stage: Stage) -> None:
     told: set[str | None] = {None}
     try:
         for name, garbage in GARBAGE.items():
-            file.write_bytes(garbage or good[: len(good) // 2] + b": [")
+            if isinstance(garbage, bytes):
+                file.write_bytes(garbage or good[: len(good) // 2] + b": [")
+            else:
+                garbage(file)
             wait_until(lambda: problem() not in told, f"a word on {name}", SETTLES_WITHIN_S)
             told.add(problem())
             stage.sees(200)
     finally:
+        file.unlink()
         file.write_bytes(good)
     wait_until(lambda: problem() is None, "good settings", SETTLES_WITHIN_S)
 

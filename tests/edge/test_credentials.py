@@ -38,7 +38,7 @@ NO_KEY = {
     "a letter beyond ASCII": ("hunter2é".encode(), "is no key"),
     "bytes that are no text": (b"hunter2\xff", "is no key"),
     "a control character": (b"hunter2\x00", "is no key"),
-    "more than any header holds": (b"hunter2" * MAX_BYTES, "is no key"),
+    "more than any header holds": (b"hunter2" * MAX_BYTES, "it is larger than 65,536 bytes"),
     "one of our own": (b"lc_key_hunter2", "a key of this gateway"),
 }
 
@@ -62,10 +62,21 @@ def test_what_is_not_there_is_named(secret: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_neither_a_folder_nor_a_pipe_nor_a_device_is_waited_for(secret: Path) -> None:
     os.mkfifo(secret)
-    for odd in (secret, secret.parent, Path("/dev/zero")):
-        assert why_not(f"file:{odd}") == f"{odd} cannot be read: it is no file"
-        with pytest.raises(OSError, match="no file"):
-            content(str(odd))
+    for odd, why in (
+        (secret, "it is no file"),
+        (secret.parent, "Is a directory"),
+        (Path("/dev/zero"), "it is no file"),
+    ):
+        assert why_not(f"file:{odd}") == f"{odd} cannot be read: {why}"
+        with pytest.raises(OSError, match=why):
+            content(odd)
+
+
+def test_no_more_is_read_of_a_file_than_it_may_be_long(secret: Path) -> None:
+    secret.write_bytes(b"12345")
+    assert content(secret, 5) == b"12345"
+    with pytest.raises(OSError, match="larger than 4 bytes"):
+        content(secret, 4)
 
 
 def test_a_path_that_no_file_can_have_is_told() -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lectr_extproc.app import service
+from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.edge import reload
 from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import write_files
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.reload import adopt, forget, needs_restart, watch
+from lectr_extproc.keys import digest
 from lectr_extproc.settings import Settings, load
 from tests.edge.given import settings
 from tests.edge.looks import Look, paced
@@ -108,7 +111,7 @@ async def test_a_file_that_says_there_is_no_org_is_believed_and_may_be_emptied_t
 BAD = {
     "an unknown setting": ("orgz: []", "orgz"),
     "no YAML": ("orgs: [", "not YAML"),
-    "no text": ("\udcff", "gone, or is not UTF-8"),
+    "no text": ("\udcff", "the file is not UTF-8 text"),
 }
 
 
@@ -137,6 +140,24 @@ async def test_a_file_that_is_gone_keeps_the_old_settings_until_it_is_back(file:
         await look(2)
         assert "the file is gone" in str(live.settings_problem)
         assert live.health()["orgs"] == 1
+        write(file, TWO)
+        await look(2)
+        assert (live.settings.orgs, live.settings_problem) == (("one", "two"), None)
+
+
+async def test_neither_a_pipe_nor_more_than_settings_can_be_is_read(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "MOST_BYTES", 100)
+    async with watching(file) as (live, look):
+        os.remove(file)  # noqa: PTH107
+        os.mkfifo(file)
+        await look(2)
+        assert "the file cannot be read: it is no file" in str(live.settings_problem)
+        os.remove(file)  # noqa: PTH107
+        write(file, "#" * 101)
+        await look(2)
+        assert "the file cannot be read: it is larger than 100 bytes" in str(live.settings_problem)
         write(file, TWO)
         await look(2)
         assert (live.settings.orgs, live.settings_problem) == (("one", "two"), None)
@@ -331,12 +352,12 @@ class Admin:
     def __init__(self, directory: Path, live: Live, slow: int = 0) -> None:
         self.directory, self.live, self.slow = directory, live, slow
         self.asked: list[bool] = []
-        "Per question: were the settings in force still the old ones?"
-        self._old = live.settings
+        "Per question: were the addresses in force still the old ones?"
+        self._old = live.snapshot.sites
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert Request(scope).url.path == "/clusters"
-        self.asked.append(self.live.settings is self._old)
+        self.asked.append(self.live.snapshot.sites is self._old)
         said = "".join(f"{cluster}::default\n" for cluster in self.written()) if len(self.asked) > self.slow else ""
         await PlainTextResponse(said)(scope, receive, send)
 
@@ -387,6 +408,58 @@ async def test_envoy_learns_of_additions_before_lectr_and_of_removals_after(
     assert admin.asked == [True, True, True]
 
 
+async def test_what_is_taken_away_does_not_wait_for_envoy_and_what_changed_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def some(azure: str, *orgs: dict[str, Any], held: dict[str, str], **sections: Any) -> Settings:
+        rows = [{"keys": [{"sha256": digest(org["name"])}], "azure": {"endpoint": azure}, **org} for org in orgs]
+        return replace(
+            with_envoy(tmp_path, 1, orgs=rows, **sections),
+            snapshot=load(json.dumps({"orgs": rows, "credentials": held}), read_reference=str).snapshot,
+        )
+
+    def seen(_: Path, __: dict[str, str]) -> None:
+        snapshot = live.snapshot
+        found[:] = [
+            {org.name: (org.enabled, dict(org.credentials)) for org in snapshot.orgs_by_key.values()},
+            dict(snapshot.credentials),
+            {upstream.host for upstream in snapshot.upstreams if upstream.provider == "azure"},
+        ]
+        raise OSError("no space left")
+
+    found: list[Any] = []
+    monkeypatch.setattr(reload, "write_files", seen)
+    a, b = {"azure": "env:A"}, {"azure": "env:B"}
+    live = Live(
+        some(
+            "https://old.example",
+            {"name": "goes", "credentials": a},
+            {"name": "stays", "credentials": a},
+            {"name": "changes", "credentials": a},
+            {"name": "loses", "credentials": a},
+            {"name": "ends"},
+            held={"openai": "env:C", "groq": "env:C"},
+        )
+    )
+    new = some(
+        "https://new.example",
+        {"name": "stays", "credentials": a},
+        {"name": "changes", "credentials": b},
+        {"name": "loses"},
+        {"name": "ends", "enabled": False},
+        {"name": "comes"},
+        held={"groq": "env:D"},
+    )
+    with pytest.raises(OSError, match="no space left"):
+        await adopt(live, new)
+    had = {"azure": Credential(Form.NONE, "env:A")}
+    assert found == [
+        {"stays": (True, had), "changes": (True, had), "loses": (True, {}), "ends": (False, {})},
+        {"groq": Credential(Form.NONE, "env:C")},
+        {"old.example"},
+    ]
+
+
 async def test_envoy_forgets_an_address_only_when_no_decision_for_it_can_be_on_its_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,10 +474,10 @@ async def test_envoy_forgets_an_address_only_when_no_decision_for_it_can_be_on_i
         await look(2)
         assert live.settings is after
         known = []
-        for _ in range(6):
+        for _ in range(10):
             known.append(admin.written() & {OLD, NEW})
             await look(1)
-    assert known == [{OLD, NEW}] * 5 + [{NEW}], "two seconds, as long as Envoy waits for a decision, and a look more"
+    assert known == [{OLD, NEW}] * 9 + [{NEW}], "two seconds, as long as Envoy waits for a decision, and a look more"
 
 
 async def test_a_disk_that_fails_while_envoy_should_forget_does_not_end_the_watch(
