@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import grpc
@@ -52,7 +53,13 @@ class AccessLog:
                 read = None
                 if message is grpc.aio.EOF:
                     return als.StreamAccessLogsResponse()
-                take(self._live, self._sink, _entries(message))
+                try:
+                    entries = _entries(message)
+                except wire.Unreadable:
+                    self._live.lose("batches_failed")
+                    log.error("a batch of access-log entries could not be read")
+                else:
+                    take(self._live, self._sink, entries)
                 if draining.done() and asyncio.get_running_loop().time() >= draining.result():
                     return als.StreamAccessLogsResponse()
         finally:
@@ -67,26 +74,30 @@ class AccessLog:
 
 def _entries(message: bytes) -> Iterator[LogEntry | Attempt]:
     batch = als.StreamAccessLogsMessage.FromString(message)
-    yield from wire.entries_from(batch)
-    yield from wire.attempts_from(batch)
+    return chain(wire.entries_from(batch), wire.attempts_from(batch))
 
 
 def take(live: Live, sink: Sink, entries: Iterable[LogEntry | Attempt]) -> None:
     """A batch of finished calls and of failed attempts, however it came, becomes records that are handed on."""
+    records: list[CallRecord] = []
+    attempts: list[Attempt] = []
+    left, is_over = iter(entries), False
+    while not is_over:
+        try:
+            for entry in left:
+                if isinstance(entry, Attempt):
+                    attempts.append(entry)
+                else:
+                    records.append(record_from(entry, live.snapshot))
+            is_over = True
+        except Exception:  # one bad entry must not cost the others of its batch their records
+            live.lose("entries_failed")
+            log.exception("an access-log entry was lost")
     try:
-        records, attempts = [], []
-        for entry in entries:
-            if isinstance(entry, Attempt):
-                attempts.append(entry)
-            else:
-                records.append(record_from(entry, live.snapshot))
         sink(records, attempts)
         live.counts["calls_recorded"] += len(records)
-    except wire.Unreadable:
-        live.counts["batches_failed"] += 1
-        log.error("a batch of access-log entries could not be read")
     except Exception:  # one bad batch must not end the stream that carries the next ones
-        live.counts["batches_failed"] += 1
+        live.lose("batches_failed")
         log.exception("a batch of access-log entries was lost")
 
 

@@ -141,7 +141,8 @@ class Ledger:
     def health(self) -> dict[str, Any]:
         """What `/healthz` shows: received = written + kept_already + dropped + unwritable + waiting."""
         problem = "; ".join(self._problems()) or None
-        return {"url": self._shown, **self._counts, "waiting": self.waiting(), "problem": problem}
+        shown = {"url": self._shown, "holds_at_most": self.store.bound}
+        return {**shown, **self._counts, "waiting": self.waiting(), "problem": problem}
 
     def _problems(self) -> Iterator[str]:
         """What is wrong now. What raises nothing is known by its time, whenever somebody asks."""

@@ -1,6 +1,7 @@
 """What the running process shares: the settings in force, and the counts and states that `/healthz` shows."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,9 @@ from typing import Any
 from lectr_extproc.catalog.prices import PriceList, price_table
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.settings import Settings
+
+LOST_S = 60.0
+"Losing calls is over when none has been lost for so long, as it is with the ledger's dropping."
 
 
 @dataclass(slots=True)
@@ -33,6 +37,7 @@ class Live:
     export: Callable[[], dict[str, Any]] = dict
     "What the outbox says of itself."
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    _lost_at: dict[str, float] = field(default_factory=dict)
     _priced: tuple[Settings, PriceList, Snapshot] | None = None
 
     @property
@@ -46,6 +51,15 @@ class Live:
             self._priced = priced = (settings, price_list, replace(settings.snapshot, prices=prices))
         return priced[2]
 
+    def lose(self, count: str, number: int = 1) -> None:
+        """Count what Envoy told and what will have no record."""
+        self.counts[count] += number
+        self._lost_at[count] = time.monotonic()
+
+    def _losses(self) -> str | None:
+        recent = [count for count, at in self._lost_at.items() if time.monotonic() < at + LOST_S]
+        return f"finished calls may have no record: {', '.join(recent)}" if recent else None
+
     def problems(self) -> dict[str, str | None]:
         """Each part that can be degraded while calls go on, and what is wrong with it."""
         return {
@@ -54,6 +68,8 @@ class Live:
             "spool": self.spool_problem,
             "ledger": self.ledger().get("problem"),
             "export": self.export().get("problem"),
+            "telemetry": self.telemetry().get("problem"),
+            "records": self._losses(),
         }
 
     def events(self) -> dict[str, Any]:
@@ -69,6 +85,7 @@ class Live:
             "settings_problem": self.settings_problem,
             "prices": {"version": self.snapshot.prices.version, "problem": self.prices_problem},
             "spool_problem": self.spool_problem,
+            "records_problem": self._losses(),
             "orgs": len(self.settings.orgs),
             "clusters": [upstream.cluster for upstream in self.snapshot.upstreams],
             "ledger": self.ledger(),

@@ -137,7 +137,7 @@ class Spool:
         lines = chunk.splitlines()
         entries = [entry for line in lines if (entry := entry_from(line))]
         if unreadable := len(lines) - len(entries):
-            self._live.counts["spool_lines_unreadable"] += unreadable
+            self._live.lose("spool_lines_unreadable", unreadable)
         take(self._live, self._sink, entries)
         self._offset += len(chunk)
         self._handed += len(entries)

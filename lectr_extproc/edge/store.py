@@ -99,7 +99,7 @@ class Store:
 
     def __init__(self, database: Database, bound: int | None = None) -> None:
         self._database = database
-        self._bound = bound
+        self.bound = bound
         "How many calls are kept at most, and how many attempts; only what is kept in memory has a bound."
         self._migrations = rows.migrations(database.identity)
         self._is_ours = False
@@ -149,17 +149,17 @@ class Store:
             new = transaction.many(rows.INSERT_CALL, call_rows) if call_rows else 0
             if attempt_rows:
                 transaction.many(rows.INSERT_ATTEMPT, attempt_rows)
-            if self._bound is not None:
+            if self.bound is not None:
                 beyond = "DELETE FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ?"
-                pushed_out = unread = transaction.many(f"{beyond} AND seq > {_READ}", [[self._bound]])
-                pushed_out += transaction.many(beyond, [[self._bound]])
+                pushed_out = unread = transaction.many(f"{beyond} AND seq > {_READ}", [[self.bound]])
+                pushed_out += transaction.many(beyond, [[self.bound]])
                 transaction.many(
                     "DELETE FROM attempts WHERE started_ns < (SELECT min(started_ns) FROM calls) - ?", [[_EARLIER_NS]]
                 )
                 attempts_pushed_out = transaction.many(
                     "DELETE FROM attempts WHERE started_ns <="
                     " (SELECT started_ns FROM attempts ORDER BY started_ns DESC LIMIT 1 OFFSET ?)",
-                    [[self._bound]] if attempt_rows else [],
+                    [[self.bound]] if attempt_rows else [],
                 )
         return Written(new, pushed_out, unread, attempts_pushed_out)
 

@@ -9,9 +9,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self, TypeVar
 
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 
 from lectr_extproc.core.record import CallRecord
@@ -38,6 +39,7 @@ class Telemetry:
         *,
         sends_metrics: bool = False,
         problem: str | None = None,
+        complaints: "_Complaints | None" = None,
     ) -> None:
         self.outbox = outbox
         "Has to be started with the ledger that it is to read."
@@ -45,7 +47,7 @@ class Telemetry:
         self._sends_metrics = sends_metrics
         self._metrics_errors = 0
         self._problem = problem
-        self._complaints = _Complaints()
+        self._complaints = complaints or _Complaints()
         if metrics or outbox:
             logging.getLogger("opentelemetry.exporter").addHandler(self._complaints)
 
@@ -66,7 +68,8 @@ class Telemetry:
         for name in ("http.trace_exporter", "grpc.exporter"):
             logging.getLogger(f"opentelemetry.exporter.otlp.proto.{name}").addFilter(_not_of_the_outbox)
         resource = _resource()
-        reader, no_reader = _or_why_not(_reader)
+        complaints = _Complaints()
+        reader, no_reader = _or_why_not(partial(_reader, complaints))
         readers = [each for each in (reader, scraped) if each]
         metrics = Metrics(readers, resource, is_known, process) if readers else None
 
@@ -83,7 +86,9 @@ class Telemetry:
             )
 
         found, no_outbox = _or_why_not(outbox)
-        return cls(metrics, found, sends_metrics=reader is not None, problem=no_reader or no_outbox)
+        return cls(
+            metrics, found, sends_metrics=reader is not None, problem=no_reader or no_outbox, complaints=complaints
+        )
 
     def record(self, records: Sequence[CallRecord]) -> None:
         """Count a batch of finished calls."""
@@ -119,9 +124,23 @@ class Telemetry:
         logging.getLogger("opentelemetry.exporter").removeHandler(self._complaints)
 
 
-def _reader() -> MetricReader | None:
+def _reader(complaints: "_Complaints") -> MetricReader | None:
     exporter = otlp.metric_exporter()
-    return exporter and PeriodicExportingMetricReader(exporter)
+    if exporter is None:
+        return None
+    export = exporter.export
+
+    def heard(*data: Any, **options: Any) -> Any:
+        result = None
+        try:
+            result = export(*data, **options)
+        finally:
+            is_sent = result is MetricExportResult.SUCCESS
+            complaints.last = None if is_sent else complaints.last or "metrics cannot be sent"
+        return result
+
+    exporter.export = heard
+    return PeriodicExportingMetricReader(exporter)
 
 
 def _or_why_not(make: Callable[[], T | None]) -> tuple[T | None, str | None]:
@@ -142,7 +161,7 @@ def _or_why_not(make: Callable[[], T | None]) -> tuple[T | None, str | None]:
 
 
 class _Complaints(logging.Handler):
-    """Remembers the SDK's last warning: its exporters tell why they failed nowhere else."""
+    """Remembers the SDK's last warning, until metrics are sent: its exporters tell why they failed nowhere else."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

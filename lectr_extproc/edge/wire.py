@@ -1,6 +1,7 @@
 """Envoy's messages to core values and back: the only module that knows protobuf types. Pure functions."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import filterfalse
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -185,15 +186,20 @@ def _set(headers: Iterable[tuple[str, str]]) -> list[ext.HeaderValueOption]:
 
 
 def entries_from(message: als.StreamAccessLogsMessage) -> Iterator[LogEntry]:
-    """The finished calls of one batch; an entry about one attempt at a call is not one."""
-    return (_entry(entry) for entry in message.http_logs.log_entry if not _is_attempt(entry))
+    """The finished calls of one batch; an entry about one attempt at a call is not one.
+
+    Neither this nor the attempts are a generator, which would end with the first entry that raises.
+    """
+    return map(_entry, filterfalse(_is_attempt, message.http_logs.log_entry))
 
 
 def attempts_from(message: als.StreamAccessLogsMessage) -> Iterator[Attempt]:
     """The failed attempts of one batch."""
-    for entry in filter(_is_attempt, message.http_logs.log_entry):
-        if attempt := attempt_from(_entry(entry), _place(entry.common_properties.upstream_remote_address)):
-            yield attempt
+    return filter(None, map(_attempt, filter(_is_attempt, message.http_logs.log_entry)))
+
+
+def _attempt(entry: als.HTTPAccessLogEntry) -> Attempt | None:
+    return attempt_from(_entry(entry), _place(entry.common_properties.upstream_remote_address))
 
 
 def _is_attempt(entry: als.HTTPAccessLogEntry) -> bool:

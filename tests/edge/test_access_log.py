@@ -15,8 +15,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 
 from lectr_extproc.core.ledger import row_of
-from lectr_extproc.core.record import Attempt, CallRecord
-from lectr_extproc.edge import access_log, server
+from lectr_extproc.core.record import Attempt, CallRecord, record_from
+from lectr_extproc.edge import access_log, server, wire
 from lectr_extproc.edge.logs import JsonLines, without_keys
 from lectr_extproc.edge.server import GrpcServer
 from lectr_extproc.pb import access_log_pb2 as als
@@ -118,6 +118,33 @@ async def test_a_sink_that_fails_costs_its_batch_alone_and_tells_no_secret(
     line = JsonLines().format(caplog.records[0])
     assert json.loads(line)["error"] == "OSError"
     assert KEY not in line
+
+
+async def test_an_entry_that_cannot_be_read_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def picky(of: Any) -> Any:
+        def read(*given: Any) -> Any:
+            if "bad" in str(given[0]):
+                raise LookupError(KEY)
+            return of(*given)
+
+        return read
+
+    monkeypatch.setattr(wire, "_ns", picky(wire._ns))
+    monkeypatch.setattr(access_log, "record_from", picky(record_from))
+    odd = entry("odd", route_name="bad")
+    failed = entry("", access_log_type=als.UpstreamEnd, upstream_request_attempt_count=1)
+    shared, records = live(tmp_path), Records()
+    async with serving(shared, records) as channel:
+        call = access_logs(channel)
+        await call.write(batch(entry("a"), odd, entry("bad"), failed, entry("b"), first=True).SerializeToString())
+        assert await records.get() == ["a", "b"]
+        await call.done_writing()
+        await call
+    assert shared.counts == {"entries_failed": 2, "calls_recorded": 2}
+    assert shared.health()["degraded"] == ["records"]
+    assert KEY not in "".join(map(JsonLines().format, caplog.records))
 
 
 async def test_a_flood_is_recorded_whole_while_calls_are_decided(tmp_path: Path) -> None:

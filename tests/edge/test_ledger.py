@@ -376,6 +376,7 @@ def test_memory_forgets_the_oldest_and_counts_them(monkeypatch: pytest.MonkeyPat
     assert ids(ledger.store) == [one.call_id for one in calls[3:]]
     health = ledger.health()
     assert (health["pushed_out"], health["unexported_lost"], health["problem"]) == (3, 0, None)
+    assert health["holds_at_most"] == ledger.store.bound
     ledger.stop()
 
 

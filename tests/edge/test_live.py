@@ -1,6 +1,9 @@
 """What the running process shows of itself."""
 
+import time
 from pathlib import Path
+
+import pytest
 
 from tests.edge.given import live, settings
 
@@ -58,3 +61,27 @@ def test_spans_that_do_not_leave_are_a_degradation_and_what_became_of_calls_is_i
     assert shared.health()["degraded"] == ["export"]
     assert shared.health()["export"]["lag"] == 1
     assert [shared.events()[name] for name in ("written", "exported", "lag")] == [3, 2, 1]
+
+
+def test_calls_that_have_no_record_are_a_degradation_for_as_long_as_that_is_recent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    shared = live(tmp_path)
+    shared.lose("batches_failed")
+    now += 30
+    shared.lose("spool_lines_unreadable", 2)
+    assert shared.counts == {"batches_failed": 1, "spool_lines_unreadable": 2}
+    assert shared.health()["degraded"] == ["records"]
+    assert str(shared.health()["records_problem"]).endswith(": batches_failed, spool_lines_unreadable")
+    now += 31
+    assert str(shared.health()["records_problem"]).endswith(": spool_lines_unreadable")
+    now += 30
+    assert (shared.health()["degraded"], shared.health()["records_problem"]) == ([], None)
+
+
+def test_metrics_that_do_not_leave_are_a_degradation(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    shared.telemetry = lambda: {"problem": "Failed to export metrics batch code: 503"}
+    assert shared.health()["degraded"] == ["telemetry"]

@@ -4,11 +4,13 @@ import logging
 import sys
 import threading
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportResult
 
 from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.outbox import CURSOR, THREAD
@@ -205,6 +207,35 @@ def test_the_key_of_a_back_end_in_a_malformed_header_is_not_logged(
     subject.shutdown()
     assert "Header format invalid" in caplog.text
     assert "hcaik_secret" not in caplog.text + str(subject.health())
+
+
+def test_metrics_that_fail_are_a_problem_until_they_are_sent_again(environment: Environment) -> None:
+    answers: Iterator[Any] = iter(
+        [MetricExportResult.FAILURE, RuntimeError("a key: sk-hush"), MetricExportResult.SUCCESS]
+    )
+
+    def export(*_: Any, **__: Any) -> Any:
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    environment.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", NOBODY)
+    environment.setattr(OTLPMetricExporter, "export", export)
+    subject = Telemetry.start()
+    assert subject._metrics is not None
+    subject.record([call()])
+    told = []
+    for _ in range(3):
+        subject._metrics.provider.force_flush()
+        told.append(subject.health()["problem"])
+    assert told == ["metrics cannot be sent", "metrics cannot be sent", None]
+    logging.getLogger("opentelemetry.exporter.otlp").warning("HTTP 503")
+    answers = iter([MetricExportResult.FAILURE, MetricExportResult.SUCCESS, MetricExportResult.SUCCESS])
+    subject._metrics.provider.force_flush()
+    assert subject.health()["problem"] == "HTTP 503"
+    subject._metrics.provider.force_flush()
+    assert subject.health()["problem"] is None
+    subject.shutdown()
 
 
 def test_why_the_exporter_fails_is_shown() -> None:
