@@ -3,7 +3,7 @@
 Exactly one form leaves. Every other place a key can be in is cleared, so that no provider ever sees another's header.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -33,17 +33,15 @@ class Credential:
     secret: str = field(repr=False)
 
 
-def take(headers: Iterable[tuple[str, str]], query_key: str | None) -> tuple[Credential | None, tuple[str, ...]]:
-    """The client's key for a provider; and keys of ours in such a key's place, by which a client with one key calls."""
-    found: dict[str, list[str]] = {}
-    for name, value in headers:
-        if name in HEADERS:
-            # Envoy joins two Authorization headers with a comma; no key has one in it.
-            found.setdefault(name, []).extend(value.split(","))
+def take(headers: Mapping[str, Sequence[str]], query_key: str | None) -> tuple[Credential | None, tuple[str, ...]]:
+    """The client's key for a provider; and keys of ours in such a key's place, by which a client with one key calls.
+
+    Of each header every value, cut at commas: Envoy joins two Authorization headers with one, and no key has one in it.
+    """
     theirs: Credential | None = None
     ours: list[str] = []
-    for form in HEADERS if found else ():
-        for part in found.get(form, ()):
+    for form in HEADERS:
+        for part in headers.get(form.value, ()):
             secret = part.strip()
             if form is Form.BEARER:
                 scheme, _, secret = secret.partition(" ")

@@ -12,11 +12,14 @@ from urllib.parse import unquote_plus
 import orjson
 
 from lectr_extproc.core import words
-from lectr_extproc.core.credential import Credential, take
+from lectr_extproc.core.credential import HEADERS, Credential, take
 from lectr_extproc.core.json_members import read
 from lectr_extproc.core.multipart import boundary_of, read_field
 
 _OPTIONS = ("stream", "stream_options", "data_sources")
+
+_LISTS = frozenset({words.KEY_HEADER, words.PROVIDER_HEADER, *(form.value for form in HEADERS)})
+"The headers of which every copy counts."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,24 +81,32 @@ def read_facts(
     sticky: AbstractSet[str] = frozenset(),
 ) -> Facts:
     """Learn what a request's headers and Envoy's reading of its body say. Total: odd input is absent, not an error."""
-    one = dict(reversed(headers))  # the first of several wins
+    one: dict[str, str] = {}
+    lists: dict[str, list[str]] = {}
+    ours = []
+    for name, value in headers:
+        one.setdefault(name, value)  # the first of several wins
+        if name in _LISTS:
+            lists.setdefault(name, []).extend(value.split(","))  # Envoy may have joined two copies with a comma
+        if words.KEY_PREFIX in value and not name.startswith(":"):
+            ours.append(name)
     path, _, query = one.get(":path", "").partition("?")
     query, query_key, query_model = _split_query(query)
     is_upgrade = "upgrade" in one or one.get(":method", "") == "CONNECT"
     model = request_metadata.get("model")
     length = one.get("content-length", "")
-    credential, strayed = take(headers, query_key)
+    credential, strayed = take(lists, query_key)
     return Facts(
         method=one.get(":method", ""),
         path=path,
         query=query,
-        lectr_keys=tuple(dict.fromkeys((*_distinct(headers, words.KEY_HEADER), *strayed))),
-        providers_named=_distinct(headers, words.PROVIDER_HEADER),
+        lectr_keys=tuple(dict.fromkeys((*_distinct(lists, words.KEY_HEADER), *strayed))),
+        providers_named=_distinct(lists, words.PROVIDER_HEADER),
         feature=label(one.get(words.FEATURE_HEADER)),
         task=label(one.get(words.TASK_HEADER)),
         credential=credential,
         header_names=frozenset(one),
-        headers_with_our_keys=frozenset([k for k, v in headers if words.KEY_PREFIX in v and not k.startswith(":")]),
+        headers_with_our_keys=frozenset(ours),
         content_type=one.get("content-type", "").partition(";")[0].strip().lower(),
         content_length=int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None,
         has_body=not end_of_stream,
@@ -149,10 +160,9 @@ def known_task(task: str | None) -> str | None:
     return name if name in words.TASKS else None
 
 
-def _distinct(headers: Sequence[tuple[str, str]], name: str) -> tuple[str, ...]:
-    """Every differing value of a header; Envoy may have joined two copies with a comma."""
-    values = (part.strip() for key, value in headers if key == name for part in value.split(","))
-    return tuple(dict.fromkeys(values))
+def _distinct(lists: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
+    """Every differing value of a header."""
+    return tuple(dict.fromkeys([part.strip() for part in lists.get(name, ())]))
 
 
 _KEY_PARAMETERS = frozenset({"key", "api-key"})

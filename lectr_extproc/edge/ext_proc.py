@@ -6,10 +6,10 @@ Most calls are one message and one reply, after which the gRPC stream is over an
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+import grpc.aio
 
 from lectr_extproc.core.decision import AskForBody, Decision, Route, decide, to_metadata
 from lectr_extproc.core.facts import Facts, read_facts, with_body
@@ -27,36 +27,33 @@ class ExtProc:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    async def process(
-        self, messages: AsyncIterator[ext.ProcessingRequest], context: Any
-    ) -> AsyncIterator[ext.ProcessingResponse]:
-        """Answer every message exactly once, and end the stream with the last one that matters."""
+    async def process(self, _: Any, context: Any) -> bytes:
+        """Answer every message exactly once; the last reply that matters is returned, and ends the stream."""
         snapshot, counts = self._live.snapshot, self._live.counts
         began_s = int(time.time())
         facts: Facts | None = None
         decision: Decision | None = None
         watch: Watch | None = None
         try:
-            async for message in messages:
+            while (message := await context.read()) is not grpc.aio.EOF:
                 kind = message.WhichOneof("request")
                 if kind == "response_body" and watch is not None:
                     body = message.response_body
-                    replies = watch.feed(body.body, is_last=body.end_of_stream)
-                    if not replies:
-                        yield wire.wait_longer()
-                    for reply in replies:
-                        yield wire.pass_chunk(*reply)
-                    if body.end_of_stream:
-                        return
+                    replies = [wire.pass_chunk(*reply) for reply in watch.feed(body.body, is_last=body.end_of_stream)]
+                    last = replies.pop() if body.end_of_stream else None
+                    for reply in replies or ([] if last else [wire.WAIT_LONGER]):
+                        await context.write(reply)
+                    if last:
+                        return last
                     continue
                 if kind == "response_headers" and isinstance(decision, Route):
                     answer = message.response_headers
                     headers = wire.headers_from(answer)
                     watch = None if answer.end_of_stream else watch_answer(decision, headers, snapshot, began_s)
                     if watch is None:
-                        return  # a stream that ends leaves the answer as it is
+                        return wire.LEAVE_BODY
                     counts["usage_chunks_left_in"] += watch.leaves_chunk_in
-                    yield wire.watch_body()
+                    await context.write(wire.WATCH_BODY)
                     continue
                 if kind == "request_headers":
                     facts = read_facts(
@@ -72,7 +69,7 @@ class ExtProc:
                     facts = with_body(facts, message.request_body.body)
                 else:
                     if (empty := wire.empty_reply(message)) is not None:
-                        yield empty
+                        await context.write(empty)
                     continue
                 decision = decide(facts, snapshot)
                 if snapshot is not self._live.snapshot and self._has_left(decision):
@@ -80,22 +77,26 @@ class ExtProc:
                     decision = decide(facts, snapshot)  # the body was long on its way: what it was to reach has left
                 if isinstance(decision, AskForBody):
                     counts["bodies_asked_for"] += 1
-                    yield wire.ask_for_body()
+                    await context.write(wire.ASK_FOR_BODY)
                     continue
                 counts["decisions"] += 1
                 metadata = to_metadata(decision, facts, facts.call_id, self._parent(facts, context))
-                yield wire.reply_from(decision, metadata, to_body=kind == "request_body")
+                reply = wire.reply_from(decision, metadata, to_body=kind == "request_body")
                 if not isinstance(decision, Route) or decision.observe != "stream":
-                    return
+                    return reply
+                await context.write(reply)
         except wire.Unreadable:
             counts["messages_unreadable"] += 1
             log.error("a message could not be read")
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no message of ext_proc")
+        except grpc.aio.BaseError:  # Envoy has left in the middle of a reply, or the server has stopped: gRPC's to end
+            raise
         except Exception:  # the outermost place of the stream: Envoy's failure policy decides what the client gets
             what = "decision" if decision is None else "reading"
             counts[f"{what}s_failed"] += 1
             log.exception("a %s failed", what)
             await context.abort(grpc.StatusCode.INTERNAL, f"{what} failed")
+        return wire.NOTHING
 
     def _has_left(self, decision: Decision) -> bool:
         """Settings that change in the middle of a call are the next call's, unless its address is no more."""
@@ -109,14 +110,18 @@ class ExtProc:
 
 
 def handlers(servicer: ExtProc) -> grpc.GenericRpcHandler:
-    """Envoy's literal method path; the message classes are our own, compatible on the wire."""
+    """Envoy's literal method path; the message classes are our own, compatible on the wire.
+
+    To Envoy it is a stream both ways. gRPC, told that there is one response, sends the one that is returned together
+    with the stream's end, which spares a seventh of the CPU that an empty call takes; the ones before it are written.
+    """
     return grpc.method_handlers_generic_handler(
         wire.EXT_PROC_SERVICE,
         {
-            "Process": grpc.stream_stream_rpc_method_handler(
+            "Process": grpc.stream_unary_rpc_method_handler(
                 servicer.process,
                 request_deserializer=ext.ProcessingRequest.FromString,
-                response_serializer=ext.ProcessingResponse.SerializeToString,
+                response_serializer=None,  # wire's replies are bytes
             )
         },
     )

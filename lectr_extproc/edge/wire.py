@@ -1,11 +1,13 @@
 """Envoy's messages to core values and back: the only module that knows protobuf types. Pure functions."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import filterfalse
+from struct import pack
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -53,20 +55,11 @@ def traceparent_from(metadata: Iterable[tuple[str, str | bytes]] | None) -> str 
 
 
 # --- replies ----------------------------------------------------------------------------------------------------------
+# As bytes. What never varies is written by protobuf, once. A decision is put together by hand, at the end of this part:
+# protobuf's own objects for one take longer to make than the decision itself.
 
 
-def ask_for_body() -> ext.ProcessingResponse:
-    """Mode override and nothing else: if lectr dies now, the call goes nowhere with nothing of ours on it.
-
-    Only a reply to headers may override modes, so the response headers are asked for here in case they are wanted.
-    """
-    mode = _mode(request_body_mode=ext.ProcessingMode.BUFFERED, response_header_mode=ext.ProcessingMode.SEND)
-    return ext.ProcessingResponse(request_headers=ext.HeadersResponse(), mode_override=mode)
-
-
-def reply_from(
-    decision: Route | Refuse | Serve, metadata: Mapping[str, str], *, to_body: bool
-) -> ext.ProcessingResponse:
+def reply_from(decision: Route | Refuse | Serve, metadata: Mapping[str, str], *, to_body: bool) -> bytes:
     """The reply that carries a decision, to the headers message or to the body message.
 
     A call whose answer is to be read asks for the response's headers and no more: asked for now, its body would turn a
@@ -75,48 +68,31 @@ def reply_from(
     match decision:
         case Route():
             common = _routing(decision)
-            reply = (
-                ext.ProcessingResponse(request_body=ext.BodyResponse(response=common))
-                if to_body
-                else ext.ProcessingResponse(request_headers=ext.HeadersResponse(response=common))
-            )
-            if decision.body is not None:  # last, for each message above was a copy of the one in it
-                reply.request_body.response.body_mutation.body = decision.body
+            reply = _field(_REQUEST_BODY if to_body else _REQUEST_HEADERS, _field(_RESPONSE, common))
+            if decision.observe == "stream" and not to_body:
+                reply += _READ_HEADERS
         case Refuse():
             refusal = decision.refusal
-            body = refusal.body(decision.shape)
-            reply = ext.ProcessingResponse(immediate_response=_answer(refusal.status, body, refusal.code))
+            reply = _answer(refusal.status, refusal.body(decision.shape), refusal.code)
         case Serve():
-            reply = ext.ProcessingResponse(immediate_response=_answer(200, decision.body, "models"))
-    if isinstance(decision, Route) and decision.observe == "stream" and not to_body:
-        reply.mode_override.CopyFrom(_mode(response_header_mode=ext.ProcessingMode.SEND))
-    reply.dynamic_metadata.update({words.NAMESPACE: dict(metadata)})
-    return reply
+            reply = _answer(200, decision.body, "models")
+    return reply + _dynamic_metadata(words.NAMESPACE, metadata)
 
 
-def watch_body() -> ext.ProcessingResponse:
-    """The reply to response headers that lets the body pass by, chunk by chunk."""
-    mode = _mode(response_header_mode=ext.ProcessingMode.SEND, response_body_mode=ext.ProcessingMode.STREAMED)
-    return ext.ProcessingResponse(response_headers=ext.HeadersResponse(), mode_override=mode)
-
-
-def pass_chunk(replacement: bytes | None, news: Mapping[str, str | int]) -> ext.ProcessingResponse:
+def pass_chunk(replacement: bytes | None, news: Mapping[str, str | int]) -> bytes:
     """The reply to a chunk: as it came, or what is left of it; with what it told."""
-    reply = ext.ProcessingResponse(response_body=ext.BodyResponse())
-    if replacement is not None:
-        mutation = reply.response_body.response.body_mutation
-        if replacement:
-            mutation.body = replacement
-        else:
-            mutation.clear_body = True
-    if news:
-        reply.dynamic_metadata.update({words.USAGE_NAMESPACE: dict(news)})
-    return reply
+    reply = _PASS if replacement is None else _replaced(replacement)
+    return reply + _dynamic_metadata(words.USAGE_NAMESPACE, news) if news else reply
 
 
-def wait_longer() -> ext.ProcessingResponse:
-    """No reply yet: the one to the last chunk comes when its event is complete. Until then Envoy holds its bytes."""
-    return ext.ProcessingResponse(override_message_timeout={"seconds": words.LONGEST_EVENT_S})
+def empty_reply(message: ext.ProcessingRequest) -> bytes | None:
+    """Let pass what we did not ask for: an empty reply of the message's own kind. A kind of a newer Envoy has none."""
+    kind = message.WhichOneof("request")
+    if kind is None:
+        return None
+    reply = ext.ProcessingResponse()
+    getattr(reply, kind).SetInParent()
+    return reply.SerializeToString()
 
 
 def _mode(
@@ -134,52 +110,135 @@ def _mode(
     )
 
 
-def empty_reply(message: ext.ProcessingRequest) -> ext.ProcessingResponse | None:
-    """Let pass what we did not ask for: an empty reply of the message's own kind. A kind of a newer Envoy has none."""
-    kind = message.WhichOneof("request")
-    if kind is None:
-        return None
-    reply = ext.ProcessingResponse()
-    getattr(reply, kind).SetInParent()
-    return reply
+ASK_FOR_BODY = ext.ProcessingResponse(
+    request_headers=ext.HeadersResponse(),
+    mode_override=_mode(request_body_mode=ext.ProcessingMode.BUFFERED, response_header_mode=ext.ProcessingMode.SEND),
+).SerializeToString()
+"""Mode override and nothing else: if lectr dies now, the call goes nowhere with nothing of ours on it.
+
+Only a reply to headers may override modes, so the response headers are asked for here in case they are wanted."""
+
+WATCH_BODY = ext.ProcessingResponse(
+    response_headers=ext.HeadersResponse(),
+    mode_override=_mode(response_header_mode=ext.ProcessingMode.SEND, response_body_mode=ext.ProcessingMode.STREAMED),
+).SerializeToString()
+"The reply to response headers that lets the body pass by, chunk by chunk."
+
+LEAVE_BODY = ext.ProcessingResponse(response_headers=ext.HeadersResponse()).SerializeToString()
+"The reply to response headers whose body is not for us."
+
+WAIT_LONGER = ext.ProcessingResponse(override_message_timeout={"seconds": words.LONGEST_EVENT_S}).SerializeToString()
+"No reply yet: the one to the last chunk comes when its event is complete. Until then Envoy holds its bytes."
+
+NOTHING = b""
+"What ends a stream that Envoy has left; nobody reads it."
+
+_PASS = ext.ProcessingResponse(response_body=ext.BodyResponse()).SerializeToString()
+_READ_HEADERS = ext.ProcessingResponse(
+    mode_override=_mode(response_header_mode=ext.ProcessingMode.SEND)
+).SerializeToString()
 
 
-def _routing(route: Route) -> ext.CommonResponse:
-    sets = {
-        ":authority": route.authority,
-        ":path": route.path,
-        words.CLUSTER_HEADER: route.cluster,
-        **route.sets,
-    }
-    if route.body is not None:
-        sets["content-length"] = str(len(route.body))
-    return ext.CommonResponse(
-        header_mutation=ext.HeaderMutation(
-            set_headers=_set(sets.items()),
-            # The cluster header is written above, over whatever a client sent under its name.
-            remove_headers=[name for name in route.removes if name != words.CLUSTER_HEADER],
-        ),
-        clear_route_cache=True,
+def _answer(status: int, body: bytes, details: str) -> bytes:
+    kind = ext.HeaderValueOption(
+        header=ext.HeaderValue(key="content-type", raw_value=b"application/json"),
+        append_action=ext.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
     )
-
-
-def _answer(status: int, body: bytes, details: str) -> ext.ImmediateResponse:
-    return ext.ImmediateResponse(
+    answer = ext.ImmediateResponse(
         status=ext.HttpStatus(code=status),
-        headers=ext.HeaderMutation(set_headers=_set([("content-type", "application/json")])),
+        headers=ext.HeaderMutation(set_headers=[kind]),
         body=body,
         details=f"lectr_{details}",
     )
+    return ext.ProcessingResponse(immediate_response=answer).SerializeToString()
 
 
-def _set(headers: Iterable[tuple[str, str]]) -> list[ext.HeaderValueOption]:
-    return [
-        ext.HeaderValueOption(
-            header=ext.HeaderValue(key=name, raw_value=value.encode("utf-8", "surrogateescape")),
-            append_action=ext.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-        )
-        for name, value in headers
+def _replaced(body: bytes) -> bytes:
+    mutation = ext.BodyMutation(body=body) if body else ext.BodyMutation(clear_body=True)
+    changed = ext.CommonResponse(body_mutation=mutation)
+    return ext.ProcessingResponse(response_body=ext.BodyResponse(response=changed)).SerializeToString()
+
+
+# Written by hand: each tag is a field's number and the kind of what follows it, and protobuf puts fields side by side.
+
+
+def _tag(message: type[Message], field: str, kind: int = 2) -> bytes:
+    return bytes([message.DESCRIPTOR.fields_by_name[field].number << 3 | kind])
+
+
+_REQUEST_HEADERS = _tag(ext.ProcessingResponse, "request_headers")
+_REQUEST_BODY = _tag(ext.ProcessingResponse, "request_body")
+_DYNAMIC_METADATA = _tag(ext.ProcessingResponse, "dynamic_metadata")
+_RESPONSE = _tag(ext.HeadersResponse, "response")
+_HEADER_MUTATION = _tag(ext.CommonResponse, "header_mutation")
+_BODY_MUTATION = _tag(ext.CommonResponse, "body_mutation")
+_CLEAR_ROUTE_CACHE = _tag(ext.CommonResponse, "clear_route_cache", 0) + b"\x01"
+_BODY = _tag(ext.BodyMutation, "body")
+_SET_HEADERS = _tag(ext.HeaderMutation, "set_headers")
+_REMOVE_HEADERS = _tag(ext.HeaderMutation, "remove_headers")
+_HEADER = _tag(ext.HeaderValueOption, "header")
+_OVERWRITE = _tag(ext.HeaderValueOption, "append_action", 0) + bytes([ext.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD])
+_NAME = _tag(ext.HeaderValue, "key")
+_RAW_VALUE = _tag(ext.HeaderValue, "raw_value")
+_FIELDS = _tag(Struct, "fields")
+_KEY, _VALUE = b"\x0a", b"\x12"  # of every map's entries
+_STRING = _tag(Value, "string_value")
+_NUMBER = _tag(Value, "number_value", 1)
+_STRUCT = _tag(Value, "struct_value")
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    """A text, bytes or a message: their length stands before them, seven bits to a byte."""
+    size = len(content)
+    if size < 0x80:
+        return b"%b%c%b" % (tag, size, content)
+    length = b""
+    while size > 0x7F:
+        length += bytes([size & 0x7F | 0x80])
+        size >>= 7
+    return b"%b%b%c%b" % (tag, length, size, content)
+
+
+def _routing(route: Route) -> bytes:
+    parts = [
+        _set_known(":authority", route.authority),
+        _set_known(words.CLUSTER_HEADER, route.cluster),
+        _set(":path", route.path),
+        *[_set(name, value) for name, value in route.sets.items()],
+        # The cluster header is written above, over whatever a client sent under its name.
+        *[_field(_REMOVE_HEADERS, name.encode()) for name in route.removes if name != words.CLUSTER_HEADER],
     ]
+    body = b""
+    if route.body is not None:
+        parts.append(_set("content-length", str(len(route.body))))
+        body = _field(_BODY_MUTATION, _field(_BODY, route.body))
+    return _field(_HEADER_MUTATION, b"".join(parts)) + body + _CLEAR_ROUTE_CACHE
+
+
+def _set(name: str, value: str) -> bytes:
+    header = _field(_NAME, name.encode()) + _field(_RAW_VALUE, value.encode("utf-8", "surrogateescape"))
+    return _field(_SET_HEADERS, _field(_HEADER, header) + _OVERWRITE)
+
+
+_set_known = lru_cache(1024)(_set)
+"For what settings hold: never for a client's header, which may be a key."
+
+
+def _dynamic_metadata(namespace: str, fields: Mapping[str, str | int]) -> bytes:
+    """A Struct in a Struct. Numbers are doubles there."""
+    inner = [(_member if name in _VARIES else _known_member)(name, value) for name, value in fields.items()]
+    outer = _field(_KEY, namespace.encode()) + _field(_VALUE, _field(_STRUCT, b"".join(inner)))
+    return _field(_DYNAMIC_METADATA, _field(_FIELDS, outer))
+
+
+def _member(name: str, value: str | int) -> bytes:
+    written = _field(_STRING, value.encode()) if isinstance(value, str) else _NUMBER + pack("<d", value)
+    return _field(_FIELDS, _field(_KEY, name.encode()) + _field(_VALUE, written))
+
+
+_VARIES = frozenset({"call_id", "parent"})
+_known_member = lru_cache(4096)(_member)
+"For what is the same in many calls. No text in metadata is long, and none is secret."
 
 
 # --- access log -------------------------------------------------------------------------------------------------------

@@ -5,29 +5,31 @@ What grpc.aio costs before any line of lectr runs: the floor for a server in Pyt
 
 import sys
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
+import grpc
 import grpc.aio
 import uvloop
 
-from lectr_extproc.edge import ext_proc
+from lectr_extproc.edge import wire
 from lectr_extproc.pb import ext_proc_pb2 as ext
 
 
-class Empty:
-    """Lets every call pass."""
-
-    async def process(
-        self, messages: AsyncIterator[ext.ProcessingRequest], _: Any
-    ) -> AsyncIterator[ext.ProcessingResponse]:
-        async for _message in messages:
-            yield ext.ProcessingResponse(request_headers=ext.HeadersResponse())
-            return
+async def process(messages: AsyncIterator[ext.ProcessingRequest], _: Any) -> AsyncIterator[ext.ProcessingResponse]:
+    """Let every call pass, the way gRPC's own examples would."""
+    async for _message in messages:
+        yield ext.ProcessingResponse(request_headers=ext.HeadersResponse())
+        return
 
 
 async def serve(path: str) -> None:
     server = grpc.aio.server(options=[("grpc.max_concurrent_streams", 100_000)])
-    server.add_generic_rpc_handlers((ext_proc.handlers(cast("ext_proc.ExtProc", Empty())),))
+    method = grpc.stream_stream_rpc_method_handler(
+        process,
+        request_deserializer=ext.ProcessingRequest.FromString,
+        response_serializer=ext.ProcessingResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(wire.EXT_PROC_SERVICE, {"Process": method}),))
     server.add_insecure_port(f"unix:{path}")
     await server.start()
     await server.wait_for_termination()

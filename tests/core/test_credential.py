@@ -2,6 +2,14 @@ import pytest
 
 from lectr_extproc.core.credential import Credential, Form, present, take
 
+
+def took(headers: list[tuple[str, str]], query_key: str | None) -> tuple[Credential | None, tuple[str, ...]]:
+    lists: dict[str, list[str]] = {}
+    for name, value in headers:
+        lists.setdefault(name, []).extend(value.split(","))
+    return take(lists, query_key)
+
+
 INGRESS: dict[str, tuple[list[tuple[str, str]], str | None, Credential | None]] = {
     "Bearer": ([("authorization", "Bearer k")], None, Credential(Form.BEARER, "k")),
     "bearer in another case, with more blanks": (
@@ -48,7 +56,7 @@ INGRESS: dict[str, tuple[list[tuple[str, str]], str | None, Credential | None]] 
 def test_the_clients_key_is_found_wherever_it_may_be(
     headers: list[tuple[str, str]], query: str | None, expected: Credential | None
 ) -> None:
-    assert take(headers, query)[0] == expected
+    assert took(headers, query)[0] == expected
 
 
 def test_a_key_is_not_shown() -> None:
@@ -78,7 +86,7 @@ def test_no_key_stays_no_key() -> None:
 
 
 def test_of_two_headers_that_envoy_joined_the_first_counts() -> None:
-    assert take([("authorization", "Bearer one,Bearer two")], None) == (Credential(Form.BEARER, "one"), ())
+    assert took([("authorization", "Bearer one,Bearer two")], None) == (Credential(Form.BEARER, "one"), ())
 
 
 OURS: dict[str, tuple[list[tuple[str, str]], tuple[str, ...]]] = {
@@ -99,9 +107,9 @@ OURS: dict[str, tuple[list[tuple[str, str]], tuple[str, ...]]] = {
 def test_a_key_of_ours_in_a_providers_place_is_told_apart(
     headers: list[tuple[str, str]], keys: tuple[str, ...]
 ) -> None:
-    assert take(headers, "lc_key_in-the-query") == (None, keys)
+    assert took(headers, "lc_key_in-the-query") == (None, keys)
 
 
 def test_a_key_of_ours_hides_no_key_for_the_provider() -> None:
     headers = [("authorization", "Bearer lc_key_1"), ("authorization", "Bearer k"), ("x-api-key", "other")]
-    assert take(headers, None) == (Credential(Form.BEARER, "k"), ("lc_key_1",))
+    assert took(headers, None) == (Credential(Form.BEARER, "k"), ("lc_key_1",))

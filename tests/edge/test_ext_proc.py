@@ -155,6 +155,7 @@ async def test_a_stream_that_envoy_half_closes_ends_well(tmp_path: Path, sent: l
         for message in sent:
             await reply_to(call, message)
         await call.done_writing()
+        assert await call.read() == ext.ProcessingResponse(), "which nobody reads"
         assert await has_ended(call)
     assert shared.counts["decisions"] == shared.counts["decisions_failed"] == 0
 
@@ -172,6 +173,20 @@ async def test_a_client_that_gives_up_while_its_body_is_awaited_is_no_failure(
         assert said(await reply_to(process(channel), headers()))["routed"] == "1"
     assert shared.counts == {"bodies_asked_for": 5, "decisions": 1}
     assert not caplog.records
+
+
+async def test_an_envoy_that_leaves_before_a_reply_is_written_is_no_failure(tmp_path: Path) -> None:
+    class Left:
+        async def read(self) -> ext.ProcessingRequest:
+            return form()
+
+        async def write(self, _: bytes) -> None:
+            raise grpc.aio.InternalError
+
+    shared = live(tmp_path)
+    with pytest.raises(grpc.aio.InternalError):
+        await ext_proc.ExtProc(shared).process(None, Left())
+    assert shared.counts == {"bodies_asked_for": 1}
 
 
 async def test_a_body_above_grpcs_own_limit_is_decided(tmp_path: Path) -> None:
@@ -358,7 +373,7 @@ async def test_an_answer_with_nothing_to_read_ends_the_stream(tmp_path: Path, me
     async with serving(reading(tmp_path)) as channel:
         call = process(channel)
         await reply_to(call, headers())
-        await call.write(message)
+        assert await reply_to(call, message) == ext.ProcessingResponse(response_headers=ext.HeadersResponse())
         assert await has_ended(call)
 
 
@@ -422,7 +437,7 @@ def test_whatever_the_messages_and_their_order_a_stream_ends_well_and_the_next_c
             async def both(channel: grpc.aio.Channel) -> None:
                 call = process(channel, messages)
                 with contextlib.suppress(grpc.aio.AioRpcError):
-                    assert len([reply async for reply in call]) <= len(messages)
+                    assert len([reply async for reply in call if reply.ByteSize()]) <= len(messages)
                 ended = await call.code(), await call.details()
                 # The last is the client's own word for a message that it could not send: the stream was over already.
                 assert ended in (
@@ -433,6 +448,7 @@ def test_whatever_the_messages_and_their_order_a_stream_ends_well_and_the_next_c
                 good = process(channel)
                 assert said(await reply_to(good, headers()))["routed"] == "1"
                 await good.done_writing()
+                assert await good.read() == ext.ProcessingResponse(), "which nobody reads"
                 assert await has_ended(good)
 
             lectr(both)

@@ -1,6 +1,7 @@
 """Envoy's messages to values and back."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -41,6 +42,10 @@ def route_of(message: ext.ProcessingRequest, body: bytes | None = None) -> Route
     return dataclasses.replace(decision, body=body)
 
 
+def reply_of(decision: Route | Refuse | Serve, metadata: Mapping[str, str], *, to_body: bool) -> ext.ProcessingResponse:
+    return ext.ProcessingResponse.FromString(wire.reply_from(decision, metadata, to_body=to_body))
+
+
 def entry_of(**common: Any) -> LogEntry:
     (entry,) = wire.entries_from(here.batch(here.entry(**common)))
     return entry
@@ -60,17 +65,18 @@ def test_a_header_is_read_from_raw_value_before_value() -> None:
 @given(st.binary())
 def test_the_bytes_of_a_header_survive_the_way_there_and_back(content: bytes) -> None:
     ((_, text),) = wire.headers_from(ext.HttpHeaders(headers=here.core_headers([("a", content)])))
-    (option,) = wire._set([("a", text)])
-    assert option.header.raw_value == content
+    route = dataclasses.replace(route_of(here.headers()), sets={"a": text})
+    *_, option = reply_of(route, {}, to_body=False).request_headers.response.header_mutation.set_headers
+    assert (option.header.key, option.header.raw_value) == ("a", content)
 
 
 def test_a_path_that_is_not_utf_8_reaches_the_provider_as_it_came_and_can_be_recorded() -> None:
     message = here.headers("gpt-4o", path=b"/v1/files/\xff?n=\xfe")
     facts = facts_of(message)
-    reply = wire.reply_from(route_of(message), to_metadata(route_of(message), facts, "1"), to_body=False)
+    reply = reply_of(route_of(message), to_metadata(route_of(message), facts, "1"), to_body=False)
     sets = {h.header.key: h.header.raw_value for h in reply.request_headers.response.header_mutation.set_headers}
     assert sets[":path"] == b"/v1/files/\xff?n=\xfe"
-    assert here.said(ext.ProcessingResponse.FromString(reply.SerializeToString()))["path"] == "/v1/files/"
+    assert here.said(reply)["path"] == "/v1/files/"
 
 
 def test_a_thousand_headers_are_read() -> None:
@@ -106,7 +112,7 @@ def test_a_message_without_metadata_has_none() -> None:
 
 
 def test_asking_for_the_body_says_nothing_else() -> None:
-    reply = wire.ask_for_body()
+    reply = ext.ProcessingResponse.FromString(wire.ASK_FOR_BODY)
     assert [field.name for field, _ in reply.ListFields()] == ["request_headers", "mode_override"]
     assert not reply.request_headers.HasField("response")
     mode, sent = reply.mode_override, ext.ProcessingMode
@@ -117,7 +123,7 @@ def test_asking_for_the_body_says_nothing_else() -> None:
 
 @pytest.mark.parametrize(("to_body", "kind"), [(False, "request_headers"), (True, "request_body")])
 def test_a_route_answers_the_message_it_was_decided_on(to_body: bool, kind: str) -> None:
-    reply = wire.reply_from(route_of(here.headers()), {"routed": "1"}, to_body=to_body)
+    reply = reply_of(route_of(here.headers()), {"routed": "1"}, to_body=to_body)
     assert reply.WhichOneof("response") == kind
     assert getattr(reply, kind).response.clear_route_cache
     assert not getattr(reply, kind).response.HasField("body_mutation")
@@ -126,13 +132,13 @@ def test_a_route_answers_the_message_it_was_decided_on(to_body: bool, kind: str)
 
 
 def test_a_replaced_body_brings_its_length() -> None:
-    reply = wire.reply_from(route_of(here.headers(), body=b"{}"), {}, to_body=True)
+    reply = reply_of(route_of(here.headers(), body=b"{}"), {}, to_body=True)
     assert reply.request_body.response.body_mutation.body == b"{}"
     assert here.set_headers(reply)["content-length"] == "2"
 
 
 def test_a_body_that_became_empty_is_replaced_too() -> None:
-    reply = wire.reply_from(route_of(here.headers(), body=b""), {}, to_body=True)
+    reply = reply_of(route_of(here.headers(), body=b""), {}, to_body=True)
     assert reply.request_body.response.body_mutation.WhichOneof("mutation") == "body"
     assert here.set_headers(reply)["content-length"] == "0"
 
@@ -140,7 +146,7 @@ def test_a_body_that_became_empty_is_replaced_too() -> None:
 @pytest.mark.parametrize("more", [(), (("x-lectr-cluster", "elsewhere"),)], ids=["without", "with a client's copy"])
 def test_the_cluster_is_always_written_and_never_removed(more: tuple[tuple[str, str], ...]) -> None:
     route = route_of(here.headers("gpt-4o", *more))
-    mutation = wire.reply_from(route, {}, to_body=False).request_headers.response.header_mutation
+    mutation = reply_of(route, {}, to_body=False).request_headers.response.header_mutation
     assert [h.header.raw_value.decode() for h in mutation.set_headers if h.header.key == "x-lectr-cluster"] == [
         route.cluster
     ]
@@ -149,7 +155,7 @@ def test_the_cluster_is_always_written_and_never_removed(more: tuple[tuple[str, 
 
 
 def test_headers_we_own_overwrite_and_travel_as_bytes() -> None:
-    mutation = wire.reply_from(route_of(here.headers()), {}, to_body=False).request_headers.response.header_mutation
+    mutation = reply_of(route_of(here.headers()), {}, to_body=False).request_headers.response.header_mutation
     assert {h.append_action for h in mutation.set_headers} == {ext.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD}
     assert not any(h.header.value or h.HasField("append") for h in mutation.set_headers)
 
@@ -159,7 +165,7 @@ def test_headers_we_own_overwrite_and_travel_as_bytes() -> None:
 @pytest.mark.parametrize("to_body", [False, True])
 def test_a_refusal_is_json_in_the_clients_shape(code: str, shape: Any, to_body: bool) -> None:
     refusal = REFUSALS[code]
-    reply = wire.reply_from(Refuse(refusal=refusal, shape=shape), {"refused": code}, to_body=to_body)
+    reply = reply_of(Refuse(refusal=refusal, shape=shape), {"refused": code}, to_body=to_body)
     answer = reply.immediate_response
     assert reply.WhichOneof("response") == "immediate_response"
     assert (answer.status.code, answer.details) == (refusal.status, f"lectr_{code}")
@@ -172,13 +178,40 @@ def test_a_refusal_is_json_in_the_clients_shape(code: str, shape: Any, to_body: 
 
 def test_an_answer_of_our_own_is_json_and_no_error() -> None:
     serve = Serve(body=b"{}", shape="openai", org=Org(name="acme"), notes=())
-    reply = wire.reply_from(serve, {"org": "acme"}, to_body=False)
+    reply = reply_of(serve, {"org": "acme"}, to_body=False)
     answer = reply.immediate_response
     assert (answer.status.code, answer.body, answer.details) == (200, b"{}", "lectr_models")
     assert [(h.header.key, h.header.raw_value) for h in answer.headers.set_headers] == [
         ("content-type", b"application/json")
     ]
     assert here.said(reply) == {"org": "acme"}
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=300)
+NAMES = st.text("abc-:", max_size=300)
+SETS = st.dictionaries(NAMES, TEXTS, max_size=3)
+NEWS = st.dictionaries(TEXTS, TEXTS | st.integers(0, 2**53), max_size=5)
+
+
+@given(SETS, st.lists(NAMES, max_size=3), TEXTS, st.none() | st.binary(max_size=70_000), NEWS)
+def test_what_is_written_by_hand_is_what_protobuf_would_write(
+    sets: dict[str, str], removes: list[str], path: str, body: bytes | None, metadata: Any
+) -> None:
+    changed: dict[str, Any] = {"sets": sets, "removes": tuple(removes), "path": path, "body": body, "observe": "native"}
+    route = dataclasses.replace(route_of(here.headers()), **changed)
+    wrote = {":authority": route.authority, "x-lectr-cluster": route.cluster, ":path": path, **sets}
+    common = ext.CommonResponse(clear_route_cache=True)
+    if route.body is not None:
+        wrote["content-length"] = str(len(route.body))
+        common.body_mutation.body = route.body
+    overwrite = ext.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    common.header_mutation.remove_headers.extend(removes)
+    for name, value in wrote.items():
+        header = ext.HeaderValue(key=name, raw_value=value.encode())
+        common.header_mutation.set_headers.append(ext.HeaderValueOption(header=header, append_action=overwrite))
+    expected = ext.ProcessingResponse(request_body=ext.BodyResponse(response=common))
+    expected.dynamic_metadata.update({"lectr": metadata})
+    assert reply_of(route, metadata, to_body=True) == expected
 
 
 KINDS = [field.name for field in ext.ProcessingRequest.DESCRIPTOR.oneofs_by_name["request"].fields]
@@ -188,8 +221,9 @@ KINDS = [field.name for field in ext.ProcessingRequest.DESCRIPTOR.oneofs_by_name
 def test_what_we_did_not_ask_for_passes_with_an_empty_reply_of_its_kind(kind: str) -> None:
     message = ext.ProcessingRequest()
     getattr(message, kind).SetInParent()
-    reply = wire.empty_reply(message)
-    assert reply is not None
+    empty = wire.empty_reply(message)
+    assert empty is not None
+    reply = ext.ProcessingResponse.FromString(empty)
     assert reply.WhichOneof("response") == kind
     assert getattr(reply, kind).ByteSize() == 0
 
@@ -204,7 +238,7 @@ def test_a_kind_of_a_newer_envoy_has_no_reply() -> None:
 def test_a_decision_comes_back_in_the_entry_as_it_was_written() -> None:
     message = here.headers("claude-sonnet-4", ("x-lectr-feature", "search"), ("x-lectr-task", "summarisation"))
     metadata = to_metadata(route_of(message), facts_of(message), "call-1")
-    reply = wire.reply_from(route_of(message), metadata, to_body=False)
+    reply = reply_of(route_of(message), metadata, to_body=False)
     made = here.entry()
     made.common_properties.metadata.filter_metadata["lectr"].CopyFrom(reply.dynamic_metadata["lectr"])  # type: ignore[arg-type]
     (entry,) = wire.entries_from(here.batch(made))
@@ -367,16 +401,16 @@ def test_whatever_envoy_writes_becomes_records_or_is_no_message(content: bytes) 
 
 def test_a_call_to_be_read_asks_for_the_answers_headers_and_not_yet_for_its_body() -> None:
     route = dataclasses.replace(route_of(here.headers()), observe="stream")
-    read = wire.reply_from(route, {}, to_body=False).mode_override
+    read = reply_of(route, {}, to_body=False).mode_override
     assert (read.response_header_mode, read.response_body_mode) == (ext.ProcessingMode.SEND, ext.ProcessingMode.NONE)
-    assert not wire.reply_from(route, {}, to_body=True).HasField("mode_override")
+    assert not reply_of(route, {}, to_body=True).HasField("mode_override")
     for observe in ("native", "none"):
         unread = dataclasses.replace(route, observe=observe)
-        assert not wire.reply_from(unread, {}, to_body=False).HasField("mode_override")
+        assert not reply_of(unread, {}, to_body=False).HasField("mode_override")
 
 
 def test_reading_a_body_never_asks_to_hold_it() -> None:
-    reply = wire.watch_body()
+    reply = ext.ProcessingResponse.FromString(wire.WATCH_BODY)
     assert [field.name for field, _ in reply.ListFields()] == ["response_headers", "mode_override"]
     assert reply.mode_override.response_body_mode == ext.ProcessingMode.STREAMED
     assert reply.mode_override.request_body_mode == ext.ProcessingMode.NONE
@@ -391,7 +425,7 @@ CHUNKS: dict[str, tuple[bytes | None, bool, bytes]] = {
 
 @pytest.mark.parametrize(("kept", "is_cleared", "body"), CHUNKS.values(), ids=CHUNKS)
 def test_a_chunk_passes(kept: bytes | None, is_cleared: bool, body: bytes) -> None:
-    reply = wire.pass_chunk(kept, {})
+    reply = ext.ProcessingResponse.FromString(wire.pass_chunk(kept, {}))
     mutation = reply.response_body.response.body_mutation
     assert reply.response_body.HasField("response") is (kept is not None)
     assert (mutation.clear_body, mutation.body, reply.HasField("dynamic_metadata")) == (is_cleared, body, False)
@@ -400,7 +434,8 @@ def test_a_chunk_passes(kept: bytes | None, is_cleared: bool, body: bytes) -> No
 def test_what_a_chunk_told_comes_back_in_the_entry_as_it_was() -> None:
     news: dict[str, str | int] = {"model": "gpt-4o", "input_tokens": 2**53 - 1, "out": 0, "complete": "1"}
     made = here.entry("c1")
-    for namespace, struct in wire.pass_chunk(None, news).dynamic_metadata.fields.items():
+    reply = ext.ProcessingResponse.FromString(wire.pass_chunk(None, news))
+    for namespace, struct in reply.dynamic_metadata.fields.items():
         made.common_properties.metadata.filter_metadata[namespace].CopyFrom(struct.struct_value)
     (entry,) = wire.entries_from(here.batch(made))
     assert entry.answer == news

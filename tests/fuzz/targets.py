@@ -5,7 +5,7 @@ no byte of it is changed. The first bytes choose how the others are read, so tha
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, NoReturn
 from zlib import crc32
@@ -131,7 +131,7 @@ def answers(data: bytes) -> None:
     if said[0].unreadable is None:
         assert said[0] == said[1]
     told = answer_to_metadata(said[0])
-    wire.pass_chunk(None, told).SerializeToString()
+    ext.ProcessingResponse.FromString(wire.pass_chunk(None, told))
     assert answer_to_metadata(answer_from_metadata(told)).keys() == told.keys()
 
 
@@ -150,7 +150,7 @@ def streams(data: bytes) -> None:
             for replacement, news in watch.feed(piece, is_last=number == len(pieces) - 1):
                 came = waiting.pop(0)
                 passed += came if replacement is None else replacement
-                wire.pass_chunk(replacement, news).SerializeToString()
+                ext.ProcessingResponse.FromString(wire.pass_chunk(replacement, news))
             assert len(stripper._held) <= LONGEST + len(piece)
         assert not waiting
         assert len(passed) + stripper.removed_bytes == len(data)
@@ -184,9 +184,20 @@ class Refused(Exception):  # noqa: N818 - what context.abort raises
 
 
 class Context:
-    """What a servicer asks of gRPC."""
+    """What a servicer asks of gRPC: the messages that came, and to whom its replies go."""
 
     code: grpc.StatusCode | None = None
+
+    def __init__(self, sent: Iterator[bytes]) -> None:
+        self._sent = sent
+
+    async def read(self) -> Any:
+        part = next(self._sent, None)
+        return grpc.aio.EOF if part is None else ext.ProcessingRequest.FromString(part)
+
+    async def write(self, reply: bytes) -> None:
+        assert reply
+        ext.ProcessingResponse.FromString(reply)
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return ()
@@ -220,14 +231,9 @@ def ext_proc_messages(data: bytes) -> None:
     live = _live()
     live.counts.clear()
 
-    async def sent() -> AsyncIterator[ext.ProcessingRequest]:
-        for part in parts(data):
-            yield ext.ProcessingRequest.FromString(part)
-
     async def talk() -> None:
         try:
-            async for reply in ext_proc.ExtProc(live).process(sent(), Context()):
-                assert reply.SerializeToString()
+            ext.ProcessingResponse.FromString(await ext_proc.ExtProc(live).process(None, Context(parts(data))))
         except Refused:
             assert live.counts["messages_unreadable"]
 
