@@ -402,10 +402,20 @@ def _outbox(chosen: argparse.Namespace) -> None:
 
 
 def follow(store: Store, filters: Filters, last: int, wait: Callable[[], None]) -> Iterator[CallRecord]:
-    """The last calls that are there already, then every new one."""
-    seq = store.seq_before_last(last, filters)
+    """The last calls that are there already, then every new one, whatever becomes of the database meanwhile."""
+    seq, is_away = store.seq_before_last(last, filters), False
     while True:
-        calls = store.read_after(seq, TAIL_AT_ONCE, filters)
+        try:
+            calls = store.read_after(seq, TAIL_AT_ONCE, filters)
+        except Unavailable as error:
+            if not is_away:
+                print(f"lectr: the ledger cannot be read now: {error}", file=sys.stderr)
+            is_away = True
+            wait()
+            continue
+        if is_away:
+            print("lectr: the ledger is read again", file=sys.stderr)
+        is_away = False
         yield from (record for _, record in calls)
         if calls:
             seq = calls[-1][0]

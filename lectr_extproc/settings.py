@@ -431,7 +431,8 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return "there is no such setting"
     if problem["type"] == "model_type":
-        return "write settings under it, such as `name: value`"
+        example = "url: memory" if problem["loc"] == ("ledger",) else "name: value"
+        return f"write settings under it, such as `{example}`"
     text: str = problem["msg"]
     return text.removeprefix("Value error, ")
 

@@ -17,11 +17,12 @@ from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.core.pricing import Cost
 from lectr_extproc.core.report import Filters
 from lectr_extproc.edge.ledger import open_store
-from lectr_extproc.edge.store import SetAside, Store
+from lectr_extproc.edge.store import SetAside, Store, Unavailable
 from lectr_extproc.keys import digest
 from lectr_extproc.settings import load
 from lectr_extproc.settings_file import json_schema
 from tests.core.finished import call
+from tests.edge.ledgers import Moody
 from tests.edge.test_prices import LIST
 
 REACHED = {row.id for row in PROVIDERS.values() if row.base_url}
@@ -629,6 +630,31 @@ def test_tail_shows_the_last_calls_and_then_each_new_one(ledger: Store) -> None:
     found = follow(ledger, Filters(), 2, wait=another_is_written)
     assert [next(found).call_id for _ in range(4)] == [one.call_id for one in calls[1:]]
     assert waits == 2
+
+
+def test_tail_goes_on_when_the_database_is_back(capsys: Capture) -> None:
+    moody = Moody()
+    store = Store(moody)
+    store.migrate()
+    waits = 0
+
+    def wait() -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 1:
+            moody.mood = Unavailable("the server is shutting down")
+        elif waits == 4:
+            moody.mood = None
+            store.write([late], [])
+
+    late = call()
+    assert next(follow(store, Filters(), 2, wait)) == late
+    assert waits == 4
+    assert capsys.readouterr().err.splitlines() == [
+        "lectr: the ledger cannot be read now: the server is shutting down",
+        "lectr: the ledger is read again",
+    ]
+    store.close()
 
 
 @pytest.mark.parametrize("json_", [False, True])

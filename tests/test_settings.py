@@ -330,6 +330,7 @@ MISTAKES = {
     "an unknown setting in a section": ("log:\n  colour: red", "line 2: log.colour: there is no such setting"),
     "a name that is a number": ("1: 2", "line 1: [1]: "),
     "a list for a section": ("envoy: []", "line 1: envoy: write settings under it, such as `name: value`"),
+    "a ledger that is a word": ("ledger: memory", "line 1: ledger: write settings under it, such as `url: memory`"),
     "a section for a list": ("orgs: {name: a}", "line 1: orgs: Input should be a valid list"),
     "an org that is a word": ("orgs:\n- acme", "line 2: orgs[0]: write settings under it"),
     "an org without a name": ("orgs:\n- keys: []", "line 2: orgs[0].name: Field required"),

@@ -3,8 +3,10 @@
 import importlib
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import grpc
@@ -175,9 +177,18 @@ def of_http(status: int, phrase: str, headers: Mapping[str, str], body: bytes) -
             return Outcome(verdict="taken")
     reason = f"HTTP {status} {phrase}".rstrip()
     if status in {408, 429} or status >= 500:
-        after = headers.get("retry-after", "")
-        return Outcome(verdict="later", reason=reason, after_s=float(after) if after.isdecimal() else 0.0)
+        return Outcome(verdict="later", reason=reason, after_s=_seconds(headers.get("retry-after", "")))
     return Outcome(verdict="refused", reason=reason, is_too_much=status == 413)
+
+
+def _seconds(after: str) -> float:
+    """Retry-After: seconds, or a date."""
+    if after.isdecimal():
+        return float(after)
+    try:
+        return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 class _Adapter:

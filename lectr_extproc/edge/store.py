@@ -225,13 +225,14 @@ class Store:
         """Be the one who reads with this cursor, for so long: the number of the last call it is done with.
 
         None while somebody else is, and before it begins. Asking again prolongs a lease; `for_s=0` gives it back.
-        One that ends further away than anybody's may was taken before the clock was set back.
+        One that ends further away than two of ours was taken before the clock was set back. Or by somebody whose leases
+        are longer: that costs a batch sent twice, as the same spans.
         """
         now = self._database.now_ms
         for_ms = round(for_s * 1000)
         take = (
             f"UPDATE cursors SET holder = ?, until_ms = {now} + ? WHERE name = ?"  # noqa: S608 - our own
-            f" AND (holder = ? OR until_ms <= {now} OR (? > 0 AND until_ms > {now} + 10 * ?))"
+            f" AND (holder = ? OR until_ms <= {now} OR (? > 0 AND until_ms > {now} + 2 * ?))"
         )
         with self._database.transaction(writes=True) as transaction:
             transaction.run(take, [holder, for_ms, name, holder, for_ms, for_ms])

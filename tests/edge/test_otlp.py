@@ -2,6 +2,7 @@
 
 import gzip
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -53,10 +54,11 @@ HTTP: dict[str, tuple[Outcome, Outcome]] = {
     "too large": (http(413), Outcome(verdict="refused", reason="HTTP 413 Words", is_too_much=True)),
     "too slow": (http(408), Outcome(verdict="later", reason="HTTP 408 Words")),
     "too often": (http(429, retry_after="7"), Outcome(verdict="later", reason="HTTP 429 Words", after_s=7)),
-    "until a date": (
-        http(429, retry_after="Sat, 21 Nov 2026 12:00:00 GMT"),
+    "until a date that is over": (
+        http(429, retry_after="Sat, 01 Jan 2000 12:00:00 GMT"),
         Outcome(verdict="later", reason="HTTP 429 Words"),
     ),
+    "until who knows when": (http(429, retry_after="soon"), Outcome(verdict="later", reason="HTTP 429 Words")),
     "broken": (http(500), Outcome(verdict="later", reason="HTTP 500 Words")),
 }
 
@@ -64,6 +66,11 @@ HTTP: dict[str, tuple[Outcome, Outcome]] = {
 @pytest.mark.parametrize(("said", "expected"), HTTP.values(), ids=HTTP.keys())
 def test_an_answer_of_http_is_understood(said: Outcome, expected: Outcome) -> None:
     assert said == expected
+
+
+def test_a_date_until_which_to_wait_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_795_262_400.0)  # Sat, 21 Nov 2026 12:00:00 GMT
+    assert http(503, retry_after="Sat, 21 Nov 2026 12:00:09 GMT").after_s == 9
 
 
 @dataclass

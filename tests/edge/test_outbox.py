@@ -482,7 +482,7 @@ def test_calls_that_nobody_sends_are_a_problem_until_somebody_does(start: Start,
         with lectr.ledger.store._database.transaction(writes=True) as transaction:
             transaction.run(f"UPDATE cursors SET holder = 'dead', until_ms = {until_ms}")
 
-    hold(f"{Sqlite.now_ms} + 60000")
+    hold(f"{Sqlite.now_ms} + 29000")
     lectr.put(call())
     until(lambda: stalls(lectr))
     assert (lectr.health["sends"], lectr.health["lag"]) == (False, 1)
