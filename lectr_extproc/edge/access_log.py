@@ -15,12 +15,16 @@ from lectr_extproc.pb import access_log_pb2 as als
 
 log = logging.getLogger("lectr.access_log")
 
-QUIET_FLUSHES = 3
-"After how many of Envoy's flush intervals without a batch a draining server takes a log stream for quiet."
+QUIET_FLUSHES = 2.5
+"""After how many of Envoy's flush intervals without a batch a draining server takes a log stream for quiet: half-way
+between two flushes, for a batch that meets the end of its stream is lost."""
 
 BUSY_S = 8.0
 """When a draining server lets go of an Envoy that is never quiet: right after a batch, when nothing is on its way, and
 sooner than the server cuts what is left (server.DRAIN_S)."""
+
+CALM_S = 0.005
+"How long nothing comes after a batch that nothing is on its way behind."
 
 Sink = Callable[[Sequence[CallRecord], Sequence[Attempt]], None]
 "Takes the calls of one batch, and the failed attempts in it."
@@ -32,23 +36,26 @@ class AccessLog:
     def __init__(self, live: Live, sink: Sink) -> None:
         self._live = live
         self._sink = sink
-        self._quiet_s = QUIET_FLUSHES * live.settings.gateway.access_log_flush_s
+        self._flush_s = live.settings.gateway.access_log_flush_s
 
     async def stream_access_logs(self, _: Any, context: Any) -> als.StreamAccessLogsResponse:
         """Read until Envoy ends the stream, or until it has gone quiet while we drain."""
         draining = asyncio.create_task(self._drained_by())
         read: asyncio.Task[Any] | None = None
+        is_busy = False
         try:
             while True:
                 read = read or asyncio.create_task(context.read())
-                if draining.done():
-                    done, _pending = await asyncio.wait({read}, timeout=self._quiet_s)
-                    if not done:
-                        return als.StreamAccessLogsResponse()
-                else:
+                if not draining.done():
                     await asyncio.wait({read, draining}, return_when=asyncio.FIRST_COMPLETED)
-                    if not read.done():
-                        continue
+                elif await (
+                    is_calm(read, CALM_S, CALM_S)
+                    if is_busy
+                    else is_calm(read, QUIET_FLUSHES * self._flush_s, self._flush_s / 4)
+                ):
+                    return als.StreamAccessLogsResponse()
+                if not read.done():
+                    continue
                 message = read.result()
                 read = None
                 if message is grpc.aio.EOF:
@@ -60,8 +67,7 @@ class AccessLog:
                     log.error("a batch of access-log entries could not be read")
                 else:
                     take(self._live, self._sink, entries)
-                if draining.done() and asyncio.get_running_loop().time() >= draining.result():
-                    return als.StreamAccessLogsResponse()
+                is_busy = draining.done() and asyncio.get_running_loop().time() >= draining.result()
         finally:
             draining.cancel()
             if read is not None:
@@ -70,6 +76,14 @@ class AccessLog:
     async def _drained_by(self) -> float:
         await self._live.draining.wait()
         return asyncio.get_running_loop().time() + BUSY_S
+
+
+async def is_calm(read: asyncio.Task[Any], for_s: float, late_s: float) -> bool:
+    """Whether nothing comes for so long. Not where we ourselves are late: what came meanwhile may not be here yet."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() + for_s
+    await asyncio.wait({read}, timeout=for_s)
+    return not read.done() and loop.time() < due + late_s
 
 
 def _entries(message: bytes) -> Iterator[LogEntry | Attempt]:

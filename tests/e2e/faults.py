@@ -22,7 +22,7 @@ from lectr_extproc.edge.ledger import open_store
 from lectr_extproc.edge.store import Store
 from tests.collector import Collector
 from tests.e2e.calls import NO_ANSWER, new_id, traffic
-from tests.e2e.gateway import STOP_WITHIN_S, Apart, Build, wait_until
+from tests.e2e.gateway import ENVOY_FLAGS, STOP_WITHIN_S, Apart, Build, wait_until
 from tests.e2e.scene import Providers, settings_for
 
 SETTLES_WITHIN_S = 40.0  # a lectr that was killed has the outbox for another 15 s
@@ -52,7 +52,7 @@ class Counts:
 
 @dataclass(slots=True, kw_only=True)
 class Stage:
-    """A gateway whose parts can die apart, with a spool, a ledger and a collector."""
+    """A gateway whose parts can die apart, with a ledger, a collector and, unless calls are sent, a spool."""
 
     gateway: Apart
     ledger: str
@@ -130,16 +130,28 @@ class Stage:
 
 
 @contextmanager
-def staged(build: Build, providers: Providers, directory: Path, ledger: str) -> Iterator[Stage]:
-    """A stage, for as long as the block lasts."""
+def staged(
+    build: Build,
+    providers: Providers,
+    directory: Path,
+    ledger: str,
+    *,
+    over: str = "unix",
+    is_spooled: bool = True,
+    flush_s: float | None = None,
+) -> Iterator[Stage]:
+    """A stage, for as long as the block lasts. `flush_s` is how often Envoy hands on what is over."""
     spool = directory / "calls.jsonl"
+    envoy = {"message_timeout_s": 0.5, "stream_idle_timeout_s": 1.0}
     settings: dict[str, Any] = {
         **settings_for(providers),
         "ledger": {"url": ledger},
-        "spool": {"file": str(spool)},
-        "envoy": {"message_timeout_s": 0.5, "stream_idle_timeout_s": 1.0},
+        **({"spool": {"file": str(spool)}} if is_spooled else {}),
+        "envoy": envoy | ({"access_log_flush_s": flush_s} if flush_s else {}),
     }
-    gateway = Apart(build, settings, directory)
+    gateway = Apart(build, settings, directory, over=over)
+    if flush_s:
+        gateway.envoy_flags = [*ENVOY_FLAGS[:-1], str(round(flush_s * 1000))]
     with Collector() as collector:
         gateway.processes.environment["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = collector.url
         with gateway:

@@ -288,6 +288,7 @@ class Apart(Gateway):
     def __init__(self, build: Build, settings: Settings, directory: Path, *, over: str = "unix") -> None:
         self.socket = directory / "lectr.sock"
         self.grpc_port = free_port()
+        self.envoy_flags = ENVOY_FLAGS
         self._listen = f"unix:{self.socket}" if over == "unix" else f"127.0.0.1:{self.grpc_port}"
         super().__init__(build, settings, directory)
 
@@ -313,7 +314,7 @@ class Apart(Gateway):
 
     def launch_envoy(self) -> None:
         """One Envoy that listens, whether lectr is there for it or not."""
-        self.envoy = self.processes.start([str(self.build.binary), "-c", str(self.bootstrap), *ENVOY_FLAGS])
+        self.envoy = self.processes.start([str(self.build.binary), "-c", str(self.bootstrap), *self.envoy_flags])
         self._await(self.envoy, self._serves)
 
     def serve(self) -> subprocess.Popen[str]:

@@ -27,6 +27,7 @@ from tests.e2e.rawhttp import Connection
 from tests.e2e.scene import Providers, contacted, settings_for
 
 SLOW_S = 0.4
+FLUSH_S = 0.1
 FORM = [*KEYS.items(), ("content-type", "application/x-www-form-urlencoded")]
 
 
@@ -127,20 +128,27 @@ def test_a_lectr_that_goes_while_it_waits_for_a_body_lets_nothing_through(
         gateway.process.send_signal(signal.SIGCONT)
 
 
-def test_a_new_lectr_takes_over_a_tcp_port_without_a_failed_call(
+def test_a_new_lectr_takes_over_a_tcp_port_without_a_failed_call_and_with_a_flush_of_records_lost_at_most(
     launch_apart: LaunchApart, providers: Providers
 ) -> None:
-    """As it takes over a Unix socket: test_faults."""
-    gateway = launch_apart(settings_for(providers), "tcp")
+    """As it takes over a Unix socket: test_faults. How many are lost: `python -m tests.soak restarts`."""
+    gateway = launch_apart({**settings_for(providers), "envoy": {"access_log_flush_s": FLUSH_S}}, "tcp")
+    began = time.monotonic()
     with traffic(gateway) as outcomes:
         old, gateway.process = gateway.process, gateway.serve()
         old.send_signal(signal.SIGTERM)
         so_far = len(outcomes)
         wait_until(lambda: gateway.healthz().json()["counts"].get("decisions", 0) > 50, "calls by the new one")
         assert len(outcomes) > so_far
-    assert old.wait(STOP_WITHIN_S) == 0
+        assert old.wait(STOP_WITHIN_S) == 0
+    of_a_flush = len(outcomes) * FLUSH_S / (time.monotonic() - began)
     assert works(gateway)
     assert set(outcomes.values()) == {200}
+
+    def without_a_record() -> set[str]:
+        return outcomes.keys() - {record["request_id"] for record in gateway.records('"event":"call"')}
+
+    wait_until(lambda: len(without_a_record()) <= of_a_flush, "a record of each call but those of a flush")
 
 
 def test_a_lectr_that_is_told_to_stop_first_writes_the_records_of_the_last_calls(

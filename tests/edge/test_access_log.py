@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,6 +219,24 @@ async def test_an_envoy_that_is_never_quiet_is_let_go_right_after_a_batch(
         await send(call, "last")
         assert await records.get() == ["last"]
         assert await call == als.StreamAccessLogsResponse()
+
+
+async def test_a_server_that_was_held_up_does_not_take_a_stream_for_quiet_before_it_has_looked_again() -> None:
+    """What came meanwhile is in its sockets, and would be lost with the end of the stream."""
+
+    async def nothing() -> None:
+        await asyncio.Event().wait()
+
+    read = asyncio.create_task(nothing())
+    assert await access_log.is_calm(read, 0.01, late_s=60)
+    asyncio.get_running_loop().call_soon(time.sleep, 0.1)
+    assert not await access_log.is_calm(read, 0.01, late_s=0.05)
+    read.cancel()
+
+
+async def test_a_stream_on_which_something_comes_is_not_calm() -> None:
+    read = asyncio.create_task(asyncio.sleep(0))
+    assert not await access_log.is_calm(read, 60, late_s=60)
 
 
 async def test_a_stream_that_opens_and_says_nothing_ends_with_the_drain(

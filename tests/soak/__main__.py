@@ -1,4 +1,4 @@
-"""What holds for hours and in crowds, tried by hand: `python -m tests.soak inflight`, `run` or `stream`.
+"""What holds for hours and in crowds, tried by hand: `python -m tests.soak inflight`, `run`, `stream` or `restarts`.
 
 Each prints what it saw, ends with what was sent, answered and recorded, and fails if a promise did not hold.
 """
@@ -9,12 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak import inflight, run, stream
+from tests.soak import inflight, restarts, run, stream
 
 parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
 commands = parser.add_subparsers(dest="command", required=True)
 crowd = commands.add_parser("inflight", help="many slow calls at a time through one lectr")
 crowd.add_argument("--calls", type=int, default=10_000)
+crowd.add_argument("--read", action="store_true", help="lectr reads the answers, which Envoy can read too")
 steady = commands.add_parser("run", help="a steady load, with a fault now and then")
 steady.add_argument("--minutes", type=float, default=30)
 steady.add_argument("--rate", type=float, default=50, help="calls a second")
@@ -22,6 +23,9 @@ steady.add_argument("--fault-every", type=float, default=60, help="seconds from 
 long = commands.add_parser("stream", help="streams with pauses, as long as that")
 long.add_argument("--minutes", type=float, default=60)
 long.add_argument("--pause", type=float, default=20, help="seconds from one chunk to the next")
+lossy = commands.add_parser("restarts", help="restarts and kills under traffic, and the records that each costs")
+lossy.add_argument("names", nargs="*", default=list(restarts.RESTARTS), help="of those: all")
+lossy.add_argument("--times", type=int, default=1, help="how often each happens")
 commands.add_parser("provider", help="what `inflight` calls, in a process of its own")
 arguments = parser.parse_args()
 
@@ -32,9 +36,11 @@ if arguments.command == "provider":
     sys.exit()
 with tempfile.TemporaryDirectory(prefix="soak-") as directory:
     if arguments.command == "inflight":
-        holds = inflight.crowd(Path(directory), arguments.calls).holds
+        holds = inflight.crowd(Path(directory), arguments.calls, is_read=arguments.read).holds
     elif arguments.command == "stream":
         holds = stream.stream(Path(directory), arguments.minutes, arguments.pause)
+    elif arguments.command == "restarts":
+        holds = restarts.restarts(arguments.names, arguments.times)
     else:
         holds = run.soak(Path(directory), arguments.minutes, arguments.rate, arguments.fault_every)
 print("held" if holds else "NOT HELD")

@@ -14,7 +14,7 @@ from typing import Self, cast, get_args
 
 import httpx
 
-from tests.e2e.answers import Flavour
+from tests.e2e.answers import WORDS, Flavour, data
 from tests.e2e.calls import ask, asking, call
 from tests.e2e.gateway import (
     BUILDS,
@@ -26,7 +26,7 @@ from tests.e2e.gateway import (
     open_files,
     wait_until,
 )
-from tests.e2e.provider import Answer, Gate, Loop, Provider
+from tests.e2e.provider import Answer, Gate, Loop, Provider, sse_answer
 from tests.e2e.scene import Providers, settings_for
 
 WAVE = 100
@@ -34,6 +34,8 @@ WAVE = 100
 MOST_OF_ONE_ENVOY = 5_000
 "Each call is two open files of its Envoy, and a usual hard limit is 20,000."
 MAY_GROW_KIB = 30 << 10
+MAY_TAKE_KIB = 48
+"An answer that lectr reads: three quarters of it are gRPC's, for a stream that does nothing."
 WITHIN_S = 300.0
 STREAMS = r".*\.lectr\.ext_proc\.streams_"
 IN_CROWD = asking(user="crowd")
@@ -42,7 +44,7 @@ IN_CROWD = asking(user="crowd")
 def provide() -> None:
     """Answer at once, but those of the crowd when a line says so; say how many came whenever a line asks."""
     gate = Gate()
-    slow = Answer(headers=[("content-length", "2")], pieces=(gate, b"{}"))
+    slow = sse_answer([data({"choices": [{"delta": {"content": WORDS[0]}}]}), gate, b"data: [DONE]\n\n"])
     at_once = Answer(headers=[("content-length", "2")], pieces=(b"{}",))
     came = Counter[bool]()
 
@@ -94,6 +96,8 @@ class Crowd:
     """What that many calls at a time cost lectr, and what became of them."""
 
     size: int
+    is_read: bool
+    "By lectr, and not by Envoy."
     before_kib: int
     grown_kib: int
     streams: int
@@ -104,15 +108,16 @@ class Crowd:
     @property
     def holds(self) -> bool:
         came_of_it = (self.statuses, self.recorded, self.streams)
-        return came_of_it == ({"HTTP/1.1 200 OK": self.size}, self.size, 0) and self.grown_kib <= MAY_GROW_KIB
+        streams, may_grow_kib = (self.size, self.size * MAY_TAKE_KIB) if self.is_read else (0, MAY_GROW_KIB)
+        return came_of_it == ({"HTTP/1.1 200 OK": self.size}, self.size, streams) and self.grown_kib <= may_grow_kib
 
 
-def crowd(directory: Path, size: int) -> Crowd:
-    """Have that many calls wait at a time."""
+def crowd(directory: Path, size: int, *, is_read: bool = False) -> Crowd:
+    """Have that many calls wait at a time, their answers begun."""
     with Elsewhere() as provider, Loop() as clients:
         settings = settings_for(cast("Providers", dict.fromkeys(get_args(Flavour), provider)))
         for section in settings["providers"]:
-            section["observe"] = "native"
+            section["observe"] = "stream" if is_read else "native"
         settings["ledger"] = {"url": f"sqlite://{directory}/ledger.db"}
         with Apart(BUILDS[0], settings, directory) as gateway:
             envoys = {gateway.port: gateway.envoy_admin_port}
@@ -123,6 +128,12 @@ def crowd(directory: Path, size: int) -> Crowd:
             wait_until(lambda: gateway.healthz().json()["ledger"]["written"] == 300, "rows of calls before")
             before, files = memory_kib(gateway.process), open_files(gateway.process)
             began = time.monotonic()
+
+            def open_streams() -> int:
+                return sum(
+                    gateway.stat(STREAMS + "started", of=admin) - gateway.stat(STREAMS + "closed", of=admin)
+                    for admin in envoys.values()
+                )
 
             async def wave(port: int) -> list[bytes]:
                 return await asyncio.gather(*(ask(port, IN_CROWD) for _ in range(WAVE)))
@@ -140,10 +151,9 @@ def crowd(directory: Path, size: int) -> Crowd:
                     in_flight = sum(
                         gateway.stat(r"http\.lectr\.downstream_rq_active", of=admin) for admin in envoys.values()
                     )
-                    streams = sum(
-                        gateway.stat(STREAMS + "started", of=admin) - gateway.stat(STREAMS + "closed", of=admin)
-                        for admin in envoys.values()
-                    )
+                    if is_read:
+                        wait_until(lambda: open_streams() == size, "a stream of each", 60)
+                    streams = open_streams()
                     grown = memory_kib(gateway.process) - before
                     print(f"{in_flight} calls in flight, {len(envoys)} Envoys, after {time.monotonic() - began:.0f} s")
                     print(f"lectr: {before} KiB before, {grown} KiB more; {streams} open ext_proc streams")
@@ -156,7 +166,7 @@ def crowd(directory: Path, size: int) -> Crowd:
             recorded = gateway.healthz().json()["ledger"]["written"] - 300
             after = memory_kib(gateway.process) - before
             print(f"sent {size}, answered {dict(statuses)}, recorded {recorded}; then {after} KiB more than before")
-    return Crowd(size, before, grown, streams, dict(statuses), recorded)
+    return Crowd(size, is_read, before, grown, streams, dict(statuses), recorded)
 
 
 def another_envoy(gateway: Apart) -> dict[int, int]:
