@@ -83,6 +83,8 @@ class Settings:
     """One reading of lectr.yaml."""
 
     snapshot: Snapshot
+    text: str = field(default="", repr=False, compare=False)
+    "What was read: a file that still says so after the start need not be read again."
     secret_files: frozenset[str] = frozenset()
     "Where keys are held; new ones are read when a file changes."
     prices: tuple[Override, ...]
@@ -200,7 +202,7 @@ def load(
     if problems:
         found = sorted((_line(path, lines), _name(path), problem) for path, problem in problems)
         raise ConfigError(source, [f"line {line}: {name}: {problem}" for line, name, problem in found], files)
-    return replace(_settings(file, keys), secret_files=files)
+    return replace(_settings(file, keys), text=text, secret_files=files)
 
 
 def is_blank(text: str) -> bool:

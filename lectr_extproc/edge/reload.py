@@ -38,7 +38,8 @@ async def watch(live: Live, path: Path, load: Load) -> None:
     """Adopt the file each time its content changes, or that of a file of keys, for ever."""
     files = live.settings.secret_files
     seen = await asyncio.to_thread(_look, path, files)
-    done: tuple[bytes | str, ...] = ()  # the file may have changed since start, so it is read once more
+    # What has changed since the start is read, and so are files of keys: nobody remembers what those said.
+    done: tuple[bytes | str, ...] = (live.settings.text.encode(),) if not files else ()
     looks_until_forgotten = 0
     while True:
         await asyncio.sleep(POLL_S)

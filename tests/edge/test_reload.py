@@ -81,6 +81,21 @@ async def test_a_change_between_start_and_the_first_look_is_not_missed(file: Pat
         assert live.settings.orgs == ("one", "two")
 
 
+async def test_what_the_file_said_at_start_is_not_read_again(file: Path) -> None:
+    read: list[str] = []
+
+    def loading(text: str) -> Settings:
+        read.append(text)
+        return load(text)
+
+    async with watching(file, loading) as (_, look):
+        await look(3)
+        assert read == []
+        write(file, TWO)
+        await look(3)
+        assert read == [TWO]
+
+
 async def test_a_change_that_changes_nothing_is_not_adopted(file: Path) -> None:
     async with watching(file) as (live, look):
         before = live.settings
@@ -199,6 +214,7 @@ async def test_whatever_goes_wrong_the_watch_goes_on_and_tries_again(
             raise errors.pop(0)
         return load(text)
 
+    write(file, TWO)
     async with watching(file, loading) as (live, look):
         problems = []
         for _ in range(4):
