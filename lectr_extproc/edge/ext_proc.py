@@ -13,6 +13,7 @@ import grpc.aio
 
 from lectr_extproc.core.decision import AskForBody, Decision, Route, decide, to_metadata
 from lectr_extproc.core.facts import Facts, read_facts, with_body
+from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.watch import Watch, watch_answer
 from lectr_extproc.edge import wire
 from lectr_extproc.edge.live import Live
@@ -47,11 +48,11 @@ class ExtProc:
                         return last
                     continue
                 if kind == "response_headers" and isinstance(decision, Route):
-                    answer = message.response_headers
-                    headers = wire.headers_from(answer)
-                    watch = None if answer.end_of_stream else watch_answer(decision, headers, snapshot, began_s)
+                    watch = _watch(message.response_headers, decision, snapshot, began_s)
                     if watch is None:
                         return wire.LEAVE_BODY
+                    # Answers may take minutes, and come in thousands: what led here is a quarter of what one holds.
+                    facts, reply, message = None, b"", None
                     counts["usage_chunks_left_in"] += watch.leaves_chunk_in
                     await context.write(wire.WATCH_BODY)
                     continue
@@ -80,8 +81,11 @@ class ExtProc:
                     await context.write(wire.ASK_FOR_BODY)
                     continue
                 counts["decisions"] += 1
-                metadata = to_metadata(decision, facts, facts.call_id, self._parent(facts, context))
-                reply = wire.reply_from(decision, metadata, to_body=kind == "request_body")
+                reply = wire.reply_from(
+                    decision,
+                    to_metadata(decision, facts, facts.call_id, self._parent(facts, context)),
+                    to_body=kind == "request_body",
+                )
                 if not isinstance(decision, Route) or decision.observe != "stream":
                     return reply
                 await context.write(reply)
@@ -107,6 +111,10 @@ class ExtProc:
         """Envoy's own span when it traces, else the client's, where it is trusted."""
         sent = wire.traceparent_from(context.invocation_metadata())
         return sent or (facts.traceparent if self._live.snapshot.trust_traceparent else None)
+
+
+def _watch(answer: ext.HttpHeaders, decision: Route, snapshot: Snapshot, began_s: int) -> Watch | None:
+    return None if answer.end_of_stream else watch_answer(decision, wire.headers_from(answer), snapshot, began_s)
 
 
 def handlers(servicer: ExtProc) -> grpc.GenericRpcHandler:

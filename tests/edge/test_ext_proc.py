@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import json
 import logging
@@ -15,6 +16,7 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 
+from lectr_extproc.core.facts import Facts
 from lectr_extproc.core.words import LONGEST_EVENT_S
 from lectr_extproc.edge import ext_proc
 from lectr_extproc.edge.live import Live
@@ -289,6 +291,16 @@ def told(reply: ext.ProcessingResponse) -> dict[str, object]:
 
 def modes(reply: ext.ProcessingResponse) -> dict[str, str]:
     return json_format.MessageToDict(reply.mode_override, preserving_proto_field_name=True)
+
+
+async def test_while_an_answer_is_read_nothing_is_held_of_what_its_call_was_decided_by(tmp_path: Path) -> None:
+    async with serving(reading(tmp_path)) as channel:
+        call = process(channel)
+        await reply_to(call, headers())
+        assert [each.model for each in gc.get_objects() if type(each) is Facts] == ["gpt-4o"]
+        await reply_to(call, answered(*SSE))
+        await reply_to(call, chunk(SAID))
+        assert not any(type(each) is Facts for each in gc.get_objects())
 
 
 async def test_a_stream_is_read_message_by_message_and_its_usage_chunk_taken_out(tmp_path: Path) -> None:
