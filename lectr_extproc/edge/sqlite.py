@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ class Sqlite:
         )
         if not self._read_only:
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
+                _write_ahead(connection)
                 # A commit is in the file's log, and survives kill -9; the disk itself is waited for at checkpoints
                 # only, so a power cut may cost the last seconds, and nothing else.
                 connection.execute("PRAGMA synchronous = NORMAL")
@@ -118,6 +119,20 @@ class Sqlite:
                 self._connection.close()
                 self._connection = None
             raise (Unusable if code in _WILL_NOT_DO else Unavailable)(str(error)) from None
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Of several that make one file at a time SQLite lets one do this, and refuses the others without waiting."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 class _Transaction:

@@ -296,11 +296,16 @@ def modes(reply: ext.ProcessingResponse) -> dict[str, str]:
 async def test_while_an_answer_is_read_nothing_is_held_of_what_its_call_was_decided_by(tmp_path: Path) -> None:
     async with serving(reading(tmp_path)) as channel:
         call = process(channel)
-        await reply_to(call, headers())
-        assert [each.model for each in gc.get_objects() if type(each) is Facts] == ["gpt-4o"]
+        await reply_to(call, headers("gpt-4o", ("x-lectr-feature", "of this call alone")))
+
+        def held() -> list[str | None]:
+            every = [each for each in gc.get_objects() if type(each) is Facts]
+            return [facts.model for facts in every if facts.feature == "of this call alone"]
+
+        assert held() == ["gpt-4o"]
         await reply_to(call, answered(*SSE))
         await reply_to(call, chunk(SAID))
-        assert not any(type(each) is Facts for each in gc.get_objects())
+        assert held() == []
 
 
 async def test_a_stream_is_read_message_by_message_and_its_usage_chunk_taken_out(tmp_path: Path) -> None:
