@@ -17,9 +17,9 @@ from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.server import GrpcServer
 from lectr_extproc.settings import Settings, compile_settings, load
-from tests.edge.given import free_port
 from tests.edge.test_prices import LIST
 from tests.edge.test_spool import append
+from tests.ports import free_port
 
 
 def settings(directory: Path) -> Settings:

@@ -26,7 +26,8 @@ from tests.bench.arms import ARMS, Arm, Bench, Missing, lectr_arm
 from tests.bench.host import CORES, OURS, machine, on
 from tests.bench.load import REPOSITORY
 from tests.bench.measures import Meter, Sample
-from tests.e2e.gateway import LECTR, free_port
+from tests.e2e.gateway import LECTR
+from tests.ports import free_port
 from tests.soak.inflight import crowd
 
 PARTS = ("calls", "streams", "sizes", "growth", "inflight", "startup", "micro")

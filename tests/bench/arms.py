@@ -25,7 +25,8 @@ import yaml
 from lectr_extproc.cli import main as lectr
 from tests.bench.host import THEIRS, cpu_s, on, resident_mib
 from tests.bench.load import REPOSITORY
-from tests.e2e.gateway import BUILDS, LECTR, Build, free_port
+from tests.e2e.gateway import BUILDS, LECTR, Build
+from tests.ports import free_port
 
 NATIVE, PORTABLE = BUILDS
 KEY = "lc_key_benchmarkbenchmarkbenchmark"

@@ -24,9 +24,10 @@ from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.gateway import GatewayOptions
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import ext_proc_pb2 as ext
-from tests.e2e.gateway import SAID, Build, free_port
+from tests.e2e.gateway import SAID, Build
 from tests.e2e.rawhttp import Connection, Head
 from tests.e2e.scene import HUSH
+from tests.ports import free_port
 
 WITHIN_S = 10.0
 GOOD_KEY = f"lc_key_{HUSH}0123456789"

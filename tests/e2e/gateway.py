@@ -22,6 +22,7 @@ import httpx
 import yaml
 
 from lectr_extproc.cli import main
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 LECTR = [sys.executable, "-m", "lectr_extproc"]
@@ -58,14 +59,6 @@ class Build:
 
 
 BUILDS = [Build("1.40.0", "native"), Build("1.36.4", "portable")]
-
-
-def free_port() -> int:
-    """A port nobody listens on now; above 20000 because the kernel hands out only such."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until(holds: Callable[[], object], what: str, within_s: float = RECORD_WITHIN_S) -> None:

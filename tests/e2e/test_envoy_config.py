@@ -32,11 +32,12 @@ from tests.e2e.envoy import (
     refuse,
     route,
 )
-from tests.e2e.gateway import Build, free_port
+from tests.e2e.gateway import Build
 from tests.e2e.provider import Answer, Cut, Gate, Loop, Provider, json_answer, websocket_answer
 from tests.e2e.rawhttp import Connection
 from tests.e2e.scene import HUSH
 from tests.e2e.tls import Authority
+from tests.ports import free_port
 
 Start = Callable[..., Rig]
 

@@ -12,8 +12,9 @@ from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import Store
 from tests.e2e.calls import KEYS, asking, call, new_id, works
 from tests.e2e.conftest import Launch, LaunchApart, once
-from tests.e2e.gateway import Gateway, free_port, wait_until
+from tests.e2e.gateway import Gateway, wait_until
 from tests.e2e.scene import HUSH, ORG, Providers, secret, settings_for
+from tests.ports import free_port
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import pytest
 from tests.e2e.answers import INPUT_TOKENS, OUTPUT_TOKENS, error
 from tests.e2e.calls import CHAT, JSON, KEYS, asking, call, new_id, works
 from tests.e2e.conftest import Launch, once
-from tests.e2e.gateway import STOP_WITHIN_S, Gateway, free_port, wait_until
+from tests.e2e.gateway import STOP_WITHIN_S, Gateway, wait_until
 from tests.e2e.scene import HUSH, ORG, Providers, secret, settings_for
+from tests.ports import free_port
 from tests.receiver import Receiver, receiver
 
 pytestmark = once

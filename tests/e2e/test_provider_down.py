@@ -9,9 +9,10 @@ import pytest
 
 from lectr_extproc.core.refusal import REFUSALS
 from tests.e2e.calls import CHAT, CLAUDE_MESSAGES, JSON, asking, call, error_of, new_id, works
-from tests.e2e.gateway import Build, Gateway, free_port
+from tests.e2e.gateway import Build, Gateway
 from tests.e2e.provider import Answer, Cut, Headers
 from tests.e2e.scene import Providers, contacted, settings_for
+from tests.ports import free_port
 
 SHAPES = {CHAT: "openai", CLAUDE_MESSAGES: "anthropic"}
 

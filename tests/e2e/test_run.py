@@ -17,8 +17,9 @@ import yaml
 
 from lectr_extproc.catalog.providers import PROVIDERS
 from tests.e2e.conftest import once
-from tests.e2e.gateway import LECTR, STOP_WITHIN_S, Build, Processes, children_of, free_port, wait_until
+from tests.e2e.gateway import LECTR, STOP_WITHIN_S, Build, Processes, children_of, wait_until
 from tests.e2e.scene import HUSH, PROMPT, Providers, secret, settings_for
+from tests.ports import free_port
 
 KEY_NAMES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY", "GEMINI_API_KEY", "AZURE_OPENAI_API_KEY")
 SERVING = "Ctrl-C stops it."

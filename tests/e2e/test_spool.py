@@ -27,10 +27,11 @@ from tests.e2e.answers import WORDS, answer_as, data
 from tests.e2e.calls import CHAT, JSON, KEYS, asking, call, new_id, traffic
 from tests.e2e.conftest import Launch, LaunchApart, once
 from tests.e2e.envoy import GOOD_KEY, Envoy, Headers, ScriptedLectr, options_for, port_of, refuse, route
-from tests.e2e.gateway import STOP_WITHIN_S, Build, free_port, wait_until
+from tests.e2e.gateway import STOP_WITHIN_S, Build, wait_until
 from tests.e2e.provider import Gate, Loop, Provider, sse_answer
 from tests.e2e.rawhttp import Connection
 from tests.e2e.scene import HUSH, ORG, Providers, settings_for
+from tests.ports import free_port
 
 
 @pytest.fixture(name="file")

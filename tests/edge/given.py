@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import socket
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,6 @@ def live(directory: Path, **sections: Any) -> Live:
     """On a Unix socket in the test's folder; Envoy reads the answers, unless the test says otherwise."""
     sections.setdefault("providers", [{"id": "openai", "observe": "native"}])
     return Live(settings(f"unix:{directory}/lectr.sock", **sections))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 # --- Envoy's side of ext_proc -----------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from lectr_extproc.edge.envoy import (
     write_files,
 )
 from lectr_extproc.gateway import render_bootstrap
-from tests.edge.given import free_port, settings
+from tests.edge.given import settings
+from tests.ports import free_port
 
 Script = Callable[[str], Path]
 

@@ -16,7 +16,8 @@ from lectr_extproc.edge import server as server_module
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.server import GrpcServer
 from tests.e2e.tls import Authority
-from tests.edge.given import body, channel_to, form, free_port, headers, live, process, said, serving, settings
+from tests.edge.given import body, channel_to, form, headers, live, process, said, serving, settings
+from tests.ports import free_port
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 

@@ -21,7 +21,8 @@ from lectr_extproc.edge.access_log import Sink
 from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.spool import Spool
-from tests.edge.given import Records, free_port, live
+from tests.edge.given import Records, live
+from tests.ports import free_port
 
 
 def lines(*ids: str) -> bytes:

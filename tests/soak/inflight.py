@@ -21,13 +21,13 @@ from tests.e2e.gateway import (
     ENVOY_FLAGS,
     REPOSITORY,
     Apart,
-    free_port,
     memory_kib,
     open_files,
     wait_until,
 )
 from tests.e2e.provider import Answer, Gate, Loop, Provider, sse_answer
 from tests.e2e.scene import Providers, settings_for
+from tests.ports import free_port
 
 WAVE = 100
 "Calls begun at once: what a busy machine decides well within the seconds that Envoy waits."
