@@ -1,9 +1,9 @@
 """WORDS: what `auto` takes for technical terms, for reasoning and for a simple task. Written 2026-11-21 for lectr.
 
 One line, with those indented below it, is one thing whatever it is called: spellings, inflections and languages stand
-side by side, between commas, in lower case, and count once. Accents are part of the spelling; hyphens and apostrophes are spaces; an English plural
-in -s needs no line of its own. Words that plain prose uses as well (`class`, `tree`, `proof`) are the `*_IN_CONTEXT`
-lists: they count only beside code or a word that is technical on its own.
+side by side, between commas, in lower case, and count once. Accents are part of the spelling; hyphens and apostrophes
+are spaces; a plural in -s needs no spelling of its own. Words that plain prose uses as well (`class`, `tree`, `proof`)
+are the `*_IN_CONTEXT` lists: they count only beside code or a word that is technical on its own.
 """
 
 from lectr_extproc.core.auto import Words
@@ -143,10 +143,13 @@ fiduciary duty, fiduciary, piercing the corporate veil, sorgfaltspflicht, devoir
 force majeure, governing law, choice of law, anwendbares recht, höhere gewalt, fuerza mayor
 change of control, non compete, exclusivity clause, liquidated damages, most favoured nation, most favored nation,
   vertragsstrafe, clause de non concurrence
-standard contractual clauses, data processing agreement, gdpr, dsgvo, rgpd, schrems, hipaa
+gdpr, dsgvo, rgpd, hipaa
+standard contractual clauses, schrems, third country transfer, standardvertragsklauseln
+data processing agreement, sub processor, data breach, auftragsverarbeitung
 case law, precedent, statutory interpretation, summary judgment, estoppel, jurisprudence, jurisprudencia,
   giurisprudenza, rechtsprechung
-transfer pricing, permanent establishment, withholding tax, betriebsstätte, prix de transfert, precios de transferencia
+transfer pricing, permanent establishment, withholding tax, betriebsstätte, prix de transfert, precios de
+  transferencia
 differential diagnosis, differentialdiagnose, diagnostic différentiel, diagnóstico diferencial, diagnosi
   differenziale, contraindication, contraindicated, pharmacokinetics, comorbidity
 discounted cash flow, dcf, wacc, option pricing, black scholes, value at risk, credit default swap, implied volatility
@@ -205,7 +208,7 @@ debug, debugger, debugging, stack trace, stacktrace, traceback, débogage, débo
 exception, nullpointerexception, typeerror, valueerror, keyerror, syntaxerror, runtimeerror, valueexception,
   ausnahmefehler
 refactor, refactoring, refaktorieren, refactoriser, refactorizar, refatorar, 重构
-async await, asyncio, promise, callback, coroutine, event loop, multithreading, thread pool
+async await, asyncio, promise chain, callback, coroutine, event loop, multithreading, thread pool
 recursion, recursive function, rekursion, récursif, recursiva, 递归
 linked list, hash map, hashmap, binary tree, binary search, data structure, datenstruktur, structure de données,
   estructura de datos, estrutura de dados, struttura dati, 数据结构
@@ -230,7 +233,8 @@ source code, codebase, code base, quellcode, code source, código fuente, códig
 function call, return value, boolean, integer, fonction python, funktion in python
 pivot table, vlookup, xlookup, excel formula, spreadsheet formula, tabla dinámica, tableau croisé
 load balancer, autoscaling, observability, prometheus, grafana, opentelemetry
-integral, derivative, quadratic equation, matrix, determinant, trigonometry, ableitung, dérivée, derivada, derivata
+integral, derivative, equation, gleichung, équation, ecuación, equação, equazione, quadratic equation, matrix,
+  determinant, trigonometry, ableitung, dérivée, derivada, derivata
 probability, conditional probability, expected value, wahrscheinlichkeit, probabilité, probabilidad, probabilidade,
   probabilità
 npm, pip install, webpack, vite, eslint, package json
@@ -276,14 +280,13 @@ timeout, retry, retries
 """
 
 _REASONING = """
-step by step, schritt für schritt, étape par étape, pas à pas, paso a paso, passo a passo, passo dopo passo, 一步一步, 逐步,
-  一步步, ステップバイステップ, 단계별로
+step by step, schritt für schritt, étape par étape, pas à pas, paso a paso, passo a passo, passo dopo passo, 一步一步,
+  逐步, 一步步, ステップバイステップ, 단계별로
 think through, think carefully, think hard, reason through, reason about, denke gründlich, denk gründlich, réfléchis,
   razona, ragiona, 仔细思考, よく考えて
-explain why, explain how, why does, why is it that, why would, how come, erkläre warum, erklär warum, erkläre wie,
-  erläutere warum, warum funktioniert, warum ist, explique pourquoi, expliquer pourquoi, explique moi pourquoi,
-  explica por qué, explique por qué, por qué falla, explique por que, explica por que, spiega perché, spiegami perché,
-  解释为什么, なぜ, 为什么, 왜
+explain, explains, explaining, why does, why is it that, why would, how come, erkläre, erklär, erklären sie,
+  erläutere, warum funktioniert, warum ist, explique, expliquez, expliquer, explica, por qué falla, spiega, spiegami,
+  解释, 説明して, 설명해, なぜ, 为什么, 왜
 compare, compares, comparing, comparison, contrast, vergleiche, vergleich, vergleichen sie, gegenüberstellung,
   comparer, comparez, comparaison, compara, comparar, compare com, comparación, comparação, confronta, confronto, 比较,
   对比, 比較
@@ -315,6 +318,13 @@ edge case, edge cases, corner case, failure mode, failure modes, what could go w
 assumption, assumptions, assuming that, annahmen, hypothèses, suposiciones, premissas, ipotesi
 strategy for, migration plan, roadmap for, plan for migrating, migrationsplan, plan de migration, plan de migración,
   plano de migração, piano di migrazione
+implement, write a function, write a script, write a program, write a query, write a class, write the code, write
+  code, write a python, write a bash, write a dockerfile, write unit tests, write tests, schreibe eine funktion,
+  schreibe ein skript, schreibe ein programm, implementiere, écris une fonction, écris un script, écris une api,
+  implémente, escribe una función, escribe un script, implementa, escreva uma função, escreva um script, implemente,
+  scrivi una funzione, scrivi uno script, 写一个脚本, 写一个函数, 写代码, 实现, コードを書いて
+fix it properly, how do i fix, how to fix, find the error, wie behebe ich, comment corriger, como corrigir, cómo
+  corregir, como corregir, come correggere, 如何修复, 怎么修复
 optimal, optimality, lower bound, upper bound, worst case, optimale lösung, borne inférieure, cota inferior, limite
   inferiore, 最优
 rigorous, rigorously, formally, streng formal, rigoureusement, rigoureux, rigurosamente, rigurosa, rigorosamente, 严格
@@ -322,7 +332,7 @@ rigorous, rigorously, formally, streng formal, rigoureusement, rigoureux, riguro
 
 _SIMPLE = """
 translate, translates, übersetze, übersetzen, traduis, traduisez, traduire, traduce, traduzca, traduzir, traduza,
-  traduci, traducir, 翻译, 翻譯, 翻訳, 번역
+  traduci, tradurre, traducir, 翻译, 翻譯, 翻訳, 번역
 summarize, summarise, summarizes, summarises, sum up, tl dr, tldr, give me the gist, fasse, fass, zusammenfassen,
   résume, résumez, résumer, resume, resumir, resuma, riassumi, riassumere, 总结, 總結, 概括, 要約, 요약
 proofread, correct the spelling, correct the grammar, fix the spelling, fix the grammar, fix grammar, fix typos, fix
@@ -338,7 +348,7 @@ convert to bullet points, bullet points, turn this into, make a title, suggest a
 _ASKING = """
 please, pls, can you, could you, would you, kindly, just, now, help me, i need you to, you, your task is to, your job
   is to, bitte, kannst du, können sie, s il te plaît, s il vous plaît, peux tu, pouvez vous, por favor, puedes,
-  podrías, você pode, pode, per favore, puoi, hi, hello, hey, hallo, bonjour, hola, olá, ciao, 请, 請, 请把, 请将
+  podrías, você pode, pode, per favore, puoi, hi, hello, hey, hallo, bonjour, hola, olá, ciao, 请, 請
 """
 
 WORDS = Words(

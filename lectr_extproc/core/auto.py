@@ -6,9 +6,10 @@ Nothing but counts leaves this module.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, count, takewhile
+from itertools import compress, count
 from types import MappingProxyType
 from typing import Literal
 
@@ -20,21 +21,22 @@ Steps = tuple[tuple[int, int], ...]
 
 SIGNALS = ("code", "terms", "reasoning", "system", "depth", "tools", "length")
 
-MOST_READ = 32_768
-"""Letters in which words and lines are looked for, the newest first. What is left to find in more has reached its step
-long before, and a body of megabytes must not hold up the event loop. Sizes, turns and blocks are counted in all."""
+MOST_READ = 12_288
+"""Letters of the user's, and as many of the other side's, in which words are looked for, the newest first; as many of
+all in which lines are. More would hardly reach another step, and a body of megabytes must not hold up the event loop.
+Sizes, turns and blocks are counted in all."""
 
 _INSTRUCTION = 300
 "Letters of a paragraph in which it says what is to be done."
-_LONGEST_ASKED = 4
-"Long messages of which it is asked whether they are material for a simple task."
+_MOST_ASKED = 8
+"How many messages of the user are asked whether they are material for a simple task; older ones count as they are."
 
 _BLOCKS, _SPAN = "```", re.compile(r"`[^`\n]+`")
-_PROSE = frozenset({"", "text", "txt", "plain", "plaintext", "markdown", "md", "quote", "email"})
-"What stands behind the opening of a block that is no code."
+_PROSE = frozenset({"text", "txt", "plain", "plaintext", "markdown", "md", "quote", "email"})
+"The tags of blocks that are no code."
 _SYMBOLS = "{}();=<>[]_"
-_SYMBOLS_PER_LETTER = 25
-"One in so many letters of untagged blocks that are code, at least; a contract's brackets are one in a hundred."
+_LETTERS_PER_SYMBOL = 12
+"The most of code; a contract's brackets have fifty."
 
 # Each way begins at the end of a line, which is found fast.
 _CODE_LINE = re.compile(
@@ -69,8 +71,9 @@ def _plain(text: str) -> list[bytes]:
 
 
 LISTS = ("advanced", "advanced_in_context", "everyday", "everyday_in_context", "reasoning")
-Things = tuple[set[int], ...]
-"What was found of each list."
+_ADVANCED, _ADVANCED_TOO, _EVERYDAY, _EVERYDAY_TOO, _REASONING = range(len(LISTS))
+Thing = tuple[int, int]
+"Which list, and which of its lines."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,60 +89,63 @@ class Words:
     "Verbs of tasks whose material says nothing of how hard they are: translate, summarise."
     asking: str = field(repr=False)
     "What may stand before such a verb."
-    index: Mapping[bytes, Sequence[tuple[int, int, int, list[bytes]]]] = field(init=False, repr=False)
-    "Where a spelling's longest word stands: its list, its thing, the words before it, the whole spelling."
-    wide: Mapping[str, tuple[int, int]] = field(init=False, repr=False)
+    index: Mapping[bytes, Sequence[tuple[Thing, int, list[bytes]]]] = field(init=False, repr=False)
+    "Under each spelling's longest word: what it names, how many words are before it, and all of them."
+    wide: Mapping[str, Sequence[Thing]] = field(init=False, repr=False)
     "The spellings in scripts that put no space between words."
     any_wide: re.Pattern[str] = field(init=False, repr=False)
     simple_task: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        index: dict[bytes, list[tuple[int, int, int, list[bytes]]]] = {}
-        wide: dict[str, tuple[int, int]] = {}
+        index: dict[bytes, list[tuple[Thing, int, list[bytes]]]] = {}
+        wide: dict[str, list[Thing]] = {}
         for number, name in enumerate(LISTS):
-            for thing, spellings in enumerate(_rows(getattr(self, name))):
+            for row, spellings in enumerate(_rows(getattr(self, name))):
                 for spelling in spellings:
                     if spelling > _WIDE:
-                        wide[spelling] = number, thing
+                        wide.setdefault(spelling, []).append((number, row))
                         continue
                     for form in dict.fromkeys((spelling, spelling.removesuffix("s") + "s")):
                         parts = _plain(form)
                         rarest = parts.index(max(parts, key=len))
-                        index.setdefault(parts[rarest], []).append((number, thing, rarest, parts))
+                        index.setdefault(parts[rarest], []).append(((number, row), rarest, parts))
+        # A verb of a language without spaces stands behind what it is to be done to.
         verbs, polite = (
-            "|".join(each if each > _WIDE else rf"{re.escape(each)}(?!\w)" for row in _rows(rows) for each in row)
-            for rows in (self.simple, self.asking)
+            "|".join(rf"{ahead}{each}" if each > _WIDE else rf"{re.escape(each)}(?!\w)" for row in rows for each in row)
+            for ahead, rows in ((r"[^。！？\n]{0,20}", _rows(self.simple)), ("", _rows(self.asking)))
         )
-        pattern = rf"(?:^|[.!?:。\n])[\s\"]*(?:(?:{polite})[\s,，]*)*(?:{verbs})"
+        pattern = rf"[\s\"]*(?:(?:{polite})[\s,，]*)*+(?:{verbs})"
         object.__setattr__(self, "index", index)
         object.__setattr__(self, "wide", wide)
         object.__setattr__(self, "any_wide", re.compile("|".join(sorted(wide, key=len, reverse=True)) or "(?!)"))
         object.__setattr__(self, "simple_task", re.compile(pattern, re.IGNORECASE))
 
-    def find(self, text: str) -> Things:
+    def find(self, text: str) -> set[Thing]:
         """What a text names, in one pass over its words."""
-        found: Things = tuple(set() for _ in LISTS)
+        found: set[Thing] = set()
         plain, index = _plain(text), self.index
         for at in compress(count(), map(index.__contains__, plain)):
-            for number, thing, before, spelling in index[plain[at]]:
-                if len(spelling) == 1 or plain[max(0, at - before) : at - before + len(spelling)] == spelling:
-                    found[number].add(thing)
+            for thing, before, spelling in index[plain[at]]:
+                if thing not in found and plain[max(0, at - before) : at - before + len(spelling)] == spelling:
+                    found.add(thing)
         if length(text) > len(text):
-            for spelling in self.any_wide.findall(text):
-                number, thing = self.wide[spelling]
-                found[number].add(thing)
+            found.update(*map(self.wide.__getitem__, self.any_wide.findall(text)))
         return found
 
     def is_simple(self, text: str) -> bool:
-        """A text's first or last paragraph begins with a simple task, and asks for no reasoning beside it."""
+        """A text's first or last paragraph has a sentence that begins with a simple task, and asks for no reasoning."""
         for paragraph in (text.partition("\n\n")[0], text.rpartition("\n\n")[2]):
-            start = paragraph[:_INSTRUCTION]
-            if self.simple_task.search(start.translate(_APOSTROPHES)) and not self.find(start)[_REASONING]:
+            start = paragraph[:_INSTRUCTION].translate(_APOSTROPHES)
+            if any(map(self.simple_task.match, _SENTENCE.split(start))) and not self.asks_for_reasoning(start):
                 return True
         return False
 
+    def asks_for_reasoning(self, text: str) -> bool:
+        """A text has one of the phrases for it."""
+        return any(number == _REASONING for number, _ in self.find(text))
 
-_ADVANCED, _ADVANCED_TOO, _EVERYDAY, _EVERYDAY_TOO, _REASONING = range(len(LISTS))
+
+_SENTENCE = re.compile(r"[.!?:。\n]\s*")
 
 
 def _rows(rows: str) -> list[list[str]]:
@@ -173,7 +179,7 @@ class Scoring:
     tools: Steps = ((1, 40), (3, 60), (7, 80))
     length: Steps = ((0, 5), (50, 20), (200, 35), (500, 55), (1500, 75), (5000, 90))
     material: Mapping[str, int] = field(
-        default_factory=lambda: MappingProxyType({"terms": 35, "reasoning": 0, "length": 20})
+        default_factory=lambda: MappingProxyType({"terms": 20, "reasoning": 0, "length": 20})
     )
     "The most that the material of a simple task adds to a signal."
     economy_to: int = 20
@@ -209,38 +215,35 @@ def signals_of(conversation: Conversation, scoring: Scoring) -> Mapping[str, int
     words, messages = scoring.words, conversation.messages
     sizes = {index: length(message.text) for index, message in enumerate(messages) if message.role == "user"}
     material = _material(messages, sizes, words)
-    texts: dict[str, list[str]] = {"asked": [], "said": [], "given": []}
-    for index, text in _newest(messages):
-        if messages[index].role == "user":
-            texts["given" if index in material else "asked"].append(text)
-        elif messages[index].role != "tool":
-            texts["said"].append(text)
-    asked, said, given = (words.find("\n".join(some)) for some in texts.values())
+    own = [message.text for index, message in enumerate(messages) if message.role == "user" and index not in material]
+    pasted = [messages[index].text for index in sorted(material)]
+    others = [message.text for message in messages if message.role in {"system", "assistant"}]
+    asked, given, said = (words.find("\n".join(_newest(texts))) for texts in (own, pasted, others))
     code = _code(messages, scoring)
 
-    def terms(*some: Things) -> int:
-        found = [set().union(*same) for same in zip(*some, strict=True)]
-        advanced, everyday = len(found[_ADVANCED]), len(found[_EVERYDAY])
+    def terms(things: Iterable[Thing]) -> int:
+        counts = Counter(number for number, _ in things)
+        advanced, everyday = counts[_ADVANCED], counts[_EVERYDAY]
         if advanced or everyday or code:  # what plain prose says too is technical in such company only
-            advanced += len(found[_ADVANCED_TOO])
-            everyday += len(found[_EVERYDAY_TOO])
+            advanced += counts[_ADVANCED_TOO]
+            everyday += counts[_EVERYDAY_TOO]
         return max(_step(scoring.advanced, advanced), _step(scoring.everyday, everyday))
 
-    def reasoning(*some: Things) -> int:
-        return _step(scoring.reasoning, len(set().union(*(found[_REASONING] for found in some))))
+    def reasoning(things: Iterable[Thing]) -> int:
+        return _step(scoring.reasoning, sum(number == _REASONING for number, _ in things))
 
     most = scoring.material
-    own = max((size for index, size in sizes.items() if index not in material), default=None)
-    pasted = max((sizes[index] for index in material), default=None)
+    longest = max((size for index, size in sizes.items() if index not in material), default=None)
+    longest_given = max((sizes[index] for index in material), default=None)
     return MappingProxyType(
         {
             "code": code,
-            "terms": max(terms(asked, said), min(most["terms"], terms(asked, said, given))),
-            "reasoning": max(reasoning(asked), min(most["reasoning"], reasoning(asked, given))),
+            "terms": max(terms(asked | said), min(most["terms"], terms(asked | said | given))),
+            "reasoning": max(reasoning(asked), min(most["reasoning"], reasoning(asked | given))),
             "system": _step(scoring.system, conversation.system_length),
             "depth": _step(scoring.depth, sum(message.role in {"user", "assistant"} for message in messages)),
             "tools": _step(scoring.tools, conversation.tool_calls + conversation.tool_results),
-            "length": max(_step(scoring.length, own), min(most["length"], _step(scoring.length, pasted))),
+            "length": max(_step(scoring.length, longest), min(most["length"], _step(scoring.length, longest_given))),
         }
     )
 
@@ -249,26 +252,24 @@ def _step(steps: Steps, reached: int | None) -> int:
     return max((value for start, value in steps if reached is not None and reached >= start), default=0)
 
 
-def _material(messages: Sequence[Message], sizes: Mapping[int, int], words: Words) -> frozenset[int]:
+def _material(messages: Sequence[Message], users: Collection[int], words: Words) -> frozenset[int]:
     """Which of the user's messages are there to be translated, summarised and the like: all where the system text says
-    so, else the longest for as long as they do."""
+    so, else those of the newest that say so themselves."""
     system = next((message.text for message in messages if message.role == "system"), "")
     if words.is_simple(system):
-        return frozenset(sizes)
-    longest = sorted(sizes, key=lambda index: -sizes[index])[:_LONGEST_ASKED]
-    return frozenset(takewhile(lambda index: words.is_simple(messages[index].text), longest))
+        return frozenset(users)
+    return frozenset(index for index in sorted(users)[-_MOST_ASKED:] if words.is_simple(messages[index].text))
 
 
-def _newest(messages: Sequence[Message]) -> Iterator[tuple[int, str]]:
+def _newest(texts: Sequence[str]) -> Iterator[str]:
     """Texts from the newest back, and of the first that is too long its beginning and its end."""
     left = MOST_READ
-    for index in range(len(messages) - 1, -1, -1):
-        text = messages[index].text
+    for text in reversed(texts):
         if len(text) > left:
-            yield index, f"{text[: left // 2]}\n{text[len(text) - left // 2 :]}"
+            yield f"{text[: left // 2]}\n{text[len(text) - left // 2 :]}"
             return
         left -= len(text)
-        yield index, text
+        yield text
 
 
 def _code(messages: Sequence[Message], scoring: Scoring) -> int:
@@ -276,20 +277,21 @@ def _code(messages: Sequence[Message], scoring: Scoring) -> int:
     blocks = sum(_is_code(block) for message in messages for block in message.text.split(_BLOCKS)[1::2])
     if blocks:
         return _step(scoring.blocks, blocks)
-    texts = [text for _, text in _newest(messages)]
+    texts = list(_newest([message.text for message in messages]))
     spans = sum(len(_SPAN.findall(text)) for text in texts if "`" in text)
     together = "".join(f"\n{text}{_MESSAGE_END}" for text in texts)
     most, end, lines = max(start for start, _ in scoring.code_messages), 0, 0
     while lines < most and (line := _CODE_LINE.search(together, end)):
         lines += 1
-        end = together.index(_MESSAGE_END, line.start() + 1)
+        end = together.index(_MESSAGE_END, line.start()) + len(_MESSAGE_END)
     return max(_step(scoring.spans, spans), _step(scoring.code_messages, lines))
 
 
 def _is_code(block: str) -> bool:
-    """A fenced block is code by its tag, or by how it looks."""
+    """A fenced block is code by its tag; one without is by how it looks."""
     tag, _, text = block.partition("\n")
-    if tag.strip().lower() not in _PROSE:
-        return True
-    symbols = sum(map(text.count, _SYMBOLS))
-    return symbols * _SYMBOLS_PER_LETTER > len(text) or _CODE_LINE.search(f"\n{text}") is not None
+    tag = tag.strip().lower()
+    if tag and " " not in tag:
+        return tag not in _PROSE
+    symbols = sum(map(block.count, _SYMBOLS))
+    return symbols * _LETTERS_PER_SYMBOL > len(block) or _CODE_LINE.search(f"\n{text}") is not None

@@ -196,13 +196,18 @@ class _Reader:
         else:
             said = item.get("role")
             role = _ROLES.get(said, "user") if isinstance(said, str) else "user"
-            calls = [*_list(item.get("tool_calls")), item.get("function_call")]
-            self.turn(role, item.get("content", item.get("parts")), [call for call in calls if isinstance(call, dict)])
+            calls = [
+                call for call in (*_list(item.get("tool_calls")), item.get("function_call")) if isinstance(call, dict)
+            ]
+            self.turn(role, item.get("content", item.get("parts")), calls)
 
     def turn(self, role: Role, content: object, calls: list[dict[str, Any]] | None = None) -> None:
         """A message, its texts joined by a space. One that only calls tools, or only brings their answers, is none."""
         if role == "tool":
             self._result(content)
+            return
+        if isinstance(content, str) and not calls:  # most are
+            self.messages.append(Message(role, content))
             return
         start, texts = len(self.messages), []
         for part in _parts(content):
@@ -215,7 +220,7 @@ class _Reader:
             if call is not None or kind.endswith(("_call", "tool_use")):
                 self._call(part if call is None else call)
             elif result is not None or kind.endswith(("_call_output", "tool_result")):
-                self._result(part.get("content", part.get("output")) if result is None else result)
+                self._result(_answer(part) if result is None else _answer(result))
             else:
                 texts += self._seen(part) or []
         for call in calls or ():
@@ -267,6 +272,13 @@ def _parts(content: object) -> list[str | dict[str, Any]]:
     if isinstance(content, dict) and isinstance(content.get("parts"), list):
         content = content["parts"]
     return [part for part in (content if isinstance(content, list) else [content]) if isinstance(part, (str, dict))]
+
+
+def _answer(result: object) -> object:
+    """What a tool answered, by the key that its API has for it."""
+    if not isinstance(result, dict):
+        return result
+    return next((result[name] for name in ("content", "output", "response") if name in result), None)
 
 
 def _list(value: object) -> list[Any]:

@@ -1,5 +1,7 @@
-"""`python -m tests.evaluation`: the published figures of `model: auto`. With --wrong, what was chosen otherwise than labelled,
-of the development half alone."""
+"""`python -m tests.evaluation`: the figures published for `model: auto`.
+
+With --wrong: the conversations of the development half for which another tier was chosen than the label says.
+"""
 
 import sys
 

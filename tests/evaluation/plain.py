@@ -1,11 +1,16 @@
-"""The formula that `auto` began with, for comparison: the same steps, short English lists, found anywhere in the text."""
+"""The formula that `auto` began with, for comparison: the same steps, English lists, words found within words."""
 
 from collections.abc import Mapping
 
 from lectr_extproc.core.auto import Score, Scoring, Tier
 from lectr_extproc.core.conversation import Conversation
 
-ADVANCED = (
+
+def _words(words: str) -> tuple[str, ...]:
+    return tuple(words.split("|"))
+
+
+ADVANCED = _words(
     "theorem|proof|lemma|induction|invariant|formal verification|np-hard|np-complete|eigenvalue|consensus|paxos|raft|"
     "byzantine|linearizab|eventual consistency|sharding|distributed system|microservices architecture|event sourcing|"
     "cap theorem|two-phase commit|quorum|race condition|deadlock|mutex|semaphore|lock-free|memory model|compiler|"
@@ -13,18 +18,18 @@ ADVANCED = (
     "attention mechanism|transformer architecture|bayesian|eigenvector|stochastic|differential equation|cryptograph|"
     "elliptic curve|zero-knowledge|homomorphic|side-channel|exploit|buffer overflow|vulnerab|penetration test|"
     "reverse engineer|sql injection|dynamic programming|convex optimization|reinforcement learning|kernel"
-).split("|")
-EVERYDAY = (
+)
+EVERYDAY = _words(
     "function|class|variable|loop|array|string|object|method|import|debug|error|exception|code|script|python|javascript|"
     "typescript|java|react|html|css|sql|database|query|table|schema|api|endpoint|json|http|server|client|frontend|"
     "backend|docker|kubernetes|git|branch|merge|commit|deploy|test|pipeline|framework|library|package|algorithm|"
     "data structure|tree|queue|stack|hash|cache|thread|async|regex|refactor|machine learning|model|dataset"
-).split("|")
-REASONING = (
+)
+REASONING = _words(
     "step by step|step-by-step|think through|reason|analyze|compare|contrast|trade-off|tradeoff|pros and cons|evaluate|"
-    "consider|design|architect|review|audit|critique|explain why|explain how|why does|how does|what if|optimize|justify|"
-    "prove|derive|implications|strategy|assess"
-).split("|")
+    "consider|design|architect|review|audit|critique|explain why|explain how|why does|how does|what if|optimize|"
+    "justify|prove|derive|implications|strategy|assess"
+)
 
 
 def score(conversation: Conversation, scoring: Scoring) -> Score:
@@ -43,7 +48,7 @@ def _signals(conversation: Conversation, scoring: Scoring) -> Mapping[str, int]:
     system = [len(message.text) for message in messages if message.role == "system"][:1]
     blocks = text.count("```") // 2
     spans = 0 if blocks else text.count("`") // 2
-    lines = sum(any(mark in message.text for mark in ("def ", "import ", "();", "=> ", "{\n")) for message in messages)
+    lines = sum(any(mark in message.text for mark in ("def ", "import ", "();", "=> ")) for message in messages)
     advanced, everyday, reasoning = (sum(word in text for word in some) for some in (ADVANCED, EVERYDAY, REASONING))
     return {
         "code": _step(scoring.blocks, blocks) or _step(scoring.spans, spans) or _step(scoring.code_messages, lines),
