@@ -26,8 +26,10 @@ formal verification, formally verify, formale verifikation, vérification formel
 model checking, model checker, tla+, promela
 coq, lean4, isabelle hol, agda, dafny
 invariant, loop invariant, invariante, schleifeninvariante
-dependent type, type theory, typentheorie, homotopy type
-lambda calculus, lambda kalkül, category theory, monad transformer
+dependent type
+type theory, typentheorie, homotopy type
+lambda calculus, lambda kalkül
+category theory, monad transformer
 np hard, np complete, np completeness, np schwer, np vollständig, np difficile, np completo, pspace, undecidable,
   undecidability
 halting problem, turing machine, rice s theorem
@@ -37,31 +39,41 @@ recurrence relation, master theorem, potential function
 eigenvalue, eigenvalues, eigenvector, eigenwert, eigenwerte, valeur propre, valeurs propres, valor propio, valores
   propios, autovalor, autovalori
 vector space, vektorraum, espace vectoriel, espacio vectorial, espaço vetorial, spazio vettoriale
-hilbert space, banach space, hilbertraum, banachraum, metric space, compactness
+hilbert space, banach space, hilbertraum, banachraum
+metric space
+compactness
 homomorphism, isomorphism, homeomorphism, isomorphismus, diffeomorphism
 abelian group, galois, finite field, noetherian, quotient group, abelsche gruppe, groupe abélien
-topological space, manifold, homology, homotopy, cohomology
-lebesgue, measure theory, sigma algebra, maßtheorie, almost surely, fast sicher
-martingale, markov chain, stochastic process, brownian motion, stochastic calculus, markow kette, chaîne de markov,
-  cadena de markov, catena di markov
+topological space
+manifold
+homology, homotopy, cohomology
+lebesgue, measure theory, sigma algebra, maßtheorie
+almost surely, fast sicher
+martingale, martingal
+markov chain, markow kette, chaîne de markov, cadena de markov, catena di markov
+stochastic process, brownian motion, stochastic calculus, stochastic volatility
 partial differential equation, pde, navier stokes, differential equation, differentialgleichung, équation
   différentielle, ecuación diferencial, equação diferencial, equazione differenziale, 微分方程
 laplace transform, fourier transform, laplace transformation, transformée de fourier, transformada de fourier,
   trasformata di fourier
-convex optimization, convex optimisation, lagrangian, kkt conditions, duality gap, konvexe optimierung, optimisation
-  convexe, optimización convexa
+convex optimization, convex optimisation
+lagrangian, kkt conditions, duality gap, konvexe optimierung, optimisation convexe, optimización convexa
 bounded convergence, uniformly convergent, uniform convergence, uniformly continuous, gleichmäßige konvergenz, cauchy
   sequence
-hamiltonian, schrödinger equation, schrodinger equation, quantum field, density matrix, general relativity,
-  perturbation theory
+hamiltonian
+schrödinger equation, schrodinger equation
+quantum field, density matrix
+general relativity
+perturbation theory
 distributed system, distributed systems, distributed database, verteiltes system, verteilte systeme, verteilten
   systemen, système distribué, systèmes distribués, sistema distribuido, sistemas distribuidos, sistema distribuído,
   sistemas distribuídos, sistema distribuito, sistemi distribuiti, 分布式, 分散システム, 분산 시스템
 paxos, raft, consensus protocol, consensus algorithm, leader election, konsensprotokoll, protocole de consensus,
   protocolo de consenso, 共识
 byzantine, bft, byzantine fault, byzantinisch
-linearizable, linearizability, linearisable, linearizability proof, serializable isolation, strict serializability,
-  snapshot isolation, write skew, serialisierbarkeit
+linearizable, linearizability, linearisable, linearizability proof
+serializable isolation, strict serializability, snapshot isolation
+write skew, serialisierbarkeit
 eventual consistency, eventually consistent, strong consistency, causal consistency, cap theorem, starke konsistenz,
   cohérence forte, cohérence à terme, consistencia eventual, consistencia fuerte, consistência eventual, consistenza
   eventuale
@@ -69,12 +81,23 @@ crdt, crdts, conflict free replicated, operational transformation
 vector clock, lamport clock, happens before, logical clock
 two phase commit, 2pc, saga pattern, distributed transaction, verteilte transaktion, transaction distribuée,
   transacción distribuida
-exactly once, at least once, idempotency key, idempotent consumer, outbox pattern
+exactly once, at least once
+idempotency key, idempotent consumer, outbox pattern
 event sourcing, cqrs, change data capture
 sharding, shard key, resharding, consistent hashing, rebalancing, hot partition
-split brain, quorum, network partition, fencing token, partition tolerance, netzwerkpartition
-multi region, active active, failover strategy, disaster recovery, rto, rpo, multirégion
-backpressure, load shedding, circuit breaker, thundering herd, tail latency, p99
+split brain
+quorum
+network partition, fencing token, partition tolerance, netzwerkpartition
+multi region, active active, three regions, five regions, across regions, drei rechenzentren, tres regiones, três
+  regiões, tre regioni, trois régions, 跨地区, 三つの地域
+failover, failover strategy, basculement, conmutación por error
+disaster recovery, rto, rpo, 容灾
+connection pool, free list, thread safe, thread safety, thread pool exhaustion
+fsync, acknowledged write, durability guarantee, lost write
+backpressure, load shedding
+circuit breaker
+thundering herd
+tail latency, p99
 zero downtime migration, zero downtime, migration strategy, strangler fig, sans interruption, ohne ausfallzeit, sin
   tiempo de inactividad
 system design, system architecture, microservice architecture, systemarchitektur, systementwurf, architecture du
@@ -107,15 +130,18 @@ loss function, cross entropy, kl divergence, elbo, verlustfunktion, fonction de 
   perda, 损失函数
 self attention, attention head, attention mechanism, transformer architecture, positional encoding, kv cache, flash
   attention
-variational inference, variational autoencoder, diffusion model, normalizing flow, score matching
+variational inference, variational autoencoder
+diffusion model, normalizing flow, score matching
 bayesian inference, posterior distribution, mcmc, hamiltonian monte carlo, hierarchical model, bayes inferenz,
   inférence bayésienne, inferencia bayesiana
 reinforcement learning, policy gradient, q learning, rlhf, bellman equation, bestärkendes lernen, apprentissage par
   renforcement, aprendizaje por refuerzo, 强化学习
 covariance matrix, singular value decomposition, svd, principal component, low rank, kovarianzmatrix, matrice de
   covariance
-instrumental variable, difference in differences, causal inference, confounding, regression discontinuity, propensity
-  score, kausale inferenz, inférence causale, inferencia causal
+instrumental variable
+difference in differences
+causal inference, confounding, regression discontinuity
+propensity score, kausale inferenz, inférence causale, inferencia causal
 elliptic curve, ecdsa, ed25519, elliptische kurve, courbe elliptique, curva elíptica
 zero knowledge, zk snark, homomorphic encryption, multi party computation, secret sharing, divulgation nulle,
   conocimiento cero
@@ -123,36 +149,50 @@ public key cryptography, asymmetric encryption, key exchange, diffie hellman, fo
   verschlüsselung, chiffrement asymétrique, cifrado asimétrico, criptografia assimétrica
 cryptography, cryptographic, cryptanalysis, kryptographie, kryptografie, cryptographie, criptografía, criptografia,
   crittografia, 密码学
-side channel, timing attack, padding oracle, nonce reuse, replay attack, seitenkanal
-threat model, attack surface, privilege escalation, bedrohungsmodell, modèle de menace, modelo de amenazas, 威胁模型
-remote code execution, rce, sql injection, cross site scripting, xss, csrf, ssrf, deserialization vulnerability,
-  injection sql, inyección sql
+side channel, timing attack, seitenkanal
+padding oracle, nonce reuse, nonce
+replay attack, algorithm confusion, jwks
+threat model, attack surface
+privilege escalation, bedrohungsmodell, modèle de menace, modelo de amenazas, 威胁模型
+remote code execution, rce
+sql injection
+cross site scripting, xss
+csrf, ssrf, deserialization vulnerability, injection sql, inyección sql
 exploit, exploits, zero day, rop chain, shellcode, heap spray, fuzzing, sandbox escape
-penetration test, reverse engineering, malware analysis, disassembly, ghidra
+penetration test
+reverse engineering, malware analysis, disassembly, ghidra
 vulnerability, vulnerabilities, schwachstelle, schwachstellen, sicherheitslücke, vulnérabilité, vulnérabilités,
   vulnerabilidad, vulnerabilidades, vulnerabilidade, vulnerabilità
 dynamic programming, dynamische programmierung, programmation dynamique, programación dinámica, programação dinâmica,
   programmazione dinamica, 动态规划
-max flow, min cut, bipartite matching, shortest path algorithm, topological sort, spanning tree, suffix automaton,
-  segment tree
+max flow, min cut
+bipartite matching, shortest path algorithm, topological sort
+spanning tree, suffix automaton, segment tree
+matroid, matroids, greedy choice
 integer programming, linear programming, branch and bound, simplex method, ganzzahlige optimierung, programmation
   linéaire, programación lineal
 indemnification, indemnify, indemnity, limitation of liability, consequential damages, haftungsbeschränkung,
   freistellung, limitation de responsabilité, indemnización
 fiduciary duty, fiduciary, piercing the corporate veil, sorgfaltspflicht, devoir fiduciaire
-force majeure, governing law, choice of law, anwendbares recht, höhere gewalt, fuerza mayor
-change of control, non compete, exclusivity clause, liquidated damages, most favoured nation, most favored nation,
-  vertragsstrafe, clause de non concurrence
+governing law, choice of law, anwendbares recht
+change of control
+non compete, exclusivity clause
+liquidated damages, most favoured nation, most favored nation, vertragsstrafe, clause de non concurrence
 gdpr, dsgvo, rgpd, hipaa
 standard contractual clauses, schrems, third country transfer, standardvertragsklauseln
 data processing agreement, sub processor, data breach, auftragsverarbeitung
-case law, precedent, statutory interpretation, summary judgment, estoppel, jurisprudence, jurisprudencia,
-  giurisprudenza, rechtsprechung
+case law, statutory interpretation, summary judgment, estoppel, jurisprudence, jurisprudencia, giurisprudenza,
+  rechtsprechung
 transfer pricing, permanent establishment, withholding tax, betriebsstätte, prix de transfert, precios de
   transferencia
-differential diagnosis, differentialdiagnose, diagnostic différentiel, diagnóstico diferencial, diagnosi
-  differenziale, contraindication, contraindicated, pharmacokinetics, comorbidity
-discounted cash flow, dcf, wacc, option pricing, black scholes, value at risk, credit default swap, implied volatility
+differential diagnosis, differentialdiagnose, diagnostic différentiel, diagnóstico diferencial, diagnosi differenziale
+contraindication, contraindicated, kontraindiziert, contre indiqué, contraindicado, controindicato
+pharmacokinetics, drug interaction, pharmakokinetik, wechselwirkungen, pharmacocinétique, gfr
+empirical treatment, anticoagulated, warfarin, apixaban, comorbidity
+discounted cash flow, dcf, terminal growth
+wacc, cost of capital
+option pricing, black scholes, implied volatility
+value at risk, credit default swap, hedging
 """
 
 _ADVANCED_IN_CONTEXT = """
@@ -280,8 +320,8 @@ timeout, retry, retries
 """
 
 _REASONING = """
-step by step, schritt für schritt, étape par étape, pas à pas, paso a paso, passo a passo, passo dopo passo, 一步一步,
-  逐步, 一步步, ステップバイステップ, 단계별로
+step by step, schritt für schritt, étape par étape, pas à pas, paso a paso, passo a passo, passo dopo passo,
+  一步一步, 逐步, 一步步, ステップバイステップ, 단계별로
 think through, think carefully, think hard, reason through, reason about, denke gründlich, denk gründlich, réfléchis,
   razona, ragiona, 仔细思考, よく考えて
 explain, explains, explaining, why does, why is it that, why would, how come, erkläre, erklär, erklären sie,
@@ -325,6 +365,20 @@ implement, write a function, write a script, write a program, write a query, wri
   scrivi una funzione, scrivi uno script, 写一个脚本, 写一个函数, 写代码, 实现, コードを書いて
 fix it properly, how do i fix, how to fix, find the error, wie behebe ich, comment corriger, como corrigir, cómo
   corregir, como corregir, come correggere, 如何修复, 怎么修复
+create a, create an, build a, build me, set up, setup guide, develop a, make me a, generate a, i need a function, i
+  need a script, i need a python, i need a typescript, i want to build, erstelle, erstellen sie, baue, entwickle, ich
+  brauche ein skript, ich brauche ein python, richte ein, crée, créez, développe, développez, crea, cree, desarrolla,
+  crie, desenvolva, crea un, sviluppa, 创建, 做一个, 开发, 作成して, 作ってください, 만들어
+teach me, walk me through, how does it work, how it works, how do they work, work inside, wie funktioniert, comment
+  fonctionne, cómo funciona, como funciona, come funziona, 如何工作, 怎么工作, 仕組み
+essay, blog post, grant application, business plan, training plan, travel plan, project plan, outline of, cover letter
+  for, white paper, lesson plan, aufsatz, erörterung, geschäftsplan, trainingsplan, reiseplan, dissertation, plan d
+  affaires, ensayo, plan de negocio, ensaio, plano de negócios, saggio, 论文, 文章大纲
+fails with, does not start, won t start, permission denied, unable to resolve, throws an error, is undefined, keeps
+  crashing, startet nicht, schlägt fehl, funktioniert nicht, ne démarre pas, échoue, no arranca, falla con, não
+  funciona, non parte, 报错
+what stands out, trend, trends, seasonal, seasonality, forecast, outlier, outliers, what went wrong, how can this
+  happen, auffällig, tendance, tendencia, tendência, tendenza
 optimal, optimality, lower bound, upper bound, worst case, optimale lösung, borne inférieure, cota inferior, limite
   inferiore, 最优
 rigorous, rigorously, formally, streng formal, rigoureusement, rigoureux, rigurosamente, rigurosa, rigorosamente, 严格

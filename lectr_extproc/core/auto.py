@@ -21,13 +21,15 @@ Steps = tuple[tuple[int, int], ...]
 
 SIGNALS = ("code", "terms", "reasoning", "system", "depth", "tools", "length")
 
-MOST_READ = 12_288
+MOST_READ = 8_192
 """Letters of the user's, and as many of the other side's, in which words are looked for, the newest first; as many of
 all in which lines are. More would hardly reach another step, and a body of megabytes must not hold up the event loop.
 Sizes, turns and blocks are counted in all."""
 
 _INSTRUCTION = 300
 "Letters of a paragraph in which it says what is to be done."
+_LAST_PARAGRAPH = 2000
+"Letters of the last paragraph, if it is to say so."
 _MOST_ASKED = 8
 "How many messages of the user are asked whether they are material for a simple task; older ones count as they are."
 
@@ -89,15 +91,15 @@ class Words:
     "Verbs of tasks whose material says nothing of how hard they are: translate, summarise."
     asking: str = field(repr=False)
     "What may stand before such a verb."
-    index: Mapping[bytes, Sequence[tuple[Thing, int, list[bytes]]]] = field(init=False, repr=False)
-    "Under each spelling's longest word: what it names, how many words are before it, and all of them."
+    index: Mapping[bytes, Sequence[tuple[Thing, int, int, list[bytes]]]] = field(init=False, repr=False)
+    "Under each spelling's longest word: what it names, where it begins and ends from there, and its words."
     wide: Mapping[str, Sequence[Thing]] = field(init=False, repr=False)
     "The spellings in scripts that put no space between words."
     any_wide: re.Pattern[str] = field(init=False, repr=False)
     simple_task: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        index: dict[bytes, list[tuple[Thing, int, list[bytes]]]] = {}
+        index: dict[bytes, list[tuple[Thing, int, int, list[bytes]]]] = {}
         wide: dict[str, list[Thing]] = {}
         for number, name in enumerate(LISTS):
             for row, spellings in enumerate(_rows(getattr(self, name))):
@@ -108,7 +110,8 @@ class Words:
                     for form in dict.fromkeys((spelling, spelling.removesuffix("s") + "s")):
                         parts = _plain(form)
                         rarest = parts.index(max(parts, key=len))
-                        index.setdefault(parts[rarest], []).append(((number, row), rarest, parts))
+                        entry = ((number, row), -rarest, len(parts) - rarest, parts)
+                        index.setdefault(parts[rarest], []).append(entry)
         # A verb of a language without spaces stands behind what it is to be done to.
         verbs, polite = (
             "|".join(rf"{ahead}{each}" if each > _WIDE else rf"{re.escape(each)}(?!\w)" for row in rows for each in row)
@@ -123,10 +126,10 @@ class Words:
     def find(self, text: str) -> set[Thing]:
         """What a text names, in one pass over its words."""
         found: set[Thing] = set()
-        plain, index = _plain(text), self.index
+        plain, index = [*_NOTHING_BEFORE, *_plain(text)], self.index
         for at in compress(count(), map(index.__contains__, plain)):
-            for thing, before, spelling in index[plain[at]]:
-                if thing not in found and plain[max(0, at - before) : at - before + len(spelling)] == spelling:
+            for thing, start, end, spelling in index[plain[at]]:
+                if thing not in found and plain[at + start : at + end] == spelling:
                     found.add(thing)
         if length(text) > len(text):
             found.update(*map(self.wide.__getitem__, self.any_wide.findall(text)))
@@ -134,8 +137,10 @@ class Words:
 
     def is_simple(self, text: str) -> bool:
         """A text's first or last paragraph has a sentence that begins with a simple task, and asks for no reasoning."""
-        for paragraph in (text.partition("\n\n")[0], text.rpartition("\n\n")[2]):
-            start = paragraph[:_INSTRUCTION].translate(_APOSTROPHES)
+        first = text[:_INSTRUCTION].partition("\n\n")[0]
+        _, gap, last = text[-_LAST_PARAGRAPH:].rpartition("\n\n")
+        for paragraph in (first, last[:_INSTRUCTION]) if gap else (first,):
+            start = paragraph.translate(_APOSTROPHES)
             if any(map(self.simple_task.match, _SENTENCE.split(start))) and not self.asks_for_reasoning(start):
                 return True
         return False
@@ -145,6 +150,8 @@ class Words:
         return any(number == _REASONING for number, _ in self.find(text))
 
 
+_NOTHING_BEFORE = (b"",) * 8
+"So that no spelling begins before a text does."
 _SENTENCE = re.compile(r"[.!?:。\n]\s*")
 
 

@@ -6,8 +6,8 @@ the API says is left out. Texts are for reading in memory only; no repr shows th
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -39,12 +39,14 @@ def length(text: str) -> int:
     return len(text) + 2 * len(text.encode("utf-8", "surrogatepass").translate(None, _OTHERS))
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What one side said. What a tool was told and what it answered is the tool's."""
 
     role: Role
-    text: str = field(repr=False)
+    text: str
+
+    def __repr__(self) -> str:
+        return f"Message({self.role})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +190,7 @@ class _Reader:
 
     def item(self, item: object) -> None:
         """One element of the list of turns: a text, a message, or a part that stands on its own."""
-        if not isinstance(item, Mapping):
+        if not isinstance(item, dict):
             self.turn("user", item)
         elif "role" not in item and "type" in item and item["type"] != "message":
             if item["type"] != "reasoning":  # sealed, and not said
@@ -196,12 +198,10 @@ class _Reader:
         else:
             said = item.get("role")
             role = _ROLES.get(said, "user") if isinstance(said, str) else "user"
-            calls = [
-                call for call in (*_list(item.get("tool_calls")), item.get("function_call")) if isinstance(call, dict)
-            ]
+            calls = item.get("tool_calls") or item.get("function_call")
             self.turn(role, item.get("content", item.get("parts")), calls)
 
-    def turn(self, role: Role, content: object, calls: list[dict[str, Any]] | None = None) -> None:
+    def turn(self, role: Role, content: object, calls: object = None) -> None:
         """A message, its texts joined by a space. One that only calls tools, or only brings their answers, is none."""
         if role == "tool":
             self._result(content)
@@ -223,8 +223,9 @@ class _Reader:
                 self._result(_answer(part) if result is None else _answer(result))
             else:
                 texts += self._seen(part) or []
-        for call in calls or ():
-            self._call(call)
+        for call in _list(calls) or [calls]:
+            if isinstance(call, dict):
+                self._call(call)
         if texts or len(self.messages) == start:
             # Said before it calls; after what tools have answered.
             self.messages.insert(start if role == "assistant" else len(self.messages), Message(role, " ".join(texts)))

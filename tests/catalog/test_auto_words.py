@@ -63,7 +63,7 @@ def test_simple_tasks_are_known_in_several_languages(language: str) -> None:
 
 
 HARD = {
-    "en": "Prove the theorem by contradiction, and analyse the race condition and the deadlock. Compare the trade-offs.",
+    "en": "Prove the theorem by contradiction, and analyse the race condition and the deadlock. Compare both.",
     "de": "Beweise, dass kein Deadlock und keine Wettlaufsituation entsteht. Vergleiche und bewerte die Kryptographie.",
     "fr": "Démontrez le théorème, analysez la condition de concurrence, comparez et justifiez le système distribué.",
     "es": "Demuestra el teorema, analiza la condición de carrera, compara y justifica el sistema distribuido.",

@@ -5,7 +5,7 @@ With --wrong: the conversations of the development half for which another tier w
 
 import sys
 
-from tests.evaluation.evaluate import RULES, TIERS, halves, results, saved
+from tests.evaluation.evaluate import RULES, halves, report
 
 if "--wrong" in sys.argv:
     for case in halves()["development"]:
@@ -14,17 +14,5 @@ if "--wrong" in sys.argv:
             text = case.conversation.messages[-1].text[:70].replace("\n", " ")
             signals = {name: value for name, value in found.signals.items() if value}
             print(f"{case.label} -> {found.tier} {found.score} {signals} | {case.why} | {text}")
-    sys.exit()
-
-for half, some in halves().items():
-    print(f"{half}: {len(some)} conversations")
-    for where, name, result in results():
-        if where == half:
-            print(
-                f"  {name:<16} right {result.accuracy:6.1%}   premium without need {result.false_premium:6.1%}"
-                f"   too low {result.too_low:6.1%}   saved {saved(result, some):6.1%}"
-            )
-    [lectr] = [result for where, name, result in results() if (where, name) == (half, "lectr")]
-    print(f"  {'lectr, by label':<16} " + " ".join(f"{tier:>9}" for tier in TIERS))
-    for label in TIERS:
-        print(f"  {label:<16} " + " ".join(f"{lectr.confusion[label, tier]:>9}" for tier in TIERS))
+else:
+    print(*report(), sep="\n")

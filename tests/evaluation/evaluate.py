@@ -55,8 +55,10 @@ def cases() -> list[Case]:
             text = text.replace(f"{{{name}}}", passage)
         return text
 
-    rows = yaml.safe_load((HERE / "conversations.yaml").read_text())
-    return [_case(row, number % 2 == 1, filled) for number, row in enumerate(rows)]
+    rows, more = (yaml.safe_load((HERE / name).read_text()) for name in ("conversations.yaml", "more.yaml"))
+    return [_case(row, number % 2 == 1, filled) for number, row in enumerate(rows)] + [
+        _case(row, False, filled) for row in more
+    ]
 
 
 def _case(row: dict[str, Any], is_held_out: bool, filled: Callable[[str], str]) -> Case:
@@ -90,24 +92,37 @@ class Result:
         return self.confusion.total()
 
     @property
-    def accuracy(self) -> float:
-        return sum(self.confusion[tier, tier] for tier in TIERS) / self.total
+    def right(self) -> float:
+        """How many would get the tier of their label."""
+        return self._share(lambda label, chosen: label == chosen)
 
     @property
-    def false_premium(self) -> float:
-        """How many of those that need no premium model would get one."""
-        others = [(label, chosen) for label, chosen in self.confusion.elements() if label != "premium"]
-        return sum(chosen == "premium" for _, chosen in others) / len(others)
+    def too_high(self) -> float:
+        """How many would get more than they need."""
+        return self._share(lambda label, chosen: chosen > label)
 
     @property
     def too_low(self) -> float:
         """How many would get less than they need."""
-        return sum(TIERS.index(chosen) < TIERS.index(label) for label, chosen in self.confusion.elements()) / self.total
+        return self._share(lambda label, chosen: chosen < label)
+
+    @property
+    def false_premium(self) -> float:
+        """How many of those that need no premium model would get one."""
+        needless = sum(self.confusion[label, "premium"] for label in TIERS[:-1])
+        return needless / sum(self.confusion[label, chosen] for label in TIERS[:-1] for chosen in TIERS)
+
+    def _share(self, counts: Callable[[int, int], bool]) -> float:
+        some = sum(
+            number
+            for (label, chosen), number in self.confusion.items()
+            if counts(TIERS.index(label), TIERS.index(chosen))
+        )
+        return some / self.confusion.total()
 
 
-def evaluate(rule: Callable[[Case], str], some: Sequence[Case]) -> Result:
-    """Let a rule choose for each of these conversations."""
-    chosen = [rule(case) for case in some]
+def evaluate(chosen: Sequence[str], some: Sequence[Case]) -> Result:
+    """What these choices come to, one for each conversation."""
     return Result(
         confusion=Counter(zip((case.label for case in some), chosen, strict=True)),
         cost=sum(_cost(case.conversation, tier) for case, tier in zip(some, chosen, strict=True)),
@@ -130,14 +145,24 @@ def halves() -> dict[str, list[Case]]:
     }
 
 
-def results() -> Iterator[tuple[str, str, Result]]:
-    """(half, rule, result), the labels themselves as the last rule of each half."""
+def results(some: Sequence[Case]) -> dict[str, Result]:
+    """What every rule makes of these conversations, and at last what the labels themselves cost."""
+    found = {name: evaluate([rule(case.conversation).tier for case in some], some) for name, rule in RULES.items()}
+    return found | {"the labels": evaluate([case.label for case in some], some)}
+
+
+def report() -> Iterator[str]:
+    """What is published, line by line."""
     for half, some in halves().items():
-        for name, rule in RULES.items():
-            yield half, name, evaluate(lambda case, rule=rule: rule(case.conversation).tier, some)  # type: ignore[misc]
-        yield half, "the labels", evaluate(lambda case: case.label, some)
-
-
-def saved(result: Result, some: Sequence[Case]) -> float:
-    """Against a standard model for everything."""
-    return 1 - result.cost / evaluate(lambda _: "standard", some).cost
+        found = results(some)
+        standard = found["always standard"].cost
+        yield f"{half}: {len(some)} conversations"
+        yield f"  {'':<16}     right   too high    too low   premium without need      saved"
+        for name, result in found.items():
+            yield (
+                f"  {name:<16}   {result.right:7.1%}    {result.too_high:7.1%}    {result.too_low:7.1%}"
+                f"   {result.false_premium:20.1%}    {1 - result.cost / standard:7.1%}"
+            )
+        yield f"  {'label, chosen:':<16} " + " ".join(f"{tier:>9}" for tier in TIERS)
+        for label in TIERS:
+            yield f"  {label:<16} " + " ".join(f"{found['lectr'].confusion[label, tier]:>9}" for tier in TIERS)
