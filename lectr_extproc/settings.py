@@ -16,11 +16,13 @@ from pydantic import (
 )
 
 from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS
+from lectr_extproc.catalog.auto_words import WORDS
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import Override, price_table
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
@@ -30,6 +32,7 @@ from lectr_extproc.core.upstream import Signing, Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 from lectr_extproc.settings_checks import Path, Problem, contradictions, held_keys, references
 from lectr_extproc.settings_file import (
+    AutoSection,
     AzureSection,
     OrgSection,
     ProviderSection,
@@ -280,11 +283,22 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
         credentials=_credentials(file.credentials, keys),
         prices=price_table(_overrides(file), rows=providers),
         trust_traceparent=file.telemetry.trust_traceparent,
+        scoring=_scoring(file.auto),
         limits=Limits(
             max_body_bytes=file.limits.request_body_bytes,
             inspect_body_bytes=min(file.limits.inspect_body_bytes, file.limits.request_body_bytes),
             inspect_multipart_bytes=min(file.limits.inspect_multipart_bytes, file.limits.request_body_bytes),
         ),
+    )
+
+
+def _scoring(section: AutoSection) -> Scoring:
+    return Scoring(
+        words=WORDS,
+        weights=MappingProxyType(section.weights.model_dump()),
+        steps=MappingProxyType(section.steps.model_dump()),
+        economy_to=section.economy_to,
+        premium_from=section.premium_from,
     )
 
 

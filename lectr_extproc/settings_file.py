@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.auto import STEPS, WEIGHTS, Steps
 from lectr_extproc.core.credential import HEADERS
 from lectr_extproc.core.facts import known_task, label
 from lectr_extproc.core.pricing import UNITS
@@ -470,6 +471,66 @@ class AdminSection(_Section):
     )
 
 
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+class AutoWeightsSection(_Section):
+    """What each signal weighs, in per cent; together they are 100."""
+
+    code: Percent = Field(default=WEIGHTS["code"], description="Blocks, spans and lines of code.")
+    terms: Percent = Field(default=WEIGHTS["terms"], description="Technical terms.")
+    reasoning: Percent = Field(default=WEIGHTS["reasoning"], description="What asks for reasoning.")
+    system: Percent = Field(default=WEIGHTS["system"], description="The length of the system text.")
+    depth: Percent = Field(default=WEIGHTS["depth"], description="Turns.")
+    tools: Percent = Field(default=WEIGHTS["tools"], description="Calls of tools and their results.")
+    length: Percent = Field(default=WEIGHTS["length"], description="The length of the user's longest message.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (total := sum(self.model_dump().values())) != 100:
+            raise ValueError(f"these are {total} together, with those left out; they must be 100")
+        return self
+
+
+def _rising(steps: Steps) -> Steps:
+    if not steps or any(list(some) != sorted(some) for some in zip(*steps, strict=True)):
+        raise ValueError("steps must rise: more of something is never worth less")
+    return steps
+
+
+Rising = Annotated[tuple[tuple[Annotated[int, Field(ge=0)], Percent], ...], AfterValidator(_rising)]
+
+
+class AutoStepsSection(_Section):
+    """What a count comes to: [from, value], rising."""
+
+    blocks: Rising = Field(default=STEPS["blocks"], description="Blocks of code.")
+    spans: Rising = Field(default=STEPS["spans"], description="Spans in backticks.")
+    code_messages: Rising = Field(default=STEPS["code_messages"], description="Messages with a line of code.")
+    advanced: Rising = Field(default=STEPS["advanced"], description="Advanced terms.")
+    everyday: Rising = Field(default=STEPS["everyday"], description="Everyday technical terms.")
+    reasoning: Rising = Field(default=STEPS["reasoning"], description="Phrases that ask for reasoning.")
+    system: Rising = Field(default=STEPS["system"], description="Letters of the system text.")
+    depth: Rising = Field(default=STEPS["depth"], description="Turns.")
+    tools: Rising = Field(default=STEPS["tools"], description="Calls of tools and their results.")
+    length: Rising = Field(default=STEPS["length"], description="Letters of the user's longest message.")
+
+
+class AutoSection(_Section):
+    """How `model: auto` scores conversations; docs/auto.md has what each signal counts."""
+
+    economy_to: Percent = Field(default=20, description="The highest score of the economy tier.")
+    premium_from: Percent = Field(default=56, description="The lowest score of the premium tier.")
+    weights: AutoWeightsSection = AutoWeightsSection()
+    steps: AutoStepsSection = AutoStepsSection()
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.economy_to >= self.premium_from:
+            raise ValueError("economy_to must be below premium_from")
+        return self
+
+
 class LimitsSection(_Section):
     """Sizes."""
 
@@ -544,6 +605,7 @@ class SettingsFile(_Section):
     spool: SpoolSection = SpoolSection()
     admin: AdminSection = AdminSection()
     limits: LimitsSection = LimitsSection()
+    auto: AutoSection = AutoSection()
     telemetry: TelemetrySection = TelemetrySection()
     ledger: LedgerSection = LedgerSection()
     log: LogSection = LogSection()

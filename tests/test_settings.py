@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -9,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lectr_extproc import settings as module
+from lectr_extproc.catalog.auto_words import WORDS
 from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.prices import Override
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.cli import main
+from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.credential import Form
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.pricing import UNITS
@@ -307,6 +310,27 @@ def test_the_file_wins_over_what_the_program_would_choose() -> None:
 
 ADDRESS = "write it as host:port, for example 127.0.0.1:10000"
 VERSION = "write a dated version such as 2024-02-01, or v1 for Azure's /openai/v1/ API"
+
+
+def test_how_auto_scores_can_be_changed_in_part() -> None:
+    changed = load("""
+        auto:
+          economy_to: 30
+          premium_from: 70
+          weights: {code: 30, system: 5}
+          steps: {system: [[500, 10], [5000, 40]]}
+        """).snapshot.scoring
+    usual = load("").snapshot.scoring
+    assert usual == Scoring(words=WORDS)
+    assert changed == replace(
+        usual,
+        economy_to=30,
+        premium_from=70,
+        weights={**usual.weights, "code": 30, "system": 5},
+        steps={**usual.steps, "system": ((500, 10), (5000, 40))},
+    )
+
+
 MISTAKES = {
     "two settings with one port": (
         "envoy: {admin: '127.0.0.1:7000'}\nadmin:\n  listen: 0.0.0.0:7000\n  token: env:TOKEN",
@@ -483,6 +507,17 @@ MISTAKES = {
         "limits: {request_body_bytes: 1}",
         "line 1: limits.request_body_bytes: Input should be",
     ),
+    "tiers that overlap": ("auto: {economy_to: 60}", "line 1: auto: economy_to must be below premium_from"),
+    "weights that are too much together": (
+        "auto: {weights: {code: 60}}",
+        "line 1: auto.weights: these are 140 together, with those left out; they must be 100",
+    ),
+    "a signal there is not": ("auto:\n  weights: {luck: 10}", "line 2: auto.weights.luck"),
+    "steps that fall": (
+        "auto: {steps: {system: [[100, 30], [500, 20]]}}",
+        "line 1: auto.steps.system: steps must rise",
+    ),
+    "steps without one": ("auto: {steps: {system: []}}", "line 1: auto.steps.system: steps must rise"),
     "a log level there is not": ("log: {level: loud}", "line 1: log.level: Input should be 'debug', 'info',"),
 }
 

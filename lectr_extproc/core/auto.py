@@ -19,7 +19,26 @@ Tier = Literal["economy", "standard", "premium"]
 Steps = tuple[tuple[int, int], ...]
 "(from, value), rising: the last step that is reached counts."
 
-SIGNALS = ("code", "terms", "reasoning", "system", "depth", "tools", "length")
+WEIGHTS: Mapping[str, int] = MappingProxyType(
+    {"code": 20, "terms": 20, "reasoning": 15, "system": 15, "depth": 10, "tools": 10, "length": 10}
+)
+"The seven signals, and what each weighs in per cent."
+
+STEPS: Mapping[str, Steps] = MappingProxyType(
+    {
+        "blocks": ((1, 60), (3, 80), (5, 100)),
+        "spans": ((3, 30), (10, 50)),
+        "code_messages": ((1, 15), (3, 25)),
+        "advanced": ((1, 60), (2, 80), (3, 100)),
+        "everyday": ((1, 20), (3, 35), (5, 50), (8, 70)),
+        "reasoning": ((1, 40), (2, 60), (3, 80), (4, 100)),
+        "system": ((1, 10), (100, 30), (500, 60), (2000, 80), (5000, 100)),
+        "depth": ((2, 15), (3, 30), (5, 50), (9, 70), (17, 85)),
+        "tools": ((1, 40), (3, 60), (7, 80)),
+        "length": ((0, 5), (50, 20), (200, 35), (500, 55), (1500, 75), (5000, 90)),
+    }
+)
+"What each count comes to."
 
 MOST_READ = 8_192
 """Letters of the user's, and as many of the other side's, in which words are looked for, the newest first; as many of
@@ -169,22 +188,8 @@ class Scoring:
     """Everything that turns signals into a tier."""
 
     words: Words = field(repr=False)
-    weights: Mapping[str, int] = field(
-        default_factory=lambda: MappingProxyType(
-            {"code": 20, "terms": 20, "reasoning": 15, "system": 15, "depth": 10, "tools": 10, "length": 10}
-        )
-    )
-    "Per cent."
-    blocks: Steps = ((1, 60), (3, 80), (5, 100))
-    spans: Steps = ((3, 30), (10, 50))
-    code_messages: Steps = ((1, 15), (3, 25))
-    advanced: Steps = ((1, 60), (2, 80), (3, 100))
-    everyday: Steps = ((1, 20), (3, 35), (5, 50), (8, 70))
-    reasoning: Steps = ((1, 40), (2, 60), (3, 80), (4, 100))
-    system: Steps = ((1, 10), (100, 30), (500, 60), (2000, 80), (5000, 100))
-    depth: Steps = ((2, 15), (3, 30), (5, 50), (9, 70), (17, 85))
-    tools: Steps = ((1, 40), (3, 60), (7, 80))
-    length: Steps = ((0, 5), (50, 20), (200, 35), (500, 55), (1500, 75), (5000, 90))
+    weights: Mapping[str, int] = field(default_factory=lambda: WEIGHTS)
+    steps: Mapping[str, Steps] = field(default_factory=lambda: STEPS)
     material: Mapping[str, int] = field(
         default_factory=lambda: MappingProxyType({"terms": 20, "reasoning": 0, "length": 20})
     )
@@ -209,7 +214,7 @@ def score(conversation: Conversation, scoring: Scoring) -> Score:
 
 def judge(signals: Mapping[str, int], scoring: Scoring) -> Score:
     """min(100, 0.6 · weighted sum + 0.4 · strongest), halves up, in whole numbers."""
-    weighed = sum(scoring.weights[name] * signals[name] for name in SIGNALS)
+    weighed = sum(scoring.weights[name] * signals[name] for name in WEIGHTS)
     points = min(100, (6 * weighed + 400 * max(signals.values()) + 500) // 1000)
     tier: Tier = (
         "economy" if points <= scoring.economy_to else "premium" if points >= scoring.premium_from else "standard"
@@ -234,10 +239,10 @@ def signals_of(conversation: Conversation, scoring: Scoring) -> Mapping[str, int
         if advanced or everyday or code:  # what plain prose says too is technical in such company only
             advanced += counts[_ADVANCED_TOO]
             everyday += counts[_EVERYDAY_TOO]
-        return max(_step(scoring.advanced, advanced), _step(scoring.everyday, everyday))
+        return max(_step(scoring.steps["advanced"], advanced), _step(scoring.steps["everyday"], everyday))
 
     def reasoning(things: Iterable[Thing]) -> int:
-        return _step(scoring.reasoning, sum(number == _REASONING for number, _ in things))
+        return _step(scoring.steps["reasoning"], sum(number == _REASONING for number, _ in things))
 
     most = scoring.material
     longest = max((size for index, size in sizes.items() if index not in material), default=None)
@@ -247,10 +252,13 @@ def signals_of(conversation: Conversation, scoring: Scoring) -> Mapping[str, int
             "code": code,
             "terms": max(terms(asked | said), min(most["terms"], terms(asked | said | given))),
             "reasoning": max(reasoning(asked), min(most["reasoning"], reasoning(asked | given))),
-            "system": _step(scoring.system, conversation.system_length),
-            "depth": _step(scoring.depth, sum(message.role in {"user", "assistant"} for message in messages)),
-            "tools": _step(scoring.tools, conversation.tool_calls + conversation.tool_results),
-            "length": max(_step(scoring.length, longest), min(most["length"], _step(scoring.length, longest_given))),
+            "system": _step(scoring.steps["system"], conversation.system_length),
+            "depth": _step(scoring.steps["depth"], sum(message.role in {"user", "assistant"} for message in messages)),
+            "tools": _step(scoring.steps["tools"], conversation.tool_calls + conversation.tool_results),
+            "length": max(
+                _step(scoring.steps["length"], longest),
+                min(most["length"], _step(scoring.steps["length"], longest_given)),
+            ),
         }
     )
 
@@ -283,15 +291,15 @@ def _code(messages: Sequence[Message], scoring: Scoring) -> int:
     """Blocks, else spans, else messages with a line of code: the strongest of what is there."""
     blocks = sum(_is_code(block) for message in messages for block in message.text.split(_BLOCKS)[1::2])
     if blocks:
-        return _step(scoring.blocks, blocks)
+        return _step(scoring.steps["blocks"], blocks)
     texts = list(_newest([message.text for message in messages]))
     spans = sum(len(_SPAN.findall(text)) for text in texts if "`" in text)
     together = "".join(f"\n{text}{_MESSAGE_END}" for text in texts)
-    most, end, lines = max(start for start, _ in scoring.code_messages), 0, 0
+    most, end, lines = max(start for start, _ in scoring.steps["code_messages"]), 0, 0
     while lines < most and (line := _CODE_LINE.search(together, end)):
         lines += 1
         end = together.index(_MESSAGE_END, line.start()) + len(_MESSAGE_END)
-    return max(_step(scoring.spans, spans), _step(scoring.code_messages, lines))
+    return max(_step(scoring.steps["spans"], spans), _step(scoring.steps["code_messages"], lines))
 
 
 def _is_code(block: str) -> bool:

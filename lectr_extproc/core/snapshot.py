@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lectr_extproc.core.answer import AnswerRow
+from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.credential import Credential
 from lectr_extproc.core.offer import Offer
 from lectr_extproc.core.pricing import PriceTable
@@ -55,6 +56,8 @@ class Snapshot:
     "The keys held for every org, by provider."
     prices: PriceTable
     limits: Limits = field(default_factory=Limits)
+    scoring: Scoring
+    "How `model: auto` scores conversations."
     default_provider: str = "openai"
     trust_traceparent: bool = True
     "Whether a client's traceparent makes its span the parent of ours."

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS
+from lectr_extproc.catalog.auto_words import WORDS
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.decision import Decision, Route, decide
 from lectr_extproc.core.facts import Facts, read_facts
@@ -47,6 +49,7 @@ def snapshot(
         models=replace(MODELS, registered=registered or {}),
         lineup={**LINEUP, **{(owner, name): Known(name, None) for name, owner in (registered or {}).items()}},
         endpoints=ENDPOINTS,
+        scoring=Scoring(words=WORDS),
         limits=limits or Limits(),
         observation=Observation(answers=ANSWERS, reported_costs=REPORTED_COSTS, envoy_reads_usage=True),
         prices=price_table(rows=rows),

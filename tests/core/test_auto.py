@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lectr_extproc.core.auto import MOST_READ, SIGNALS, Score, Scoring, Words, judge, score, signals_of
+from lectr_extproc.core.auto import MOST_READ, STEPS, WEIGHTS, Score, Scoring, Words, judge, score, signals_of
 from lectr_extproc.core.conversation import Conversation, Message
 
 LISTS = Words(
@@ -34,7 +34,7 @@ def signal(name: str, conversation: Conversation) -> int:
 
 
 def nothing_but(**values: int) -> Mapping[str, int]:
-    return dict.fromkeys(SIGNALS, 0) | values
+    return dict.fromkeys(WEIGHTS, 0) | values
 
 
 def test_a_conversation_without_anything_scores_nothing() -> None:
@@ -53,7 +53,7 @@ ALONE = {
     "a half, which goes up": (nothing_but(depth=50, length=25), 25, "standard"),
     "fifty-five": (nothing_but(terms=100, reasoning=40, length=-1), 56, "premium"),
     "one less": (nothing_but(terms=100, reasoning=35), 55, "standard"),
-    "everything": (dict.fromkeys(SIGNALS, 100), 100, "premium"),
+    "everything": (dict.fromkeys(WEIGHTS, 100), 100, "premium"),
 }
 
 
@@ -65,13 +65,18 @@ def test_the_score_is_the_weighed_sum_and_the_strongest_signal_once_more(name: s
 
 def test_weights_steps_and_thresholds_are_data() -> None:
     scoring = replace(
-        SCORING, weights=nothing_but(code=100), blocks=((1, 50),), economy_to=49, premium_from=50, material={"terms": 0}
+        SCORING,
+        weights=nothing_but(code=100),
+        steps={**STEPS, "blocks": ((1, 50),)},
+        economy_to=49,
+        premium_from=50,
+        material={"terms": 0},
     )
     assert judge(nothing_but(code=50, terms=50), scoring) == Score(50, "premium", nothing_but(code=50, terms=50))
-    assert signals_of(said(BLOCK), replace(SCORING, blocks=((1, 50),)))["code"] == 50
+    assert signals_of(said(BLOCK), replace(SCORING, steps={**STEPS, "blocks": ((1, 50),)}))["code"] == 50
 
 
-SIGNALS_READ: dict[str, tuple[str, Conversation, int]] = {
+READ: dict[str, tuple[str, Conversation, int]] = {
     "no code": ("code", said("How are you?"), 0),
     "a block": ("code", said(BLOCK), 60),
     "three blocks": ("code", said("\n".join([BLOCK] * 3)), 80),
@@ -158,9 +163,9 @@ SIGNALS_READ: dict[str, tuple[str, Conversation, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", SIGNALS_READ)
+@pytest.mark.parametrize("name", READ)
 def test_a_signal_is_the_last_step_that_is_reached(name: str) -> None:
-    which, conversation, expected = SIGNALS_READ[name]
+    which, conversation, expected = READ[name]
     assert signal(which, conversation) == expected
 
 
@@ -256,7 +261,7 @@ def test_whatever_is_said_there_is_a_score(turns: list[tuple[str, str]]) -> None
     messages = tuple(Message(role, text) for role, text in turns)  # type: ignore[arg-type]
     found = score(Conversation(messages=messages), SCORING)
     assert 0 <= found.score <= 100
-    assert set(found.signals) == set(SIGNALS)
+    assert set(found.signals) == set(WEIGHTS)
 
 
 def test_half_an_emoji_is_no_error() -> None:

@@ -51,13 +51,15 @@ def _signals(conversation: Conversation, scoring: Scoring) -> Mapping[str, int]:
     lines = sum(any(mark in message.text for mark in ("def ", "import ", "();", "=> ")) for message in messages)
     advanced, everyday, reasoning = (sum(word in text for word in some) for some in (ADVANCED, EVERYDAY, REASONING))
     return {
-        "code": _step(scoring.blocks, blocks) or _step(scoring.spans, spans) or _step(scoring.code_messages, lines),
-        "terms": _step(scoring.advanced, advanced) or _step(scoring.everyday, everyday),
-        "reasoning": _step(scoring.reasoning, reasoning),
-        "system": _step(scoring.system, sum(system)),
-        "depth": _step(scoring.depth, sum(message.role in {"user", "assistant"} for message in messages)),
-        "tools": _step(scoring.tools, conversation.tool_calls + conversation.tool_results),
-        "length": _step(scoring.length, max(users)),
+        "code": _step(scoring.steps["blocks"], blocks)
+        or _step(scoring.steps["spans"], spans)
+        or _step(scoring.steps["code_messages"], lines),
+        "terms": _step(scoring.steps["advanced"], advanced) or _step(scoring.steps["everyday"], everyday),
+        "reasoning": _step(scoring.steps["reasoning"], reasoning),
+        "system": _step(scoring.steps["system"], sum(system)),
+        "depth": _step(scoring.steps["depth"], sum(message.role in {"user", "assistant"} for message in messages)),
+        "tools": _step(scoring.steps["tools"], conversation.tool_calls + conversation.tool_results),
+        "length": _step(scoring.steps["length"], max(users)),
     }
 
 
