@@ -96,6 +96,7 @@ READ: dict[str, tuple[str, Conversation, int]] = {
     "three spans": ("code", said("`a`, `b` or `c`?"), 30),
     "ten spans": ("code", said("`a` " * 10), 50),
     "a line of code": ("code", said("See\nconst a = 1\nthere"), 15),
+    "a message that ends with one": ("code", said("if x {"), 15),
     "two lines in two messages": ("code", said("def f(x):", "foo();\nbar"), 15),
     "three messages with such lines": ("code", said("def f(x):\ndef g(x):", "x {\n", "SELECT a FROM b"), 25),
     "code that a tool read": ("code", Conversation(messages=(Message("tool", BLOCK),)), 60),
