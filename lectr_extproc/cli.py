@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import orjson
 import uvloop
 
 from lectr_extproc import app, run
@@ -20,8 +21,10 @@ from lectr_extproc.catalog.listing import explain as explain_cost
 from lectr_extproc.catalog.listing import explained_text, list_models, models_text
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.candidates import Plan
 from lectr_extproc.core.credential import HEADERS, Credential, Form
 from lectr_extproc.core.decision import (
+    AskForBody,
     Choice,
     Refuse,
     Route,
@@ -31,8 +34,8 @@ from lectr_extproc.core.decision import (
     find_endpoint,
     is_answered_here,
 )
-from lectr_extproc.core.facts import Facts, read_facts
-from lectr_extproc.core.pricing import PriceTable
+from lectr_extproc.core.facts import Facts, read_facts, with_body
+from lectr_extproc.core.pricing import PriceTable, usd
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.report import Filters, as_json, as_text, call_text
 from lectr_extproc.core.rules import Rule, Terms
@@ -172,16 +175,21 @@ def _explain(chosen: argparse.Namespace) -> None:
         method=chosen.method,
         org=chosen.org,
         every_rule=chosen.rules,
+        body=chosen.body.read_bytes() if chosen.body else None,
+        at_s=int(time.time()),
     )
     if chosen.json:
         print(json.dumps(answer, indent=2))
         return
     rules = answer.pop("rules", {})
+    plan = answer.pop("plan", None)
     for name, value in answer.items():
         shown = "  ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, Mapping) else value
         shown = ", ".join(shown) if isinstance(shown, list) else shown
         print(f"{name:<18} {'-' if shown in {None, ''} else shown}")
     print("".join(f"{'rules':<18} {name}: {verdict}\n" for name, verdict in rules.items()), end="")
+    if plan is not None:
+        print(_plan_text(plan), end="")
 
 
 def explain(
@@ -193,6 +201,8 @@ def explain(
     method: str = "POST",
     org: str | None = None,
     every_rule: bool = False,
+    body: bytes | None = None,
+    at_s: int = 0,
 ) -> dict[str, Any]:
     """The decision for a call that never happens, as `lectr explain --json` prints it."""
     pairs = [(":method", method), (":path", path), ("content-type", "application/json")]
@@ -206,7 +216,9 @@ def explain(
     caller = orgs[org] if org else next(iter(orgs.values()), Org(name="-"))
     is_bodiless = method in ("GET", "HEAD", "DELETE")
     read = {"model": model} if model else {}
-    facts = read_facts(pairs, read, end_of_stream=is_bodiless, sticky=snapshot.sticky_headers)
+    facts = read_facts(pairs, read, end_of_stream=is_bodiless, at_s=at_s, sticky=snapshot.sticky_headers)
+    if not is_bodiless:
+        facts = with_body(facts, body or orjson.dumps(read))
     endpoint = find_endpoint(facts.path, snapshot)
     answer: dict[str, Any] = {
         "org": caller.name,
@@ -231,8 +243,8 @@ def explain(
         # None is held or told: as if the client sent one, so that the answer names the header of a key.
         facts = replace(facts, credential=Credential(Form.BEARER, "key"))
         decision = choose_route(facts, endpoint, caller, snapshot)
-    choice = decision.choice
-    if choice is None:
+    choice = None if isinstance(decision, AskForBody) else decision.choice
+    if isinstance(decision, AskForBody) or choice is None:
         raise ConfigError("lectr explain", ["no provider was chosen"])
     answer |= {
         "provider": choice.provider,
@@ -242,6 +254,7 @@ def explain(
         "model_requested": choice.model_requested,
         "model_sent": choice.model_sent,
         "rule": _rule(facts, choice, caller),
+        **({"plan": _plan(choice.plan)} if choice.plan else {}),
         "notes": list(choice.notes),
     }
     if every_rule:
@@ -261,6 +274,39 @@ def explain(
             "none": None,
         }[decision.credential],
     }
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    """What a model was chosen from, and why the others were not in it."""
+    return {
+        "tier": plan.tier,
+        "auto": {"score": plan.auto.score, "signals": dict(plan.auto.signals)} if plan.auto else None,
+        "prefer": plan.prefer,
+        "candidates": [
+            {
+                "model": row.model,
+                "provider": row.provider,
+                "estimated_usd": None if estimate is None else f"{usd(estimate):f}",
+                "quality": row.quality,
+                "coding": row.coding,
+                "first_token_ms": row.first_token_ms,
+            }
+            for row, _, estimate in plan.candidates
+        ],
+        "dropped": [dropped._asdict() for dropped in plan.dropped],
+    }
+
+
+def _plan_text(plan: Mapping[str, Any]) -> str:
+    auto = plan["auto"]
+    signals = f" (score {auto['score']}: {'  '.join(f'{k}={v}' for k, v in auto['signals'].items())})" if auto else ""
+    lines = [f"{'tier':<18} {plan['tier'] or '-'}{signals}", f"{'prefer':<18} {plan['prefer'] or '-'}"]
+    for place, one in enumerate(plan["candidates"], 1):
+        cost = f"${one['estimated_usd']}" if one["estimated_usd"] is not None else "no price"
+        figures = "  ".join(f"{k}={one[k]}" for k in ("quality", "coding", "first_token_ms") if one[k] is not None)
+        lines.append(f"{f'candidate {place}':<18} {one['provider']}/{one['model']}  {cost}  {figures}".rstrip())
+    lines += [f"{'dropped':<18} {one['provider']}/{one['model']}: {one['reason']}" for one in plan["dropped"]]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _rule(facts: Facts, choice: Choice, org: Org) -> dict[str, str | None] | None:
@@ -545,6 +591,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--header", action="append", default=[], metavar="'K: V'", help="a header of the call; repeatable"
     )
+    made.add_argument("--body", type=Path, metavar="FILE", help="the body itself, where it decides: auto, and tiers")
     made.add_argument("--org", metavar="NAME", help="whose call it is; default: the first org")
     made.add_argument("--rules", action="store_true", help="every rule of the org, and why it is the one or not")
     made.add_argument("--json", action="store_true", help="one JSON object")

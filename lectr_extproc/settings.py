@@ -22,6 +22,7 @@ from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import Override, price_table
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.catalog.ranking import ALIASES, RANKING
 from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.inject import Asking
@@ -283,6 +284,7 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
         credentials=_credentials(file.credentials, keys),
         prices=price_table(_overrides(file), rows=providers),
         trust_traceparent=file.telemetry.trust_traceparent,
+        ranking=RANKING,
         scoring=_scoring(file.auto),
         limits=Limits(
             max_body_bytes=file.limits.request_body_bytes,
@@ -423,6 +425,8 @@ def _org(section: OrgSection, keys: Mapping[str, Credential]) -> Org:
         sites=sites,
         credentials=_credentials(section.credentials, keys),
         rules=_rules(section.rules),
+        aliases={**ALIASES, **{name: tuple(of) for name, of in section.aliases.items()}},
+        blocked=frozenset((*section.blocked.providers, *section.blocked.models)),
     )
 
 
@@ -437,7 +441,9 @@ def _rule(section: RuleSection) -> Rule:
     return Rule(
         name=section.name,
         when=Terms(**section.when.model_dump()),
-        arms=(Arm(then.model, then.provider),) if then else tuple(arm.arm() for arm in section.split or ()),
+        arms=(Arm(then.model, then.provider, tier=then.tier),)
+        if then
+        else tuple(arm.arm() for arm in section.split or ()),
         sticky=section.sticky,
         enabled=section.enabled,
     )

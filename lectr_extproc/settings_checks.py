@@ -48,6 +48,7 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 yield ("providers", i, "models", j), f"{model!r} belongs to {owners[model]!r} already"
             owners[model] = id_
     yield from _rules(raw, ids)
+    yield from _blocked(raw, ids)
     for i, _, id_ in _items(raw, "prices", "provider"):
         if id_ not in ids:
             yield ("prices", i, "provider"), unknown(id_, ids)
@@ -79,6 +80,13 @@ def _rules(raw: Mapping[str, Any], known: Mapping[str, bool]) -> Iterator[Proble
                 id_ = _text(arm, "provider") if isinstance(arm, dict) else None
                 if id_ and (problem := _without_address(id_, org, sections)):
                     yield (*place, *below, "provider"), problem
+
+
+def _blocked(raw: Mapping[str, Any], known: Mapping[str, bool]) -> Iterator[Problem]:
+    for i, org in enumerate(_list(raw, "orgs")):
+        for j, id_ in enumerate(_list(_mapping(org, "blocked"), "providers") if isinstance(org, dict) else []):
+            if isinstance(id_, str) and id_ not in known:
+                yield ("orgs", i, "blocked", "providers", j), unknown(id_, known)
 
 
 def _shared_ports(raw: Mapping[str, Any]) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ from lectr_extproc.core.facts import known_task, label
 from lectr_extproc.core.pricing import UNITS
 from lectr_extproc.core.rules import Arm
 from lectr_extproc.core.upstream import Upstream
-from lectr_extproc.core.words import KEY_HEADER, TASKS
+from lectr_extproc.core.words import KEY_HEADER, TASKS, WANTED, Wanted
 
 
 def without_blanks(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,6 +189,15 @@ class ThenSection(_Section):
         description="Its provider is found as for clients; where it is nobody's name, the provider stays.",
     )
     provider: str | None = Field(default=None, description="One of lectr's, or of `providers:`.")
+    tier: Wanted | None = Field(
+        default=None, description="A model of this tier is chosen; with `provider`, one of that provider's."
+    )
+
+    @model_validator(mode="after")
+    def _names_a_model_or_a_tier(self) -> Self:
+        if self.model and self.tier:
+            raise ValueError("say a model or a tier, not both")
+        return self
 
 
 class ArmSection(ThenSection):
@@ -198,7 +207,7 @@ class ArmSection(ThenSection):
 
     def arm(self) -> Arm:
         """Its own value, which its name follows from."""
-        return Arm(self.model, self.provider, self.weight)
+        return Arm(self.model, self.provider, self.weight, self.tier)
 
 
 class RuleSection(_Section):
@@ -223,8 +232,8 @@ class RuleSection(_Section):
         arms = [arm.arm() for arm in self.split or ()]
         if (self.then is None) == (self.split is None):
             raise ValueError("write `then` or `split`, one of them")
-        if self.then and not (self.then.model or self.then.provider):
-            raise ValueError("say a model or a provider under `then`")
+        if self.then and not (self.then.model or self.then.provider or self.then.tier):
+            raise ValueError("say a model, a tier or a provider under `then`")
         if self.sticky and not self.split:
             raise ValueError("`sticky` goes with `split`")
         if self.split and not any(arm.weight for arm in arms):
@@ -232,6 +241,26 @@ class RuleSection(_Section):
         if same := next((arm for i, arm in enumerate(arms) if str(arm) in map(str, arms[:i])), None):
             raise ValueError(f"two parts of `split` are the same, {str(same)!r}: add up their weights")
         return self
+
+
+class BlockedSection(_Section):
+    """What is never chosen for an org's calls. Models that its clients pin are not asked about."""
+
+    providers: list[str] = Field(default_factory=list, description="Of lectr's, or of `providers:`.")
+    models: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, description="As their providers call them; letter case counts."
+    )
+
+
+def _several(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Alias = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=256)]],
+    Field(min_length=1),
+    BeforeValidator(_several, json_schema_input_type=str | list[str]),
+]
 
 
 class OrgSection(_Section):
@@ -245,6 +274,23 @@ class OrgSection(_Section):
         default_factory=dict, description="Like the global ones, for this org alone, whose own come first."
     )
     rules: list[RuleSection] = Field(default_factory=list, description="Which model answers which calls.")
+    aliases: dict[Annotated[str, Field(min_length=1, max_length=256)], Alias] = Field(
+        default_factory=dict,
+        description="Names that clients may write as the model: for a tier, for auto, for a model, or for several, of "
+        "which the first one that fits is chosen.",
+    )
+    blocked: BlockedSection = BlockedSection()
+
+    @model_validator(mode="after")
+    def _aliases_lead_to_models(self) -> Self:
+        for name, models in self.aliases.items():
+            if name in WANTED:
+                raise ValueError(f"aliases: {name!r} is a word of its own")
+            if found := next((model for model in models if model in self.aliases and model != name), None):
+                raise ValueError(f"aliases: {found!r} is an alias, too; name what it stands for")
+            if len(models) > 1 and set(models) & set(WANTED):
+                raise ValueError(f"aliases: {name!r}: a tier stands alone")
+        return self
 
 
 Price = Annotated[Decimal | None, Field(ge=0, le=10**9, allow_inf_nan=False)]

@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,44 @@ def test_explain_says_which_rule_and_why_and_why_no_other(tmp_path: Path, capsys
 def _without_rules(directory: Path) -> Path:
     (directory / "plain.yaml").write_text("")
     return directory / "plain.yaml"
+
+
+def test_explain_tells_what_a_model_would_be_chosen_from_and_why(tmp_path: Path, capsys: Capture) -> None:
+    settings, body = tmp_path / "lectr.yaml", tmp_path / "body.json"
+    settings.write_text(
+        """
+        orgs:
+        - name: acme
+          keys: [{sha256: "%s"}]
+          credentials: {openai: env:O, anthropic: env:A}
+          blocked: {models: [claude-opus-4-6]}
+        providers:  # whatever becomes of them
+        - {id: openai, models: [gpt-4.1-mini]}
+        - {id: anthropic, models: [claude-haiku-4-5, claude-opus-4-6]}
+        - {id: gemini, models: [gemini-2.5-flash]}
+        """
+        % ("0" * 64)
+    )
+    pictures = [{"type": "image_url", "image_url": {"url": "data:"}}]
+    body.write_text(
+        json.dumps({"model": "auto", "prefer": "quality", "messages": [{"role": "user", "content": pictures}]})
+    )
+    answer = explained(capsys, "--config", settings, "--body", body)
+    plan = answer["plan"]
+    assert (answer["model_sent"], answer["provider_source"]) == ("gpt-4.1-mini", "chosen")
+    assert (plan["tier"], plan["prefer"], plan["auto"]["signals"]["length"]) == ("economy", "quality", 5)
+    assert [one["model"] for one in plan["candidates"]] == ["gpt-4.1-mini", "claude-haiku-4-5"]
+    assert Decimal(plan["candidates"][0]["estimated_usd"]) > Decimal("0.0012")
+    dropped = {one["model"]: one["reason"] for one in plan["dropped"]}
+    assert (dropped["gemini-2.5-flash"], dropped["llama3.1-8b"]) == ("credential", "retired")
+    shown = said(capsys, "explain", "--config", settings, "--body", body)
+    assert re.search(r"^tier +economy \(score \d+: code=0 ", shown, re.MULTILINE)
+    assert re.search(r"^candidate 1 +openai/gpt-4.1-mini  \$0\.001\d+  quality=65.0  coding=23.6", shown, re.MULTILINE)
+    assert re.search(r"^dropped +gemini/gemini-2.5-flash: credential$", shown, re.MULTILINE)
+    tier = said(capsys, "explain", "--config", settings, "--model", "premium")
+    assert re.search(r"^tier +premium$", tier, re.MULTILINE)
+    assert re.search(r"^dropped +anthropic/claude-opus-4-6: blocked$", tier, re.MULTILINE)
+    assert "plan" not in explained(capsys, "--config", settings, "--model", "gpt-4o")
 
 
 def test_explain_tells_a_refusal(file: Path, capsys: Capture) -> None:

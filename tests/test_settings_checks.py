@@ -234,7 +234,7 @@ BAD_RULES = {
         "{name: a, then: {model: m}, split: [{weight: 1}, {weight: 1, model: m}]}",
         "[0]: write `then` or `split`, one of them",
     ),
-    "an empty thing to do": ("{name: a, then: {}}", "[0]: say a model or a provider under `then`"),
+    "an empty thing to do": ("{name: a, then: {}}", "[0]: say a model, a tier or a provider under `then`"),
     "a split in one": ("{name: a, split: [{weight: 1}]}", "[0].split: List should have at least 2 items"),
     "a split without weights": (
         "{name: a, split: [{weight: 0}, {weight: 0, model: m}]}",
@@ -258,7 +258,8 @@ BAD_RULES = {
         "{name: a, split: [{weight: 1}, {weight: 1, model: m}], sticky: 'x user'}",
         "[0].sticky: write the name of a header",
     ),
-    "a tier": ("{name: a, then: {tier: economy}}", "[0].then.tier: there is no such setting"),
+    "a tier there is not": ("{name: a, then: {tier: best}}", "[0].then.tier: Input should be 'economy', 'standard'"),
+    "a model and a tier": ("{name: a, then: {tier: economy, model: m}}", "[0].then: say a model or a tier, not both"),
     "a task that is none": ("{name: a, when: {task: poetry}, then: {model: m}}", "[0].when.task: write one of class"),
     "a feature of nothing": ("{name: a, when: {feature: ' '}, then: {model: m}}", "[0].when.feature: there is nothing"),
     "a condition that is none": ("{name: a, when: {user: ann}, then: {model: m}}", "[0].when.user: there is no such"),
@@ -312,3 +313,47 @@ def test_a_rule_that_an_earlier_one_leaves_nothing_is_a_warning_and_no_mistake()
         f"orgs: acme: rule '{name}' never matches: 'first' comes first, and takes all of its calls"
         for name in ("split", "last")
     ]
+
+
+BAD_CHOICES = {
+    "an alias of a word": ("aliases: {auto: gpt-4o}", ": aliases: 'auto' is a word of its own"),
+    "an alias of an alias": ("aliases: {a: b, b: gpt-4o}", ": aliases: 'b' is an alias, too; name what it stands for"),
+    "a tier among models": ("aliases: {a: [economy, gpt-4o]}", ": aliases: 'a': a tier stands alone"),
+    "an alias of nothing": ("aliases: {a: []}", ".aliases.a: List should have at least 1 item"),
+    "a blocked provider that is none": ("blocked: {providers: [opanai]}", ".blocked.providers[0]: 'opanai' is not a"),
+}
+
+
+@pytest.mark.parametrize(("setting", "told"), BAD_CHOICES.values(), ids=BAD_CHOICES)
+def test_a_choice_that_cannot_be_made_is_told_with_its_place(setting: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(f"orgs:\n- name: acme\n  {setting}")
+    (problem,) = caught.value.problems
+    assert problem.partition("orgs[0]")[2].startswith(told)
+
+
+def test_aliases_stand_beside_those_of_every_org_or_in_their_place() -> None:
+    text = """
+        orgs:
+        - name: acme
+          keys: [{sha256: '%s'}]
+          aliases: {chat: economy, embed-small: [mine, theirs]}
+          blocked: {providers: [groq], models: [gpt-4.1]}
+        """ % ("0" * 64)
+    (org,) = load(text).snapshot.orgs_by_key.values()
+    assert org.aliases["chat"] == ("economy",)
+    assert org.aliases["embed-small"] == ("mine", "theirs")
+    assert org.aliases["embed-large"] == ("text-embedding-3-large",)
+    assert org.blocked == {"groq", "gpt-4.1"}
+
+
+def test_a_part_of_a_split_may_be_a_tier() -> None:
+    text = """
+        orgs:
+        - name: acme
+          keys: [{sha256: '%s'}]
+          rules: [{name: a, split: [{weight: 1}, {weight: 2, tier: economy, provider: groq}]}]
+        """ % ("0" * 64)
+    (org,) = load(text).snapshot.orgs_by_key.values()
+    assert org.rules is not None
+    assert str(org.rules.ordered[0].arms[1]) == "groq/economy"

@@ -86,7 +86,9 @@ def written_in(value: Any, path: str = "") -> dict[str, Any]:
         for key, inner in value.items()
         for name, found in {
             f"{path}{key}": inner,
-            **(written_in(inner, f"{path}{key}.") if key != "credentials" else {}),  # its names are providers
+            **(
+                written_in(inner, f"{path}{key}.") if key not in {"credentials", "aliases"} else {}
+            ),  # whose names are no settings
         }.items()
     }
 

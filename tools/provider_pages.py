@@ -12,7 +12,7 @@ from lectr_extproc.catalog.lineup import CHECKED, LINEUP
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import HEADERS, Form
-from lectr_extproc.core.decision import Refuse, choose_route, find_endpoint
+from lectr_extproc.core.decision import Route, choose_route, find_endpoint
 from lectr_extproc.core.facts import read_facts
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.tables import Provider
@@ -189,7 +189,7 @@ def _routes(row: Provider) -> Iterator[str]:
         headers += [("content-type", "application/json"), ("authorization", "Bearer KEY")]
         facts = read_facts(headers, {"model": "MODEL"}, end_of_stream=method == "GET")
         route = choose_route(facts, endpoint, next(iter(SNAPSHOT.orgs_by_key.values())), SNAPSHOT)
-        if isinstance(route, Refuse):
+        if not isinstance(route, Route):
             continue
         form = next((Form(name) for name in route.sets if name in HEADERS), Form.NONE)
         yield f"| `{path}` | `{route.path}` | {_api(endpoint.dialect)} | {CARRIED[form]} | {READERS[route.observe]} |"

@@ -16,6 +16,7 @@ from typing import Literal
 from lectr_extproc.core.conversation import Conversation, Message, length
 
 Tier = Literal["economy", "standard", "premium"]
+TIERS: tuple[Tier, ...] = ("economy", "standard", "premium")
 Steps = tuple[tuple[int, int], ...]
 "(from, value), rising: the last step that is reached counts."
 

@@ -9,15 +9,20 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Literal, TypeGuard, assert_never
 from urllib.parse import parse_qsl, unquote
 
 from lectr_extproc.core import credential as credentials
 from lectr_extproc.core import words
+from lectr_extproc.core.auto import TIERS, score
+from lectr_extproc.core.candidates import Plan, Ranked, make_plan
+from lectr_extproc.core.conversation import Conversation, read_conversation
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.detect import Detected, detect, own_name
-from lectr_extproc.core.facts import Facts, known_task, label
+from lectr_extproc.core.facts import OURS, Facts, known_task, label, read_json
 from lectr_extproc.core.inject import asks_for_usage, inject_include_usage
+from lectr_extproc.core.json_members import without
 from lectr_extproc.core.offer import every, one
 from lectr_extproc.core.refusal import REFUSALS, Refusal
 from lectr_extproc.core.rewrite import V1, rename_in_query, rename_model, segment, verbatim
@@ -61,6 +66,8 @@ class Choice:
     "The org's rule that the call is one for."
     rule_arm: str | None = None
     "What that rule says is to become of it."
+    plan: Plan | None = None
+    "What it was chosen from; None where the client pinned a model."
 
 
 Observe = Literal["native", "stream", "none"]
@@ -84,6 +91,8 @@ class Route:
     credential: CredentialSource
     model_is_renamed: bool
     observe: Observe
+    drops: tuple[str, ...]
+    "The members of the body that are for the gateway."
     asks_for_usage: bool
     "The provider is asked for a usage chunk that the client did not ask for."
     body: bytes | None = None
@@ -135,7 +144,7 @@ def decide(facts: Facts, snapshot: Snapshot) -> Decision:
     if facts.model is None and facts.body_may_be_read and _body_may_name_a_model(facts, endpoint, snapshot):
         return ASK_FOR_BODY
     route = choose_route(facts, endpoint, org, snapshot)
-    if isinstance(route, Route) and (route.model_is_renamed or route.asks_for_usage):
+    if isinstance(route, Route) and (route.model_is_renamed or route.asks_for_usage or route.drops):
         if facts.body is None:
             # Asked for a body that turns out larger than its limit, Envoy answers nothing at all (1.36, 1.40).
             unchanged = dataclasses.replace(route, model_is_renamed=False, asks_for_usage=False)
@@ -173,7 +182,8 @@ def is_answered_here(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snaps
 def list_models(facts: Facts, org: Org, snapshot: Snapshot) -> Serve | Refuse:
     """The models this org can call, or one of them, in the shape of whose SDK asks."""
     shape: Shape = "anthropic" if "anthropic-version" in facts.header_names else "openai"
-    listing = snapshot.offer.listing(snapshot.sites.keys() | org.sites.keys(), facts.at_s)
+    reached = snapshot.sites.keys() | org.sites.keys()
+    listing = snapshot.offer.listing(reached, facts.at_s, words_for_models(facts, org, snapshot))
     model = unquote(facts.path.removeprefix("/v1/models").removeprefix("/"))
     body = one(listing, model, shape) if model else every(listing, facts.query, shape)
     if body is None:
@@ -182,11 +192,40 @@ def list_models(facts: Facts, org: Org, snapshot: Snapshot) -> Serve | Refuse:
     return Serve(body=body, shape=shape, org=org, notes=("answered_by_gateway", *invalid))
 
 
-def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Route | Refuse:
+def words_for_models(facts: Facts, org: Org, snapshot: Snapshot) -> tuple[str, ...]:
+    """The tiers, `auto` and the aliases for which this org has a model with a key, whatever API it is asked in."""
+    endpoint = find_endpoint(facts.path, snapshot)
+    choice = choose_provider(facts, endpoint, org, snapshot)
+    today = datetime.fromtimestamp(facts.at_s, UTC).date()
+
+    def is_there(row: Ranked) -> bool:
+        provider, known = snapshot.providers[row.provider], snapshot.lineup.get((row.provider, row.model))
+        is_over = bool(row.tier and known and known.is_retired(today))
+        is_away = site_of(provider, org, snapshot) is None or not org.blocked.isdisjoint((row.provider, row.model))
+        return not (is_over or is_away) and _has_key(facts, choice, provider, org, snapshot)
+
+    def is_usable(wanted: tuple[str, ...]) -> bool:
+        if wanted[0] == "auto":
+            return bool(tiers)
+        rows = snapshot.tiers.get(wanted[0]) or [_model_of_alias(name, choice, org, snapshot) for name in wanted]
+        return any(map(is_there, rows))
+
+    tiers = [tier for tier in TIERS if is_usable((tier,))]
+    aliases = [name for name, wanted in org.aliases.items() if is_usable(wanted)]
+    return (*(["auto"] if tiers else []), *tiers, *aliases)
+
+
+def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Route | Refuse | AskForBody:
     """Provider, address, credential and path of a call that is let through."""
+    drops = tuple([name for name in OURS if getattr(facts, name)]) if facts.tier or facts.prefer else ()
     choice = choose_provider(facts, endpoint, org, snapshot)
     if org.rules is not None:
         facts, choice = apply_rules(facts, choice, endpoint, org, snapshot, rules=org.rules)
+    wanted = what_is_wanted(facts, endpoint, org, snapshot)
+    if wanted is not None:
+        if facts.body_may_be_read and (facts.is_read_by_envoy or facts.content_length):
+            return ASK_FOR_BODY
+        facts, choice = choose_model(facts, choice, endpoint, org, snapshot, wanted=wanted)
     provider = snapshot.providers[choice.provider]
     site = site_of(provider, org, snapshot)
     renamed = choice.model_sent if choice.model_sent != choice.model_requested else None
@@ -225,6 +264,7 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
         credential=source if sent or is_signed else "none",
         model_is_renamed=renamed is not None and facts.has_body and not facts.is_upgrade,
         observe=observe,
+        drops=drops,
         asks_for_usage=asks,
     )
 
@@ -304,6 +344,8 @@ def apply_rules(
     if not arm.changes:
         return facts, choice
     changed = _as_if_asked(facts, endpoint, arm)
+    if arm.provider is None and what_is_wanted(changed, endpoint, org, snapshot) is not None:
+        return changed, choice
     wanted = choose_provider(changed, endpoint, org, snapshot)
     if wanted.detected is not None:
         return facts, dataclasses.replace(choice, notes=(*choice.notes, "rule_without_address"))
@@ -313,8 +355,8 @@ def apply_rules(
         wanted = dataclasses.replace(wanted, unknown=choice.unknown, detected=choice.detected)
     notes = dict.fromkeys((*choice.notes, *wanted.notes))
     if wanted.provider != choice.provider:
-        if problem := _cannot_move(facts, choice, endpoint, org, snapshot, to=wanted.provider):
-            return facts, dataclasses.replace(choice, notes=(*choice.notes, problem))
+        if lack := _lack(facts, choice, endpoint, org, snapshot, to=wanted.provider):
+            return facts, dataclasses.replace(choice, notes=(*choice.notes, f"rule_without_{lack}"))
         notes.pop(_ANOTHERS_KEY, None)
         if not _is_key_of(facts, snapshot.providers[wanted.provider], snapshot):
             changed = dataclasses.replace(changed, credential=None)  # it is for the provider that the client chose
@@ -338,27 +380,119 @@ def _as_if_asked(facts: Facts, endpoint: Endpoint, arm: Arm) -> Facts:
     """The call as its client would have made it to get what the arm says."""
     named = (arm.provider,) if arm.provider else facts.providers_named
     if arm.model is None:
-        return dataclasses.replace(facts, providers_named=named)
+        return dataclasses.replace(facts, providers_named=named, tier=arm.tier or facts.tier)
     path = facts.path
     if endpoint.has_model and (found := endpoint.pattern.fullmatch(path)):
         path = path[: found.start("model")] + segment(arm.model) + path[found.end("model") :]
-    return dataclasses.replace(facts, providers_named=named, model=arm.model, path=path)
+    return dataclasses.replace(facts, providers_named=named, model=arm.model, tier=None, path=path)
 
 
-def _cannot_move(
+def what_is_wanted(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> tuple[str, ...] | None:
+    """What a model is to be chosen from: a tier, or an alias's models; None for a call that pins one."""
+    if facts.tier is not None:
+        return (facts.tier,)
+    model = _model_in_path(facts, endpoint) or facts.model
+    if model is None:
+        return None
+    if model in org.aliases:
+        return org.aliases[model]
+    return (model,) if model in words.WANTED and model not in snapshot.models.registered else None
+
+
+def choose_model(
+    facts: Facts, choice: Choice, endpoint: Endpoint, org: Org, snapshot: Snapshot, *, wanted: tuple[str, ...]
+) -> tuple[Facts, Choice]:
+    """The call as if its client had asked for the first candidate; as it came, with a note, where there is none."""
+    plan = plan_for(facts, choice, endpoint, org, snapshot, wanted=wanted)
+    if not plan.candidates:
+        return facts, dataclasses.replace(choice, plan=plan, notes=(*choice.notes, "no_candidate"))
+    row = plan.candidates[0].row
+    changed = _as_if_asked(facts, endpoint, Arm(row.model, row.provider))
+    notes = choice.notes
+    if row.provider != choice.provider:
+        notes = tuple(note for note in notes if note != _ANOTHERS_KEY)
+        if not _is_key_of(facts, snapshot.providers[row.provider], snapshot):
+            changed = dataclasses.replace(changed, credential=None)
+    return changed, dataclasses.replace(
+        choice,
+        provider=row.provider,
+        source="chosen",
+        unknown=False,
+        detected=None,
+        model_sent=row.model,
+        notes=notes,
+        plan=plan,
+    )
+
+
+def plan_for(
+    facts: Facts, choice: Choice, endpoint: Endpoint, org: Org, snapshot: Snapshot, *, wanted: tuple[str, ...]
+) -> Plan:
+    """The models that may answer a call, in order, and why the others may not."""
+    conversation = Conversation()
+    if facts.body is not None:
+        conversation = read_conversation(read_json(facts.body), _COUNTS_FOR.get(endpoint.dialect, endpoint.dialect))
+    auto = score(conversation, snapshot.scoring) if wanted[0] == "auto" else None
+    tier = auto.tier if auto else next((tier for tier in TIERS if tier == wanted[0]), None)
+    named = _named(facts, snapshot)
+
+    def refusal(row: Ranked) -> str | None:
+        if not org.blocked.isdisjoint((row.provider, row.model)):
+            return "blocked"
+        if _is_reachable(named, org, snapshot) and named != row.provider:
+            return "another_provider"
+        if row.apis is not None and endpoint.dialect not in row.apis:
+            return "api"
+        return _lack(facts, choice, endpoint, org, snapshot, to=row.provider)
+
+    return make_plan(
+        snapshot.tiers[tier] if tier else [_model_of_alias(name, choice, org, snapshot) for name in wanted],
+        conversation,
+        refusal,
+        lineup=snapshot.lineup,
+        prices=snapshot.prices,
+        at_s=facts.at_s,
+        prefer=facts.prefer or ("balanced" if tier else None),
+        tier=tier,
+        auto=auto,
+    )
+
+
+_COUNTS_FOR = {"anthropic.count_tokens": "anthropic.messages", "openai.input_tokens": "openai.responses"}
+"Of calls that only count: the API whose bodies theirs are."
+
+
+def _model_of_alias(name: str, choice: Choice, org: Org, snapshot: Snapshot) -> Ranked:
+    """A model as the client would get it by its name; one of nobody's is where the call was going."""
+    ollama = _is_reachable("ollama", org, snapshot)
+    found = detect(name, snapshot.models, snapshot.providers, ollama=ollama)
+    provider, model = (found.provider, found.model_sent or name) if found else (choice.provider, name)
+    known = snapshot.figures.get((provider, model))
+    return dataclasses.replace(known, tier=None) if known else Ranked(provider=provider, model=model)
+
+
+def _lack(
     facts: Facts, choice: Choice, endpoint: Endpoint, org: Org, snapshot: Snapshot, *, to: str
-) -> str | None:
-    """Why a call must stay with its provider, as a note. No call is refused for a rule."""
+) -> Literal["address", "api", "credential"] | None:
+    """What is not there for this call at a provider. No call is refused for it."""
     row = snapshot.providers[to]
     site = site_of(row, org, snapshot)
     if site is None:
-        return "rule_without_address"
+        return "address"
     is_everyones = endpoint.native_to is None and facts.path.startswith(V1 + "/") and endpoint.dialect in row.apis
     if not is_everyones and row.kind != snapshot.kind_of(choice.provider):
-        return "rule_without_api"
-    needs_none = row.key_form is Form.NONE or snapshot.providers[row.kind].key_env is None
-    has_key = needs_none or site.upstream.signing is not None or _held_key(row, org, snapshot) is not None
-    return None if has_key or _is_key_of(facts, row, snapshot) else "rule_without_credential"
+        return "api"
+    return None if _has_key(facts, choice, row, org, snapshot) else "credential"
+
+
+def _has_key(facts: Facts, choice: Choice, row: Provider, org: Org, snapshot: Snapshot) -> bool:
+    """Whether a call has a key for a provider: none is needed, one is held, or the client's own is for it."""
+    site = site_of(row, org, snapshot)
+    is_signed = site is not None and site.upstream.signing is not None
+    if is_signed or row.key_form is Form.NONE or snapshot.providers[row.kind].key_env is None:
+        return True
+    is_own = row.id == choice.provider and facts.credential is not None and not _key_is_anothers(facts, row, snapshot)
+    return is_own or _held_key(row, org, snapshot) is not None or _is_key_of(facts, row, snapshot)
 
 
 def choose_credential(
@@ -484,10 +618,12 @@ def _observe(facts: Facts, endpoint: Endpoint, provider: Provider, snapshot: Sna
 
 
 def _rewritten(body: bytes, boundary: bytes | None, route: Route) -> bytes:
+    if route.drops:
+        body = without(body, route.drops)
     if route.asks_for_usage:
         body = inject_include_usage(body)
     if route.model_is_renamed and route.choice.model_sent is not None:
-        body = rename_model(body, route.choice.model_sent, boundary)
+        body = rename_model(body, route.choice.model_sent, boundary, insert=route.choice.model_requested is None)
     return body
 
 
@@ -515,6 +651,9 @@ def _removed(facts: Facts, provider: Provider, *, kept: str | None, plain: bool)
 #   call_id          128 random bits, hex
 #   org provider source unknown detected dialect shape requested sent feature task notes
 #   rule rule_arm    the org's rule for this call, and which of its outcomes
+#   tier candidates  of what the model was to be chosen, and how many there were
+#   auto_tier auto_score  what `auto` made of the conversation
+#   chosen   "1"     a model was chosen: the answer says which
 #   path             the client's path without its query
 #   stream   "1"     the answer is a stream
 #   host             the provider's address
@@ -554,6 +693,14 @@ def to_metadata(
             "rule": choice.rule,
             "rule_arm": choice.rule_arm,
         }
+        if (plan := choice.plan) is not None:
+            fields |= {
+                "tier": plan.tier,
+                "candidates": str(len(plan.candidates)),
+                "auto_tier": plan.auto.tier if plan.auto else None,
+                "auto_score": str(plan.auto.score) if plan.auto else None,
+                "chosen": "1" if plan.candidates else None,
+            }
     match decision:
         case Route():
             fields |= {

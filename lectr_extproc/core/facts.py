@@ -4,9 +4,10 @@ Facts hold what was learnt, never the request: no prompt is in them, and a body 
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
 import orjson
@@ -16,6 +17,8 @@ from lectr_extproc.core.credential import HEADERS, Credential, take
 from lectr_extproc.core.json_members import read
 from lectr_extproc.core.multipart import boundary_of, read_field
 
+OURS = ("tier", "prefer")
+"The members of a body that are for the gateway."
 _OPTIONS = ("stream", "stream_options", "data_sources")
 
 _LISTS = frozenset({words.KEY_HEADER, words.PROVIDER_HEADER, *(form.value for form in HEADERS)})
@@ -58,6 +61,10 @@ class Facts:
     "Random, for what is to be by chance."
     sticky: Mapping[str, str] = field(default_factory=dict, repr=False)
     "The values of the headers that rules ask for, by name."
+    tier: words.Wanted | None = None
+    "Of which a model is to be chosen, whatever `model` says."
+    prefer: words.Prefer | None = None
+    "What is to count in the choice."
     boundary: bytes | None = None
     "Where the body is a form in parts."
     is_read_by_envoy: bool = False
@@ -121,6 +128,8 @@ def read_facts(
         at_s=at_s,
         call_id=call_id,
         sticky={name: one[name] for name in sticky & one.keys()} if sticky else {},
+        tier=_one_of(words.WANTED, request_metadata.get("tier")),
+        prefer=_one_of(words.PREFERENCES, request_metadata.get("prefer")),
         boundary=boundary_of(one.get("content-type", "")),
         is_read_by_envoy=bool(request_metadata),
     )
@@ -131,11 +140,7 @@ def with_body(facts: Facts, body: bytes) -> Facts:
     if facts.boundary is not None:
         named, stream = (read_field(body, facts.boundary, field) for field in (b"model", b"stream"))
         return dataclasses.replace(facts, body=body, model=named or facts.model, streaming=stream == "true", options={})
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        parsed = read(body, ("model", *_OPTIONS))  # text cut within an emoji, a number too large, NaN
-    fields: Mapping[str, object] = parsed if isinstance(parsed, dict) else {}
+    fields = read_json(body, ("model", *OURS, *_OPTIONS))
     model = fields.get("model")
     return dataclasses.replace(
         facts,
@@ -143,7 +148,25 @@ def with_body(facts: Facts, body: bytes) -> Facts:
         model=model if isinstance(model, str) and model else facts.model,
         streaming=fields.get("stream") is True or facts.streaming,
         options={name: fields[name] for name in _OPTIONS if name in fields},
+        tier=_one_of(words.WANTED, fields.get("tier")),
+        prefer=_one_of(words.PREFERENCES, fields.get("prefer")),
     )
+
+
+def read_json(body: bytes, names: Container[object] | None = None) -> Mapping[Any, object]:
+    """At least the members of these names, or all; what is no object has none."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        parsed = read(body, names)  # text cut within an emoji, a number too large, NaN
+    return parsed if isinstance(parsed, dict) else {}
+
+
+_Word = TypeVar("_Word", bound=str)
+
+
+def _one_of(known: Sequence[_Word], value: object) -> _Word | None:
+    return next((word for word in known if word == value), None)
 
 
 def label(text: str | None, limit: int = words.LABEL_LIMIT) -> str | None:

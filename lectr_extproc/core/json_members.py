@@ -54,9 +54,9 @@ def members(body: bytes) -> Members:
     return found if _LAST.match(body, end) else ()
 
 
-def read(body: bytes, names: Container[object]) -> dict[object, object]:
-    """The members of these names; of two the last counts. A value that cannot be read is None."""
-    return {name: _value(body[value]) for name, value in members(body) if name in names}
+def read(body: bytes, names: Container[object] | None = None) -> dict[object, object]:
+    """The members of these names, or all; of two the last counts. A value that cannot be read is None."""
+    return {name: _value(body[value]) for name, value in members(body) if names is None or name in names}
 
 
 def put(body: bytes, found: Members, name: str, value: bytes) -> bytes:
@@ -71,6 +71,22 @@ def put(body: bytes, found: Members, name: str, value: bytes) -> bytes:
         parts += (whole[at : place.start], value)
         at = place.stop
     return b"".join((*parts, whole[at:]))
+
+
+def without(body: bytes, names: Container[object]) -> bytes:
+    """The object without the members of these names, each gone with a comma."""
+    found = members(body)
+    if not any(name in names for name, _ in found):
+        return body
+    start = at = body.index(b"{") + 1
+    kept: list[bytes] = []
+    for name, value in found:
+        if name not in names:
+            kept.append(body[at : value.stop])
+        at = value.stop
+    if kept and found[0][0] in names:
+        kept[0] = kept[0].partition(b",")[2]
+    return b"".join((body[:start], *kept, body[at:]))
 
 
 def _value(text: bytes) -> object:

@@ -43,13 +43,14 @@ class Offer:
         self._lineup, self._models, self._providers = lineup, models, providers
         self._listing = lru_cache(KEPT)(self._write)
 
-    def listing(self, reached: AbstractSet[str], at_s: int) -> Listing:
-        """What is offered by the providers that an org reaches."""
-        return self._listing(frozenset(reached), at_s // 86400)
+    def listing(self, reached: AbstractSet[str], at_s: int, words: tuple[str, ...] = ()) -> Listing:
+        """What is offered by the providers that an org reaches, after the words for which a model is chosen."""
+        return self._listing(frozenset(reached), at_s // 86400, words)
 
-    def _write(self, reached: frozenset[str], day: int) -> Listing:
+    def _write(self, reached: frozenset[str], day: int, words: tuple[str, ...]) -> Listing:
         today = datetime.fromtimestamp(day * 86400, UTC).date()
-        openai, anthropic = {}, {}
+        openai = {word: orjson.dumps(_openai(word, "lectr", Known(word, None))) for word in words}
+        anthropic = {word: orjson.dumps(_anthropic(word, Known(word, None))) for word in words}
         for (provider, model), known in self._lineup.items():
             if provider in reached and not known.is_retired(today) and (name := self._name(provider, model)):
                 openai[name] = orjson.dumps(_openai(name, provider, known))

@@ -130,6 +130,13 @@ class CallRecord:
     "The org's rule that this was a call for."
     rule_arm: str | None = None
     "What the rule said was to become of it; a note says where that could not be."
+    tier: str | None = None
+    "Of which the model was to be chosen."
+    auto_tier: str | None = None
+    auto_score: int | None = None
+    "What `auto` made of the conversation."
+    candidates: int | None = None
+    "Between how many models was chosen; None where the client pinned one."
 
     @property
     def outcome(self) -> str:
@@ -268,6 +275,10 @@ def record_from(entry: LogEntry, snapshot: Snapshot) -> CallRecord:
         traceparent=said.get("parent"),
         rule=said.get("rule"),
         rule_arm=said.get("rule_arm"),
+        tier=said.get("tier"),
+        auto_tier=said.get("auto_tier"),
+        auto_score=_number(said.get("auto_score")),
+        candidates=_number(said.get("candidates")),
     )
 
 
@@ -361,6 +372,10 @@ def _made_up_id(entry: LogEntry) -> str:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _between(start: int | None, end: int | None) -> int | None:

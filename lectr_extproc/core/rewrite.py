@@ -89,12 +89,15 @@ def segment(name: str) -> str:
     return quoted.replace(".", "%252E") if not quoted.strip(".") else quoted
 
 
-def rename_model(body: bytes, model_sent: str, boundary: bytes | None = None) -> bytes:
-    """The same form or JSON with another `model`, and no other byte changed. What is neither comes back as it is."""
+def rename_model(body: bytes, model_sent: str, boundary: bytes | None = None, *, insert: bool = False) -> bytes:
+    """The same form or JSON with another `model`, and no other byte changed. What is neither comes back as it is.
+
+    JSON that has none stays without one, because its path may name it, unless it is to be inserted.
+    """
     if boundary is not None:
         return replace_field(body, boundary, b"model", model_sent)
     found = members(body)
-    has_model = any(name == "model" for name, _ in found)
+    has_model = (insert and found) or any(name == "model" for name, _ in found)
     return put(body, found, "model", json.dumps(model_sent).encode()) if has_model else body
 
 

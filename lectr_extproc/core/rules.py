@@ -12,6 +12,8 @@ from itertools import product
 from operator import itemgetter
 from typing import NamedTuple
 
+from lectr_extproc.core.words import Wanted
+
 
 class Terms(NamedTuple):
     """What a rule asks about a call, None for anything; or a call, as rules see it."""
@@ -41,19 +43,21 @@ _EVERY_CALL = Terms()
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What may become of a call: another model, another provider, both, or neither."""
+    """What may become of a call: another model or the choice of one, another provider, both, or neither."""
 
     model: str | None = None
     provider: str | None = None
     weight: int = 1
+    tier: Wanted | None = None
+    "A model of this tier is chosen."
 
     @property
     def changes(self) -> bool:
         """Whether it is more than to leave the call as it is."""
-        return bool(self.model or self.provider)
+        return bool(self.model or self.provider or self.tier)
 
     def __str__(self) -> str:
-        return "/".join(filter(None, (self.provider, self.model))) or "unchanged"
+        return "/".join(filter(None, (self.provider, self.model or self.tier))) or "unchanged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from lectr_extproc.core.answer import AnswerRow
 from lectr_extproc.core.auto import Scoring
+from lectr_extproc.core.candidates import Ranked
 from lectr_extproc.core.credential import Credential
 from lectr_extproc.core.offer import Offer
 from lectr_extproc.core.pricing import PriceTable
@@ -14,6 +15,7 @@ from lectr_extproc.core.rewrite import V1
 from lectr_extproc.core.tables import Endpoint, Known, Limits, Models, Org, Provider, Site
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.core.usage import CostReading
+from lectr_extproc.core.words import WANTED
 
 USUAL_PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/completions")
 "Where nearly every call goes: their endpoints are looked up and not searched for, which takes 3 µs."
@@ -50,6 +52,8 @@ class Snapshot:
     models: Models
     lineup: Mapping[tuple[str, str], Known]
     "The models there are to choose from, by provider and name."
+    ranking: tuple[Ranked, ...]
+    "Those of the tiers, and what is known of them."
     endpoints: tuple[Endpoint, ...]
     observation: Observation
     credentials: Mapping[str, Credential] = field(default_factory=dict)
@@ -67,6 +71,9 @@ class Snapshot:
     "What only one vendor's own SDK writes before its paths, and whose it is: `/v1beta/openai/`, `/api/v1/`."
     usual_endpoints: Mapping[str, Endpoint] = field(init=False)
     "By path: what the search of `endpoints` finds for the usual ones."
+    tiers: Mapping[str, tuple[Ranked, ...]] = field(init=False)
+    figures: Mapping[tuple[str, str], Ranked] = field(init=False)
+    "What is known of models to choose, by provider and name."
     sticky_headers: frozenset[str] = field(init=False)
     "Those whose values rules ask for."
     offer: Offer = field(init=False, repr=False, compare=False)
@@ -80,6 +87,9 @@ class Snapshot:
         object.__setattr__(self, "homes", tuple(pair for pair in prefixes if several[pair[0]] == 1))
         usual = {path: next(row for row in self.endpoints if row.pattern.fullmatch(path)) for path in USUAL_PATHS}
         object.__setattr__(self, "usual_endpoints", usual)
+        tiers = {tier: tuple(row for row in self.ranking if row.tier == tier) for tier in WANTED}
+        object.__setattr__(self, "tiers", tiers)
+        object.__setattr__(self, "figures", {(row.provider, row.model): row for row in self.ranking})
         ruled = [rule for org in self.orgs_by_key.values() if org.rules for rule in org.rules.ordered]
         object.__setattr__(self, "sticky_headers", frozenset(rule.sticky for rule in ruled if rule.sticky))
 

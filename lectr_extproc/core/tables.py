@@ -189,6 +189,10 @@ class Org:
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     "By provider."
     rules: Rules | None = None
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    "Names for a tier, or for models in order."
+    blocked: frozenset[str] = frozenset()
+    "Providers and models that are never chosen for it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,4 +40,12 @@ Shape = Literal["openai", "anthropic"]
 CredentialSource = Literal["client", "gateway", "none"]
 "Whose key goes to the provider."
 
-ProviderSource = Literal["header", "path", "registry", "exact", "prefix", "rule", "credential", "default"]
+ProviderSource = Literal["header", "path", "registry", "exact", "prefix", "rule", "chosen", "credential", "default"]
+
+Wanted = Literal["economy", "standard", "premium", "auto"]
+WANTED: tuple[Wanted, ...] = ("economy", "standard", "premium", "auto")
+"The words for which the gateway chooses a model."
+
+Prefer = Literal["cheap", "fast", "balanced", "quality", "coding"]
+PREFERENCES: tuple[Prefer, ...] = ("cheap", "fast", "balanced", "quality", "coding")
+"What may count most in the choice."

@@ -47,6 +47,8 @@ def _json_to_metadata() -> str:
           rules:
           - {selectors: [{key: model}], on_present: {metadata_namespace: $namespace, key: model}}
           - {selectors: [{key: stream}], on_present: {metadata_namespace: $namespace, key: stream}}
+          - {selectors: [{key: tier}], on_present: {metadata_namespace: $namespace, key: tier}}
+          - {selectors: [{key: prefer}], on_present: {metadata_namespace: $namespace, key: prefer}}
           - selectors: [{key: stream_options}, {key: include_usage}]
             on_present: {metadata_namespace: $namespace, key: include_usage}
         """,

@@ -52,6 +52,7 @@ def route_configuration(options: GatewayOptions) -> str:
           # It counts only where the route a call meets first has a route action: hence the cluster without endpoints.
           request_body_buffer_limit: $max_body_bytes
           routes:
+          $chosen
           $routed
           # A gateway is no proxy. No prefix matches a CONNECT, whose body would be held before anyone asks for a key;
           # where a route does, Envoy itself answers 403 to an upgrade that the connection manager does not list.
@@ -68,22 +69,43 @@ def route_configuration(options: GatewayOptions) -> str:
         """,
         name=NAME,
         max_body_bytes=str(options.max_body_bytes),
-        routed=_routed(options),
+        chosen=_routed("lectr_chosen", "chosen", _told(), options),
+        routed=_routed("lectr_routed", "routed", "", options),
         disabled=_disabled(options),
         doors="".join(doors),
         unrouted=UNROUTED,
     )
 
 
-def _routed(options: GatewayOptions) -> str:
+_TOLD = {
+    "model": "sent",
+    "provider": "provider",
+    "tier": "tier",
+    "auto-tier": "auto_tier",
+    "auto-score": "auto_score",
+}
+"What an answer says of the model that was chosen for it, by the decision's keys."
+
+
+def _told() -> str:
+    """Headers of answers. Envoy leaves out those whose metadata is not there."""
+    return "response_headers_to_add:\n" + "".join(
+        f"- {{header: {{key: x-model-router-{name}, value: '%DYNAMIC_METADATA({NAMESPACE}:{key})%'}}, "
+        "append_action: OVERWRITE_IF_EXISTS_OR_ADD}\n"
+        for name, key in _TOLD.items()
+    )
+
+
+def _routed(name: str, key: str, told: str, options: GatewayOptions) -> str:
     return fill(
         """
-        # The only way to a provider. It comes first, because lectr removes the key and then the routes are read again.
-        # It asks for metadata, which a client cannot write: a client's own x-lectr-cluster leads nowhere.
-        - name: lectr_routed
+        # The only ways to a provider come first, because lectr removes the key and then the routes are read again.
+        # They ask for metadata, which a client cannot write: a client's own x-lectr-cluster leads nowhere.
+        - name: $name
           match:
             prefix: /
-            dynamic_metadata: [{filter: $namespace, path: [{key: routed}], value: {present_match: true}}]
+            dynamic_metadata: [{filter: $namespace, path: [{key: $key}], value: {present_match: true}}]
+          $told
           route:
             cluster_header: $cluster_header
             timeout: 0s  # the default cuts every answer after 15 s
@@ -101,6 +123,9 @@ def _routed(options: GatewayOptions) -> str:
           - x-envoy-internal
           - x-envoy-expected-rq-timeout-ms
         """,
+        name=name,
+        key=key,
+        told=told,
         namespace=NAMESPACE,
         cluster_header=CLUSTER_HEADER,
         idle=seconds(options.stream_idle_timeout_s),

@@ -11,6 +11,7 @@ from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.catalog.ranking import ALIASES, RANKING
 from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.decision import Decision, Route, decide
@@ -39,7 +40,7 @@ def snapshot(
     registered: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """The catalogue's own addresses, and those given by provider; more providers, and models registered for them."""
-    org = Org(name="acme", sites={"azure": azure} if azure else {})
+    org = Org(name="acme", sites={"azure": azure} if azure else {}, aliases=ALIASES)
     rows = {**PROVIDERS, **{row.id: row for row in more}}
     bases = {row.id: (addresses or {}).get(row.id, row.base_url) for row in rows.values()}
     return Snapshot(
@@ -48,6 +49,7 @@ def snapshot(
         sites={id_: Site(upstream=Upstream.parse(id_, base)) for id_, base in bases.items() if base},
         models=replace(MODELS, registered=registered or {}),
         lineup={**LINEUP, **{(owner, name): Known(name, None) for name, owner in (registered or {}).items()}},
+        ranking=RANKING,
         endpoints=ENDPOINTS,
         scoring=Scoring(words=WORDS),
         limits=limits or Limits(),

@@ -24,6 +24,7 @@ from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.tables import Limits, Site
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX, Signing, Upstream
+from lectr_extproc.core.words import PREFERENCES, WANTED
 from tests.core.given import CLIENT_KEY, DISABLED_KEY, KEY, azure_site, held, recorded, request, routed, snapshot
 
 EVERYWHERE = snapshot(
@@ -782,7 +783,7 @@ def test_every_model_that_is_listed_goes_to_its_owner_when_it_is_asked() -> None
         EVERYWHERE,
         snapshot(azure_site(), more=more, addresses=addresses, registered=registered),
     ):
-        listed = served(models_of(), tables)["data"]
+        listed = [entry for entry in served(models_of(), tables)["data"] if entry["owned_by"] != "lectr"]
         choices = [routed_choice(request(entry["id"]), tables) for entry in listed]
         assert [(choice.provider, choice.unknown) for choice in choices] == [(e["owned_by"], False) for e in listed]
         assert len(listed) > 10
@@ -802,7 +803,7 @@ def test_an_org_is_offered_what_it_reaches_and_no_more() -> None:
     names = [[entry["id"] for entry in served(models_of(), tables)["data"]] for tables in (without, having)]
     assert set(names[1]) - set(names[0]) == {"our-gpt"}
     reached = {entry["owned_by"] for entry in served(models_of(), without)["data"]}
-    assert reached <= without.sites.keys()
+    assert reached <= without.sites.keys() | {"lectr"}
 
 
 def test_the_sdk_that_asks_is_answered_in_its_shape() -> None:
@@ -1728,3 +1729,226 @@ def test_a_provider_of_ones_own_is_found_by_header_prefix_and_registered_names(
     assert (choice.provider, choice.source, choice.model_sent, decision.path) == expected
     assert not choice.unknown
     assert decision.cluster.startswith(f"{choice.provider}-")
+
+
+# --- choosing a model -------------------------------------------------------------------------------------------------
+
+SAID: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+def asked(body: dict[str, Any], *headers: tuple[str, str], bearer: str | None = None, **more: Any) -> Facts:
+    """A call whose body was seen, at the time that the catalogue is of."""
+    read: dict[str, object] = {name: body[name] for name in ("model", "stream", "tier", "prefer") if name in body}
+    facts = dataclasses.replace(request(None, *headers, bearer=bearer, metadata=read, **more), at_s=NOW)
+    return with_body(facts, json.dumps(body).encode())
+
+
+def picked(facts: Facts, tables: Snapshot) -> tuple[str, str | None]:
+    choice = routed(facts, tables).choice
+    return choice.provider, choice.model_sent
+
+
+def why_not(facts: Facts, tables: Snapshot) -> dict[str, str]:
+    plan = routed(facts, tables).choice.plan
+    assert plan is not None
+    return {one.model: one.reason for one in plan.dropped}
+
+
+def test_a_call_that_leaves_the_choice_is_asked_for_its_body_and_goes_to_the_first_candidate() -> None:
+    tables = holding(**EVERY_KEY)
+    body = {"model": "economy", "prefer": "cheap", **SAID}
+    facts = asked(body)
+    assert decide(dataclasses.replace(facts, body=None), tables) == ASK_FOR_BODY
+    route = routed(facts, tables)
+    first = route.choice.plan
+    assert first is not None
+    assert first.candidates[0].row.model == route.choice.model_sent
+    assert json.loads(route.body or b"") == {"model": route.choice.model_sent, **SAID}
+    assert (route.choice.source, route.choice.model_requested, route.choice.unknown) == ("chosen", "economy", False)
+    assert route.credential == "gateway"
+    (key,) = keys_out(route).values()
+    assert key.endswith(f"held-{route.choice.provider}")
+
+
+def test_a_body_that_never_comes_is_not_waited_for() -> None:
+    tables = holding(openai="k")
+    upgrade = request(None, ("upgrade", "websocket"), path="/v1/realtime?model=economy", method="GET", has_body=False)
+    assert routed(upgrade, tables).choice.notes == ("no_candidate",)
+    unread = dataclasses.replace(
+        request(None, path="/v1beta/models/auto:generateContent", bearer=None), content_length=None
+    )
+    assert routed(unread, holding(gemini="k")).choice.model_sent == "gemini-2.5-flash"
+
+
+def test_a_tier_in_the_body_outranks_the_model_and_a_model_of_its_own_pins() -> None:
+    tables = holding(openai="k")
+    assert picked(asked({"model": "gpt-4o", "tier": "economy", **SAID}), tables) == ("openai", "gpt-4.1-mini")
+    route = routed(asked({"tier": "economy", **SAID}), tables)
+    assert json.loads(route.body or b"") == {"model": "gpt-4.1-mini", **SAID}
+    pinned = routed(asked({"model": "gpt-4o", **SAID}), tables)
+    assert (pinned.choice.plan, pinned.body) == (None, None)
+
+
+def test_what_counts_is_removed_from_a_pinned_call() -> None:
+    facts = asked({"model": "gpt-4o", "prefer": "fast", **SAID})
+    assert decide(dataclasses.replace(facts, body=None), snapshot()) == ASK_FOR_BODY
+    assert json.loads(routed(facts).body or b"") == {"model": "gpt-4o", **SAID}
+
+
+def test_a_word_that_settings_give_a_provider_is_its_model() -> None:
+    tables = snapshot(registered={"premium": "openai"})
+    assert routed(asked({"model": "premium", **SAID}), tables).choice.plan is None
+
+
+@pytest.mark.parametrize(("text", "tier"), [("hi", "economy"), ("Prove this lemma by induction. " * 40, "premium")])
+def test_auto_is_the_tier_of_the_conversation(text: str, tier: str) -> None:
+    body = {"model": "auto", "messages": [{"role": "user", "content": text}]}
+    facts = asked(body)
+    route = routed(facts, holding(openai="k"))
+    plan = route.choice.plan
+    assert plan is not None
+    assert plan.auto is not None
+    assert plan.tier == plan.auto.tier == tier
+    told = to_metadata(route, facts, "c1")
+    assert (told["tier"], told["auto_tier"], told["auto_score"]) == (tier, tier, str(plan.auto.score))
+    assert (told["candidates"], told["chosen"]) == (str(len(plan.candidates)), "1")
+    assert text[:9] not in repr(told)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("/v1/messages/count_tokens", "messages"), ("/v1/responses/input_tokens", "input")]
+)
+def test_a_call_that_counts_tokens_goes_where_the_call_would(path: str, said: str) -> None:
+    body = {"model": "auto", said: [{"role": "user", "content": "Prove this lemma by induction. " * 40}]}
+    plan = routed(asked(body, path=path), holding(openai="k", anthropic="k")).choice.plan
+    assert plan is not None
+    assert plan.tier == "premium"
+    assert plan.candidates
+
+
+def test_without_a_candidate_the_call_goes_on_as_it_came_less_what_is_ours() -> None:
+    facts = asked({"model": "premium", "prefer": "fast", "input": "x"}, path="/v1/embeddings", bearer=CLIENT_KEY)
+    route = routed(facts, holding(openai="k"))
+    assert route.choice.notes == ("no_candidate",)
+    assert (route.choice.provider, route.choice.source) == ("openai", "default")
+    assert json.loads(route.body or b"") == {"model": "premium", "input": "x"}
+    told = to_metadata(route, facts, "c1")
+    assert (told["candidates"], told.get("chosen")) == ("0", None)
+
+
+def test_models_without_a_key_an_address_or_the_api_are_not_chosen_and_say_why() -> None:
+    tables = replaced_org(holding(openai="k", gemini="k", groq="k"), blocked=frozenset({"gpt-4.1", "gemini"}))
+    reasons = why_not(asked({"model": "standard", **SAID}), tables)
+    assert reasons["gpt-4.1"] == reasons["gemini-2.5-pro"] == "blocked"
+    assert reasons["claude-sonnet-4-6"] == reasons["zai.glm-4.7"] == "credential"
+    assert reasons["gpt-5.3-codex"] == "api"
+    assert reasons["grok-3-beta"] == "retired"
+    assert picked(asked({"model": "standard", **SAID}), tables) == ("openai", "o3")
+    responses = asked({"model": "standard", "input": "hi"}, path="/v1/responses")
+    assert "gpt-5.3-codex" not in why_not(responses, tables)
+    without = dataclasses.replace(tables, sites={k: v for k, v in tables.sites.items() if k != "anthropic"})
+    assert why_not(asked({"model": "standard", **SAID}), without)["claude-sonnet-4-6"] == "address"
+
+
+def test_a_provider_that_the_client_names_is_the_only_one_to_choose_from() -> None:
+    facts = asked({"model": "economy", **SAID}, ("x-lectr-provider", "anthropic"))
+    assert picked(facts, holding(**EVERY_KEY)) == ("anthropic", "claude-haiku-4-5")
+    assert why_not(facts, holding(**EVERY_KEY))["gpt-4.1-mini"] == "another_provider"
+
+
+ORIGINS = {
+    "the default's, by nothing said": (CLIENT_KEY, "openai"),
+    "one by its shape": ("sk-ant-api03-x", "anthropic"),
+    "another by its shape": ("AIza-x", "gemini"),
+}
+
+
+@pytest.mark.parametrize(("key", "owner"), ORIGINS.values(), ids=ORIGINS)
+def test_a_clients_own_key_is_enough_for_its_provider_and_for_no_other(key: str, owner: str) -> None:
+    facts = asked({"model": "economy", **SAID}, bearer=key)
+    route = routed(facts, snapshot())
+    plan = route.choice.plan
+    assert plan is not None
+    assert {one.row.provider for one in plan.candidates} == {owner}
+    assert any(key in value for value in route.sets.values())
+
+
+@pytest.mark.parametrize("prefer", PREFERENCES)
+@pytest.mark.parametrize("tier", WANTED)
+@pytest.mark.parametrize("key", [CLIENT_KEY, "sk-ant-api03-x", "gsk_x", "AIza-x", None])
+def test_no_key_goes_to_another_provider_whatever_is_chosen(tier: str, prefer: str, key: str | None) -> None:
+    owners = {CLIENT_KEY: "openai", "sk-ant-api03-x": "anthropic", "gsk_x": "groq", "AIza-x": "gemini"}
+    route = routed(asked({"model": tier, "prefer": prefer, **SAID}, bearer=key), holding(**EVERY_KEY))
+    (value,) = keys_out(route).values()
+    held, owner = f"held-{route.choice.provider}", owners.get(key or "")
+    assert held in value or (owner == route.choice.provider and key is not None and key in value)
+
+
+def test_an_alias_is_a_tier_or_the_first_of_its_models_that_fits() -> None:
+    aliases = {"chat": ("economy",), "writer": ("claude-opus-4-7", "groq/openai/gpt-oss-120b", "our-own", "gpt-4o")}
+    tables = replaced_org(holding(openai="k", groq="k"), aliases=aliases)
+    assert picked(asked({"model": "chat", **SAID}), tables) == ("openai", "gpt-4.1-mini")
+    facts = asked({"model": "writer", **SAID})
+    assert picked(facts, tables) == ("groq", "openai/gpt-oss-120b")
+    assert why_not(facts, tables) == {"claude-opus-4-7": "credential"}
+    plan = routed(facts, tables).choice.plan
+    assert plan is not None
+    assert [(one.row.provider, one.row.model) for one in plan.candidates][1:] == [
+        ("openai", "our-own"),
+        ("openai", "gpt-4o"),
+    ]
+    assert (plan.tier, plan.prefer) == (None, None)
+    assert "tier" not in to_metadata(routed(facts, tables), facts, "c1")
+
+
+def test_the_aliases_for_embeddings_are_there_without_settings() -> None:
+    facts = asked({"model": "embed-large", "input": "x"}, path="/v1/embeddings")
+    assert picked(facts, holding(openai="k")) == ("openai", "text-embedding-3-large")
+
+
+def test_a_model_in_the_path_is_written_there() -> None:
+    body = {"contents": [{"parts": [{"text": "hi"}]}]}
+    facts = asked(body, path="/v1beta/models/premium:generateContent")
+    route = routed(facts, holding(**EVERY_KEY))
+    assert route.path == "/v1beta/models/gemini-3.1-pro-preview:generateContent"
+    assert (json.loads(route.body or b""), route.choice.provider) == (body, "gemini")
+
+
+def test_a_rule_may_choose_a_tier_an_alias_or_a_providers_model_of_a_tier() -> None:
+    keys = {"openai": "k", "anthropic": "k"}
+    facts = asked({"model": "gpt-4o", **SAID})
+    for arm, expected in (
+        (Arm(tier="economy"), ("openai", "gpt-4.1-mini")),
+        (Arm(tier="premium", provider="anthropic"), ("anthropic", "claude-opus-4-7")),
+        (Arm("embed-small"), ("openai", None)),
+    ):
+        choice = routed(facts, ruled(arm, keys=keys)).choice
+        assert choice.provider == expected[0]
+        assert (choice.rule, choice.rule_arm) == ("ours", str(arm))
+        if expected[1]:
+            assert (choice.model_sent, choice.source, choice.model_requested) == (expected[1], "chosen", "gpt-4o")
+    pinning = ruled(Arm("gpt-4o-mini"), keys=keys)
+    assert picked(asked({"model": "auto", **SAID}), pinning) == ("openai", "gpt-4o-mini")
+    assert picked(asked({"model": "x", "tier": "premium", **SAID}), pinning) == ("openai", "gpt-4o-mini")
+
+
+def test_the_words_an_org_can_use_are_listed() -> None:
+    def words_of(tables: Snapshot, **more: Any) -> set[str]:
+        return {entry["id"] for entry in served(models_of(**more), tables)["data"] if entry["owned_by"] == "lectr"}
+
+    tiers = {"auto", "economy", "standard", "premium"}
+    none = dataclasses.replace(snapshot(), sites={})
+    assert words_of(none, bearer=None) == set()
+    assert words_of(snapshot(), bearer=CLIENT_KEY) == tiers | {"embed-small", "embed-large"}
+    assert words_of(holding(groq="k"), bearer=None) == set(), "all of its models have been retired"
+    aliases = {"a": ("premium",), "b": ("auto",), "c": ("claude-x", "gemini-x"), "d": ("gpt-4o",)}
+    blocking = replaced_org(holding(openai="k", gemini="k"), aliases=aliases, blocked=frozenset({"openai"}))
+    assert words_of(blocking, bearer=None) == tiers | {"a", "b", "c"}
+
+
+def test_a_clients_key_follows_to_the_provider_that_it_certainly_is_of() -> None:
+    tables = replaced_org(snapshot(), aliases={"talk": ("grok-4.3",)})
+    facts = asked({"model": "talk", **SAID}, path="/v1/messages", bearer="xai-x")
+    route = routed(facts, tables)
+    assert (route.choice.provider, keys_out(route)) == ("xai", {"authorization": "Bearer xai-x"})
+    assert route.choice.notes == ()

@@ -246,3 +246,12 @@ def test_of_the_headers_that_rules_ask_for_the_values_are_known_and_never_shown(
     assert (facts.sticky, facts.call_id) == ({"x-user": "ann"}, "c1")
     assert "ann" not in repr(facts)
     assert read_facts(headers, {}, end_of_stream=False).sticky == {}
+
+
+def test_the_words_for_the_gateway_are_known_and_any_other_is_not_for_it() -> None:
+    read = request(metadata={"tier": "premium", "prefer": "fast"})
+    assert (read.tier, read.prefer) == ("premium", "fast")
+    seen = with_body(read, b'{"tier": "auto", "prefer": "coding", "n": NaN}')
+    assert (seen.tier, seen.prefer) == ("auto", "coding")
+    foreign = with_body(read, b'{"tier": ["premium"], "prefer": "warm"}')
+    assert (foreign.tier, foreign.prefer) == (None, None)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lectr_extproc.core.json_members import STEPS, members, put, read
+from lectr_extproc.core.json_members import STEPS, members, put, read, without
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
@@ -94,3 +94,31 @@ def test_whatever_the_bytes_their_members_are_within_them_and_in_order(body: byt
     for _, place in members(body):
         assert at < place.start < place.stop < len(body)
         at = place.stop
+
+
+WITHOUT = {
+    "the first": (b'{"a": 1, "b": 2}', b'{ "b": 2}'),
+    "the last": (b'{"b": 2 , "a": 1 }', b'{"b": 2 }'),
+    "one between": (b'{"b":2,"a":{"a":[1]},"c":3}', b'{"b":2,"c":3}'),
+    "the only one": (b'\n{"a": 1}', b"\n{}"),
+    "every one of a name": (b'{"a":1,"a":2,"b":{"a":1},"a":3}', b'{"b":{"a":1}}'),
+    "one written otherwise": (b'{"\\u0061":1,"b":2}', b'{"b":2}'),
+    "none": (b'{"b": 2}', b'{"b": 2}'),
+    "of no object": (b'["a"]', b'["a"]'),
+}
+
+
+@pytest.mark.parametrize(("body", "expected"), WITHOUT.values(), ids=WITHOUT)
+def test_members_go_and_every_other_byte_stays(body: bytes, expected: bytes) -> None:
+    assert without(body, ("a",)) == expected
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), JSON), st.sets(st.sampled_from("abcdef")))
+def test_what_is_left_is_the_object_less_what_went(fields: dict[str, Any], names: set[str]) -> None:
+    left = without(json.dumps(fields).encode(errors="replace"), names)
+    expected = {name: value for name, value in fields.items() if name not in names}
+    assert repr(json.loads(left)) == repr(json.loads(json.dumps(expected)))
+
+
+def test_all_members_are_read_where_no_names_are_given() -> None:
+    assert read(b'{"a": NaN, "b": [1]}').keys() == {"a", "b"}

@@ -162,3 +162,11 @@ def test_a_list_is_written_once_for_a_set_of_providers_and_a_day() -> None:
     assert ours.listing({"groq", "openai"}, NOW + 3600) is first
     assert ours.listing({"openai"}, NOW) is not first
     assert ours.listing({"groq", "openai"}, NOW + 86400) is not first
+
+
+def test_the_words_for_which_a_model_is_chosen_come_first_and_are_nobodys_models() -> None:
+    listing = offer().listing(EVERYONE, NOW, ("auto", "economy"))
+    assert list(listing.openai)[:3] == ["auto", "economy", "gpt-4o"]
+    assert json.loads(listing.openai["auto"]) == {"id": "auto", "object": "model", "created": 0, "owned_by": "lectr"}
+    assert json.loads(listing.anthropic["economy"])["display_name"] == "economy"
+    assert listing.openai.keys() - offer().listing(EVERYONE, NOW).openai.keys() == {"auto", "economy"}

@@ -281,6 +281,10 @@ def test_a_full_entry_becomes_a_full_record() -> None:
                 "notes": "provider_header_invalid,credential_of_another_provider",
                 "rule": "canary",
                 "rule_arm": "groq/m",
+                "tier": "premium",
+                "auto_tier": "premium",
+                "auto_score": "63",
+                "candidates": "2",
             },
         )
     )
@@ -330,7 +334,16 @@ def test_a_full_entry_becomes_a_full_record() -> None:
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "rule": "canary",
         "rule_arm": "groq/m",
+        "tier": "premium",
+        "auto_tier": "premium",
+        "auto_score": 63,
+        "candidates": 2,
     }
+
+
+@pytest.mark.parametrize("text", ["", "much", "٣", "-1", "1" * 10])
+def test_a_number_that_is_none_is_absent(text: str) -> None:
+    assert recorded(entry(200, decision={"auto_score": text})).auto_score is None
 
 
 def test_what_an_entry_lacks_stays_absent() -> None:

@@ -246,3 +246,9 @@ QUERIES = {
 @pytest.mark.parametrize(("query", "renamed"), QUERIES.values(), ids=QUERIES)
 def test_another_model_is_the_only_change_to_a_query(query: str, renamed: str) -> None:
     assert rename_in_query(query, "y/z") == renamed
+
+
+def test_a_body_without_a_model_gets_one_only_where_it_is_to() -> None:
+    assert rename_model(b'{ "n": 1}', "m") == b'{ "n": 1}'
+    assert rename_model(b'{ "n": 1}', "m", insert=True) == b'{"model":"m", "n": 1}'
+    assert rename_model(b"no object", "m", insert=True) == b"no object"

@@ -16,6 +16,7 @@ ROUTES = {route["name"]: route for route in HOST["routes"]}
 
 def test_routes_are_tried_in_the_order_that_works_when_lectr_has_removed_the_key() -> None:
     assert list(ROUTES) == [
+        "lectr_chosen",
         "lectr_routed",
         "lectr_connect",
         "lectr_missing_key_anthropic",
@@ -27,12 +28,31 @@ def test_routes_are_tried_in_the_order_that_works_when_lectr_has_removed_the_key
 
 
 def test_only_a_call_with_lectrs_metadata_reaches_a_provider_and_once() -> None:
-    routed = ROUTES["lectr_routed"]
-    assert routed["match"]["dynamic_metadata"] == [
-        {"filter": "lectr", "path": [{"key": "routed"}], "value": {"present_match": True}}
-    ]
-    assert "retry_policy" not in routed["route"]
-    assert [name for name, route in ROUTES.items() if "cluster_header" in route.get("route", {})] == ["lectr_routed"]
+    for key in ("chosen", "routed"):
+        routed = ROUTES[f"lectr_{key}"]
+        assert routed["match"]["dynamic_metadata"] == [
+            {"filter": "lectr", "path": [{"key": key}], "value": {"present_match": True}}
+        ]
+        assert "retry_policy" not in routed["route"]
+    to_providers = [name for name, route in ROUTES.items() if "cluster_header" in route.get("route", {})]
+    assert to_providers == ["lectr_chosen", "lectr_routed"]
+
+
+def test_the_answer_of_a_chosen_call_alone_says_what_was_chosen() -> None:
+    chosen, pinned = ROUTES["lectr_chosen"], ROUTES["lectr_routed"]
+    told = {one["header"]["key"]: one["header"]["value"] for one in chosen["response_headers_to_add"]}
+    assert told == {
+        "x-model-router-model": "%DYNAMIC_METADATA(lectr:sent)%",
+        "x-model-router-provider": "%DYNAMIC_METADATA(lectr:provider)%",
+        "x-model-router-tier": "%DYNAMIC_METADATA(lectr:tier)%",
+        "x-model-router-auto-tier": "%DYNAMIC_METADATA(lectr:auto_tier)%",
+        "x-model-router-auto-score": "%DYNAMIC_METADATA(lectr:auto_score)%",
+    }
+    assert pinned == {
+        name: value
+        for name, value in {**chosen, "name": "lectr_routed", "match": pinned["match"]}.items()
+        if name != "response_headers_to_add"
+    }
 
 
 def test_strangers_are_turned_away_before_any_filter_runs_and_in_the_words_of_the_core() -> None:
