@@ -3,6 +3,8 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -95,13 +97,17 @@ def header_tries(cluster: str) -> dict[str, Pairs]:
 
 
 def exchange(gateway: Gateway, request: bytes) -> None:
-    """Send bytes and wait until the far side has hung up, as it may at any time."""
+    """Send bytes and wait until the far side has hung up, as it may at any time.
+
+    To Envoy a client that closes its side has left, and its calls with it: only what may be no call at all ends so.
+    """
     with (
         socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client,
         contextlib.suppress(ConnectionError),
     ):
         client.sendall(request)
-        client.shutdown(socket.SHUT_WR)
+        if b"/v1/hidden" not in request:
+            client.shutdown(socket.SHUT_WR)
         while client.recv(65536):
             pass
 
@@ -217,11 +223,11 @@ def test_no_method_of_a_client_decides_where_its_call_goes(
 
 
 def raw(headers: Pairs, body: bytes = b"", line: str = f"POST {CHAT} HTTP/1.1") -> bytes:
-    pairs = [("Host", "gateway.test"), *JSON.items(), *headers]
+    pairs = [("Host", "gateway.test"), ("x-case", "__"), *JSON.items(), *headers]
     return "\r\n".join([line, *(f"{name}: {value}" for name, value in pairs), "", ""]).encode("latin-1") + body
 
 
-HIDDEN = raw([("content-length", "0"), ("x-hidden", "yes")], line="POST /v1/hidden HTTP/1.1")
+HIDDEN = raw([("content-length", "0"), ("connection", "close")], line="POST /v1/hidden HTTP/1.1")
 CHUNKED, BOTH = ("transfer-encoding", "chunked"), ("content-length", "6")
 SMUGGLED = {
     "both framings": raw([BOTH, CHUNKED], b"0\r\n\r\n" + HIDDEN),
@@ -244,21 +250,23 @@ SMUGGLED = {
     "HTTP/2 in the clear, half a preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),
     "nothing": b"\r\n\r\n\r\n",
+    "two sound calls, one behind the other": raw([CHUNKED], b"0\r\n\r\n" + HIDDEN),
 }
 
 
 def test_one_request_is_never_taken_for_another(gateway: Gateway, providers: Providers, unharmed: None) -> None:
-    for name, request in SMUGGLED.items():
-        providers["openai"].reset()
-        exchange(gateway, request)
-        arrived = providers["openai"].requests
+    marked = [request.replace(b"x-case: __", b"x-case: %02d" % case) for case, request in enumerate(SMUGGLED.values())]
+    with ThreadPoolExecutor(len(marked)) as threads:  # Envoy lets a second pass before it closes what it refused
+        list(threads.map(partial(exchange, gateway), marked))
+    for case, name in enumerate(SMUGGLED):
+        arrived = [one for one in providers["openai"].requests if one.values("x-case") == [f"{case:02}"]]
         # What Envoy does accept, both sides of it understand in the same way: also a second call behind the first.
         assert [one.target for one in arrived] in ([], [CHAT], [CHAT, "/v1/hidden"]), name
-        assert contacted(providers) in ([], ["openai"], ["openai"] * 2), name
         for received in arrived:
             assert len(received.values("content-length") + received.values("transfer-encoding")) <= 1, name
-            assert HIDDEN not in received.body, name
+            assert b"/v1/hidden" not in received.body, name
             assert_nothing_of_ours(received)
+    assert set(contacted(providers)) == {"openai"}
 
 
 def test_a_post_of_headers_alone_is_a_call_without_a_model(
