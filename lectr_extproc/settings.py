@@ -26,8 +26,9 @@ from lectr_extproc.catalog.ranking import ALIASES, RANKING
 from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.inject import Asking
+from lectr_extproc.core.native import TELLS
 from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
-from lectr_extproc.core.snapshot import Observation, Snapshot
+from lectr_extproc.core.snapshot import Observation, ObserveSetting, Snapshot
 from lectr_extproc.core.tables import Known, Limits, Org, Provider, Site
 from lectr_extproc.core.upstream import Signing, Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
@@ -278,7 +279,7 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
             answers=ANSWERS,
             reported_costs=REPORTED_COSTS,
             envoy_reads_usage=file.envoy.profile == "native",
-            wanted={section.id: section.observe for section in file.providers},
+            wanted=_wanted(file),
             usage_chunk=file.telemetry.usage_chunk,
         ),
         credentials=_credentials(file.credentials, keys),
@@ -292,6 +293,12 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
             inspect_multipart_bytes=min(file.limits.inspect_multipart_bytes, file.limits.request_body_bytes),
         ),
     )
+
+
+def _wanted(file: SettingsFile) -> dict[str, ObserveSetting]:
+    """Who reads a provider's answers: lectr, where the operator gave a price to what Envoy does not count."""
+    by_price: dict[str, ObserveSetting] = {o.provider: "stream" for o in _overrides(file) if o.prices.keys() - TELLS}
+    return by_price | {section.id: section.observe for section in file.providers if section.observe != "auto"}
 
 
 def _scoring(section: AutoSection) -> Scoring:

@@ -196,6 +196,21 @@ def test_a_price_that_cannot_be_meant_is_told(written: str, told: str) -> None:
     assert told in problem
 
 
+def test_lectr_reads_what_the_operator_gave_a_price_that_envoy_does_not_count() -> None:
+    settings = load(
+        """
+providers:
+- {id: talker, base_url: "http://10.0.0.5/v1", models: [{id: t, input: 1, audio_input: 9}]}
+- {id: thinker, base_url: "http://10.0.0.6/v1", models: [{id: h, input: 1, output: 2, cache_read: 0.1}]}
+- {id: finder, base_url: "http://10.0.0.7/v1", observe: native}
+prices:
+- {provider: finder, model: f, input: 1, web_search: 5}
+- {provider: cerebras, model: gpt-oss-120b, web_search: 5}
+"""
+    )
+    assert settings.snapshot.observation.wanted == {"talker": "stream", "cerebras": "stream", "finder": "native"}
+
+
 def test_an_address_in_the_file_takes_the_catalogues_place() -> None:
     sites = load(
         "providers: [{id: openai, base_url: 'http://h:1/v1'}, {id: mistral, base_url: 'https://m/v1'}]"

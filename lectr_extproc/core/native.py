@@ -12,6 +12,9 @@ from lectr_extproc.core.usage import NO_USAGE, Usage, UsageReader
 
 CHAT = "openai.chat"
 
+TELLS = frozenset({"input", "output", "cache_read", "cache_write", "reasoning", "request"})
+"Of pricing's units those that Envoy counts. Whatever else has a price needs our own reading."
+
 
 @quick_dataclass(frozen=True, slots=True, kw_only=True)
 class NativeUsage:
