@@ -100,6 +100,14 @@ def _bootstrap(options: GatewayOptions, *, manager: str, clusters: str) -> str:
         node: {id: lectr, cluster: lectr}  # Envoy asks for both as soon as it reads a file that can change
         admin:
           address: $admin
+        # Envoy serves once it has looked up every name. Where no answer comes it gives up after a minute by default,
+        # and every other provider waits with it. With this it gives up after six seconds, and asks again every five.
+        typed_dns_resolver_config:
+          name: envoy.network.dns_resolver.cares
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig
+            query_timeout_seconds: 1
+            query_tries: 3
         static_resources:
           listeners:
           - name: lectr

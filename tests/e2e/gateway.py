@@ -21,6 +21,7 @@ from unittest.mock import patch
 import httpx
 import yaml
 
+from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.cli import main
 from tests.ports import free_port
 
@@ -31,6 +32,9 @@ RECORD_WITHIN_S = 10.0
 STOP_WITHIN_S = 15.0
 
 ENVOY_FLAGS = ["--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "50"]
+
+NOWHERE = "http://127.0.0.1:9/v1"
+"The discard service: nobody listens there."
 
 Record = dict[str, Any]
 Settings = Mapping[str, Any]
@@ -193,8 +197,14 @@ class Gateway:
             "profile": self.build.profile,
             "access_log_flush_s": 0.02,  # records are waited for hundreds of times, and so is the end of a gateway
         }
+        named = {section["id"] for section in settings.get("providers", ())}
+        # Nothing may leave the machine, and no Envoy wait for a name to be looked up.
+        others = [
+            {"id": row.id, "base_url": NOWHERE} for row in PROVIDERS.values() if row.base_url and row.id not in named
+        ]
         return {
             **settings,
+            "providers": [*settings.get("providers", ()), *others],
             "envoy": envoy | settings.get("envoy", {}),
             "admin": {"listen": f"127.0.0.1:{self.admin_port}"},
         }
@@ -259,7 +269,16 @@ class Gateway:
             wait_until(lambda: process.poll() is not None or ready(), "a ready gateway", READY_WITHIN_S)
             assert process.poll() is None
         except AssertionError as error:
-            raise AssertionError(f"{self.build} did not start: {error}\n{self.output}") from None
+            raise AssertionError(f"{self.build} did not start: {error}\n{self.output}{self._envoy_says()}") from None
+
+    def _envoy_says(self) -> str:
+        """What an Envoy that does not serve yet is waiting for."""
+        pages = ("ready", "init_dump", "stats?usedonly&filter=cluster_manager|listener_manager|update_")
+        try:
+            address = f"http://127.0.0.1:{self.envoy_admin_port}"
+            return "\n".join(httpx.get(f"{address}/{page}", trust_env=False).text for page in pages)
+        except httpx.TransportError as error:
+            return f"Envoy's admin port: {error}"
 
     def _serves(self) -> bool:
         try:

@@ -20,6 +20,7 @@ from lectr_extproc.gateway import (
     render_includes,
 )
 from lectr_extproc.pb import ext_proc_pb2 as ext
+from tests.e2e.conftest import once
 from tests.e2e.envoy import (
     GOOD_KEY,
     Envoy,
@@ -522,6 +523,23 @@ def test_a_broken_include_file_is_refused_and_the_old_one_keeps_serving(includin
     replace_file(directory, "rds.yaml", files["rds.yaml"].replace("status: 401", "status: 418"))
     await_status(rig, 418, key=None)
     assert rig.call()[0].status == 200
+
+
+@once
+def test_a_name_that_nobody_answers_for_keeps_envoy_from_serving_for_seconds_only(start: Start) -> None:
+    """A minute without the settings of the resolver: longer than this Envoy is waited for."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+
+        def asking_it(text: str) -> str:
+            document = yaml.safe_load(text)
+            where = {"address": "127.0.0.1", "port_value": silent.getsockname()[1]}
+            document["typed_dns_resolver_config"]["typed_config"]["resolvers"] = [{"socket_address": where}]
+            return str(yaml.safe_dump(document))
+
+        rig = start(upstream=Upstream.parse("provider", "http://provider.example/v1"), change=asking_it)
+        assert silent.recv(512)
+    assert rig.fails_with()[:2] == (503, "provider_unreachable")
 
 
 # --- an Envoy of one's own --------------------------------------------------------------------------------------------
