@@ -16,7 +16,7 @@ from typing import Any, Literal
 import orjson
 
 from lectr_extproc.core import eventstream, sse
-from lectr_extproc.core.encoding import SLICE, decoder
+from lectr_extproc.core.encoding import SLICE, Identity, decoder
 from lectr_extproc.core.json_values import JsonValues
 from lectr_extproc.core.provider_error import ProviderError, read_error
 from lectr_extproc.core.quick import quick_dataclass
@@ -50,6 +50,8 @@ _NDJSON = frozenset(
 _EVENTSTREAM = "application/vnd.amazon.eventstream"
 _SSE = "text/event-stream"
 _SSE_START = re.compile(rb"(?:data|event|id|retry)?:")
+_WHOLE_EVENTS = re.compile(rb"(?:(?:event: (?!error)[^\r\n]*+\n)?data: \{[^\r\n]*+\n\n)++")
+"The usual chunk of a stream: events of one document each, none of them cut."
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -101,10 +103,8 @@ class AnswerRow:
         ]
         members = roots | {_last(path) for path in paths} - {""}
         marks = {"error", *(wanted for _, wanted in self.ends if isinstance(wanted, str))}
-        text = rb'(?:%s)"\s*+:\s*+"((?:[^"\\]++|\\.)*+)|' % _any(self.text) if self.text else b""
-        return re.compile(
-            rb'"(?:%s(?:%s)"\s*+:\s*+(?!null|false)|(?:%s)")' % (text, _any(members), _any(marks)), re.DOTALL
-        )
+        text = rb'(?:%s)"\s*+:\s*+"((?:[^"\\\r\n]++|\\[^\r\n])*+)|' % _any(self.text) if self.text else b""
+        return re.compile(rb'"(?:%s(?:%s)"\s*+:\s*+(?!null|false)|(?:%s)")' % (text, _any(members), _any(marks)))
 
 
 def _any(words: Any) -> bytes:
@@ -174,7 +174,8 @@ class AnswerReader:
         self._finish: dict[int, str] = {}
         self._error: ProviderError | None = None
         self._is_complete = False
-        self._output_bytes = 0
+        self.output_bytes = 0
+        "Generated text so far."
         self._events = 0
         self._unreadable: Unreadable | None = None
         self._decoder = decoder(content_encoding)
@@ -182,6 +183,7 @@ class AnswerReader:
             self._unreadable = "unknown_encoding"
         self._start = b""
         self._framing: _Framing | None = None
+        self._is_plain = isinstance(self._decoder, Identity)
         self._known: Answer | None = None
         "The last answer given, until a document changes it."
         self._heed(headers or {})
@@ -196,6 +198,21 @@ class AnswerReader:
         if self._decoder.failure is not None:
             self._unreadable = self._decoder.failure
 
+    def skim(self, chunk: bytes) -> bool:
+        """Take a chunk that tells nothing but text, which most do, at a fifth of the cost; False if it is to be fed."""
+        events = self._framing
+        if self._events < FIRST or not self._is_plain or not isinstance(events, _Events) or not events.is_between:
+            return False
+        if len(chunk) > SLICE or not _WHOLE_EVENTS.fullmatch(chunk):
+            return False
+        written = 0
+        for match in self._row.scan.finditer(chunk):
+            if not match.lastindex:
+                return False
+            written += len(match[1])
+        self.output_bytes += written
+        return True
+
     def close(self) -> None:
         """The body has ended, or will not go on."""
         if self._framing is None and self._start and self._unreadable is None:
@@ -208,8 +225,8 @@ class AnswerReader:
         """What is known so far. Asked after each chunk, it costs little: only documents that were parsed change it."""
         if self._known is None:
             self._known = self._answer()
-        if (self._known.output_bytes, self._known.unreadable) != (self._output_bytes, self._unreadable):
-            self._known = replace(self._known, output_bytes=self._output_bytes, unreadable=self._unreadable)
+        if (self._known.output_bytes, self._known.unreadable) != (self.output_bytes, self._unreadable):
+            self._known = replace(self._known, output_bytes=self.output_bytes, unreadable=self._unreadable)
         return self._known
 
     def _answer(self) -> Answer:
@@ -275,7 +292,7 @@ class AnswerReader:
         matters = self._events <= FIRST or name == "error"
         for match in self._row.scan.finditer(data):
             if match.lastindex:
-                self._output_bytes += len(match.group(1))
+                self.output_bytes += len(match.group(1))
             else:
                 matters = True
         if matters:
@@ -314,7 +331,7 @@ class AnswerReader:
         self.document(document)
         self._is_complete = True
         if self._usage.usage() is None:
-            self._output_bytes = sum(len(m.group(1)) for m in self._row.scan.finditer(data) if m.lastindex)
+            self.output_bytes = sum(len(m.group(1)) for m in self._row.scan.finditer(data) if m.lastindex)
 
     @property
     def bounds(self) -> Bounds:
@@ -344,6 +361,11 @@ class _Events(_Framing):
     def __init__(self, reader: AnswerReader) -> None:
         super().__init__(reader)
         self._parser = sse.Parser(max_bytes=reader.bounds.max_event_bytes)
+
+    @property
+    def is_between(self) -> bool:
+        """No event has begun and not ended."""
+        return self._parser.is_between
 
     def feed(self, piece: bytes) -> None:
         for event in self._parser.feed(piece):

@@ -45,6 +45,11 @@ class Parser:
         self.skipped = 0
         "Events that were too large to read, or in which nothing could be read."
 
+    @property
+    def is_between(self) -> bool:
+        """No event has begun and not ended."""
+        return not self._held and self._large is None
+
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that end in this chunk."""
         events: list[Event] = []

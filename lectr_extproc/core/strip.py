@@ -14,6 +14,7 @@ LONGEST = 16 * 1024
 # Patterns that begin with a literal, which is what makes them fast. What they find in the beginning of an event they
 # find in all of it, so that no cut changes what is decided. A value may begin in the next `data:` line: hence no d.
 _DATA = re.compile(rb"data:(?<![^\r\n]data:)[ \t]*+([^ \t\r\n])")
+_SOME_USAGE = re.compile(rb'"usage"\s*+:\s*+\{')
 _SOME_CHOICE = re.compile(rb'"choices"\s*+:\s*+(?:[^\[\sd]|\[\s*+[^\]\sd])')
 
 
@@ -52,6 +53,11 @@ class UsageStripper:
             self._ended_in_cr = False
             self._wait(rest, out)
         return bytes(out)
+
+    def would_pass(self, whole_events: bytes) -> bool:
+        """Whether it would return them as they are, and be as it was."""
+        is_between = not (self._held or self._is_passing or self._ended_in_cr)
+        return is_between and not _SOME_USAGE.search(whole_events)
 
     @property
     def holds(self) -> bool:

@@ -104,6 +104,12 @@ def watch_answer(
     )
 
 
+Reply = tuple[bytes | None, Mapping[str, str | int]]
+"To one chunk: the bytes to pass on, or None for the chunk as it is; and its news."
+
+_AS_IT_CAME: tuple[Reply, ...] = ((None, {}),)
+
+
 class Watch:
     """One answer: feed it the body's chunks, pass on what it returns."""
 
@@ -124,14 +130,23 @@ class Watch:
         # A client that has every byte may hang up before Envoy tells us that there are no more of them.
         self._to_come = int(length) if _LENGTH.fullmatch(length) else None
         self._told: dict[str, str | int] = {}
+        self._tells_at = 1.0
+        "How much text is progress worth telling."
         self._waiting: list[tuple[bytes, bytes | None, dict[str, str | int]]] = []
 
-    def feed(self, chunk: bytes, *, is_last: bool) -> list[tuple[bytes | None, dict[str, str | int]]]:
-        """One reply for each chunk that has none: the bytes to pass on, or None for the chunk as it is; and its news.
+    def feed(self, chunk: bytes, *, is_last: bool) -> Sequence[Reply]:
+        """One reply for each chunk that has none.
 
         None at all while the chunks end in what can still be the usage chunk: they wait in Envoy, which passes them on
         by itself should we die. Held here, their bytes would die with us.
         """
+        if (
+            not is_last
+            and self._to_come is None
+            and (self._stripper is None or self._stripper.would_pass(chunk))
+            and self._reader.skim(chunk)
+        ):
+            return _AS_IT_CAME if self._reader.output_bytes < self._tells_at else ((None, self._news(is_last=False)),)
         self._reader.feed(chunk)
         if self._to_come is not None:
             self._to_come -= len(chunk)
@@ -154,9 +169,10 @@ class Watch:
 
     def _news(self, *, is_last: bool) -> dict[str, str | int]:
         known = answer_to_metadata(self._reader.answer())
-        written, told = known.get("out", 0), self._told.get("out", 0)
-        if not is_last and isinstance(written, int) and isinstance(told, int) and written < told * GROWS_BY:
+        if self._reader.output_bytes < self._tells_at and not is_last:
             known.pop("out", None)
+        else:
+            self._tells_at = max(1.0, self._reader.output_bytes * GROWS_BY)
         news = self._not_told(known)
         if news.keys() - {"out"}:
             # Of what Envoy was told and not of the answer: so they cannot differ from the record, which is made of it.

@@ -37,16 +37,18 @@ class ExtProc:
         watch: Watch | None = None
         try:
             while (message := await context.read()) is not grpc.aio.EOF:
-                kind = message.WhichOneof("request")
-                if kind == "response_body" and watch is not None:
-                    body = message.response_body
-                    replies = [wire.pass_chunk(*reply) for reply in watch.feed(body.body, is_last=body.end_of_stream)]
-                    last = replies.pop() if body.end_of_stream else None
-                    for reply in replies or ([] if last else [wire.WAIT_LONGER]):
-                        await context.write(reply)
-                    if last:
-                        return last
+                if watch is not None and (chunk := wire.chunk_from(message)):
+                    body, is_last = chunk
+                    replies = [wire.pass_chunk(*each) for each in watch.feed(body, is_last=is_last)]
+                    reply = replies.pop() if replies else wire.WAIT_LONGER
+                    for each in replies:
+                        await context.write(each)
+                    if is_last:
+                        return reply
+                    await context.write(reply)
                     continue
+                message = ext.ProcessingRequest.FromString(message)
+                kind = message.WhichOneof("request")
                 if kind == "response_headers" and isinstance(decision, Route):
                     watch = _watch(message.response_headers, decision, snapshot, began_s)
                     if watch is None:
@@ -128,7 +130,7 @@ def handlers(servicer: ExtProc) -> grpc.GenericRpcHandler:
         {
             "Process": grpc.stream_unary_rpc_method_handler(
                 servicer.process,
-                request_deserializer=ext.ProcessingRequest.FromString,
+                request_deserializer=None,  # a chunk is read without making protobuf's objects
                 response_serializer=None,  # wire's replies are bytes
             )
         },

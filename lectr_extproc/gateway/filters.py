@@ -82,7 +82,7 @@ def _ext_proc(options: GatewayOptions) -> str:
           allow_all_routing: true  # without it a new :authority is dropped in silence
           disallow_expression: {regex: "^(x-envoy-.*|:method|:scheme)$$"}
         metadata_options:
-          forwarding_namespaces: {untyped: [$request_namespace, $namespace]}
+          forwarding_namespaces: {untyped: [$request_namespace]}
           receiving_namespaces: {untyped: [$namespace, $usage]}  # others are dropped in silence
         """,
         type=TYPES[EXT_PROC],

@@ -79,8 +79,8 @@ class Context:
     def __init__(self, asked: bytes) -> None:
         self._asked = asked
 
-    async def read(self) -> ext.ProcessingRequest:
-        return ext.ProcessingRequest.FromString(self._asked)
+    async def read(self) -> bytes:
+        return self._asked
 
     def invocation_metadata(self) -> Sequence[tuple[str, str]]:
         return ()

@@ -8,8 +8,20 @@ from typing import Any
 import brotli
 import pytest
 from backports import zstd
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lectr_extproc.core.answer import CHOICES, RAW_BYTES, Answer, AnswerReader, AnswerRow, Bounds, Unreadable, load
+from lectr_extproc.core.answer import (
+    CHOICES,
+    FIRST,
+    RAW_BYTES,
+    Answer,
+    AnswerReader,
+    AnswerRow,
+    Bounds,
+    Unreadable,
+    load,
+)
 from lectr_extproc.core.encoding import FREE, RATIO, SLICE
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.usage import Usage, UsageShape, reading
@@ -74,6 +86,58 @@ def test_an_event_that_tells_nothing_is_not_parsed_and_its_text_is_measured() ->
     assert read(first + b'data: {"model": "late", "text": "a\\"b"}\n\n') == Answer(output_bytes=4)
     assert read(first + b'data: {"model": "late", "usage": null, "done": false}\n\n') == Answer()
     assert read(first + b'data: {"model": "late", "usage" : {"in": 1}}\n\n').model_answered == "late"
+
+
+PIECES = [
+    b'data: {"text": "four"}\n\n',
+    b'data: {"text": "a\\"b", "usage": null}\n\ndata: {"text": ""}\n\n',
+    b'event: delta\ndata: {"text": "x"}\n\n',
+    b'event: error\ndata: {"text": "x"}\n\n',
+    b"event: error\n\n",
+    b'data: {"usage": {"in": 3}}\n\n',
+    b'data: {"type": "end"}\n\n',
+    b'data: {"text": "cut here ->',
+    b'<-", "model": "m"}\n\n',
+    b'data: {"text": "x\ndata: y", "done": true}\n\n',
+    b'data: {"text": "broken \\\n\n',
+    b'data: {"text": "not ended\n\ndata: {"usage": {"in": 4}}\n\n',
+    b'data: {"text": "x"}\r\n\r\n',
+    b": ping\n\n",
+    b'data: {"text": "%b"}\n\n' % (b"long" * 20_000),
+    b"data: [DONE]\n\n",
+]
+
+
+def read_both_ways(pieces: list[bytes], **columns: Any) -> tuple[Answer, Answer]:
+    """Fed all of it, and fed what cannot be skimmed."""
+    fed, skimming = (AnswerReader(ROW, "custom", **columns) for _ in range(2))
+    for piece in pieces:
+        fed.feed(piece)
+        if not skimming.skim(piece):
+            skimming.feed(piece)
+    return fed.answer(), skimming.answer()
+
+
+@given(st.lists(st.sampled_from(PIECES)))
+def test_a_chunk_that_is_skimmed_is_read_as_if_it_had_been_fed(pieces: list[bytes]) -> None:
+    fed, skimmed = read_both_ways([*[PIECES[0]] * FIRST, *pieces])
+    assert skimmed == fed
+
+
+def test_encoded_bytes_that_look_like_events_are_not_skimmed() -> None:
+    stored = gzip.compress(PIECES[0] * 9, compresslevel=0)
+    begin, size = stored.index(PIECES[0]), len(PIECES[0])
+    pieces = [stored[:begin], *(stored[begin + n * size :][:size] for n in range(9)), stored[begin + 9 * size :]]
+    assert read_both_ways(pieces, content_encoding="gzip") == (Answer(output_bytes=36), Answer(output_bytes=36))
+
+
+def test_whole_events_that_tell_nothing_but_text_are_skimmed() -> None:
+    reader = AnswerReader(ROW, "custom")
+    for piece in [PIECES[0]] * FIRST:
+        assert not reader.skim(piece), "its id and its model are in one of the first"
+        reader.feed(piece)
+    broken = {10}  # of which nothing could be read either
+    assert {at for at, piece in enumerate(PIECES) if reader.skim(piece)} == {0, 1, 2} | broken
 
 
 def test_words_about_usage_in_a_text_are_a_text() -> None:

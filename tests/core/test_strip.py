@@ -208,3 +208,12 @@ def test_of_any_mixture_in_any_pieces_what_is_left_is_the_stream_without_the_chu
     out = passed(stripper, [stream[i:j] for i, j in pairwise([0, *sorted(at), len(stream)]) if i <= j])
     assert out == b"".join(event for is_usage, event in events if not is_usage)
     assert stripper.removed_bytes == sum(len(event) for is_usage, event in events if is_usage)
+
+
+@given(st.lists(st.sampled_from([SAID, b"data: %s\n\n" % CHUNK, DONE, SAID[:9], SAID[9:], SAID.replace(b"\n", b"\r")])))
+def test_what_is_said_to_pass_is_passed_and_leaves_no_trace(pieces: list[bytes]) -> None:
+    fed, spared = UsageStripper(), UsageStripper()
+    for piece in pieces:
+        is_whole = piece.endswith(b"\n\n")
+        would = spared.would_pass(piece) and is_whole
+        assert fed.feed(piece) == (piece if would else spared.feed(piece))

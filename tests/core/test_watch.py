@@ -68,8 +68,8 @@ def pass_all(watch: Watch, chunks: list[bytes]) -> tuple[bytes, dict[str, str | 
 
 def answered(watch: Watch, chunk: bytes, *, is_last: bool = False) -> tuple[bytes | None, dict[str, str | int]]:
     """The one reply to a chunk behind which nothing has to wait."""
-    (reply,) = watch.feed(chunk, is_last=is_last)
-    return reply
+    ((passed, news),) = watch.feed(chunk, is_last=is_last)
+    return passed, dict(news)
 
 
 # --- which answers ----------------------------------------------------------------------------------------------------
@@ -212,6 +212,25 @@ def test_progress_is_told_when_the_text_has_grown_by_a_quarter_and_at_the_end() 
     assert told == [10, 20, 30, 40, 50, None, 70, None, 90, None, None, 120]
     assert answered(watch, said("x"))[1] == {}
     assert answered(watch, b"", is_last=True)[1] == {"out": 121}
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["strip", "stream"])
+def test_a_chunk_that_tells_nothing_is_not_sent_back_and_tells_nothing(asked: bool) -> None:
+    watch = watched(OK, SSE, asked=asked)
+    for _ in range(6):
+        watch.feed(said("x" * 100), is_last=False)
+    assert watch.feed(said("x"), is_last=False) is watch.feed(said("y"), is_last=False), "made once"
+    assert answered(watch, said("x")) == (None, {})
+    assert pass_all(watch, [USAGE_CHUNK, said("z"), b""])[1]["out"] == 604
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["strip", "stream"])
+def test_events_that_come_whole_are_told_as_those_that_are_cut(asked: bool) -> None:
+    events = [*[said(f"word {n}\\n") for n in range(9)], said("", "stop"), said("late"), USAGE_CHUNK, DONE]
+    whole, cut = (
+        pass_all(watched(OK, SSE, asked=asked), chunks) for chunks in (events, [*map(bytes, zip(b"".join(events)))])
+    )
+    assert whole == cut
 
 
 def test_an_answer_that_cannot_be_read_says_so_and_passes() -> None:

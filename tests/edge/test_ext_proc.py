@@ -179,8 +179,8 @@ async def test_a_client_that_gives_up_while_its_body_is_awaited_is_no_failure(
 
 async def test_an_envoy_that_leaves_before_a_reply_is_written_is_no_failure(tmp_path: Path) -> None:
     class Left:
-        async def read(self) -> ext.ProcessingRequest:
-            return form()
+        async def read(self) -> bytes:
+            return form().SerializeToString()
 
         async def write(self, _: bytes) -> None:
             raise grpc.aio.InternalError

@@ -1,5 +1,6 @@
 """Envoy's messages to values and back."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -414,6 +415,33 @@ def test_reading_a_body_never_asks_to_hold_it() -> None:
     assert [field.name for field, _ in reply.ListFields()] == ["response_headers", "mode_override"]
     assert reply.mode_override.response_body_mode == ext.ProcessingMode.STREAMED
     assert reply.mode_override.request_body_mode == ext.ProcessingMode.NONE
+
+
+@settings(max_examples=300)
+@given(
+    st.binary(max_size=300) | st.binary(min_size=16_000, max_size=17_000), st.booleans(), st.booleans(), st.integers(0)
+)
+def test_a_chunk_read_by_hand_is_what_protobuf_would_read(chunk: bytes, ends: bool, more: bool, cut: int) -> None:
+    message = ext.ProcessingRequest(response_body=ext.HttpBody(body=chunk, end_of_stream=ends))
+    if more:
+        message.metadata_context.filter_metadata["lectr.request"].update({"model": "gpt-4o"})
+    written = message.SerializeToString()
+    assert wire.chunk_from(written) == (chunk, ends)
+    body = ext.ProcessingRequest(response_body=message.response_body).ByteSize()
+    with contextlib.suppress(DecodeError):  # what is cut in the middle of it is no message
+        assert wire.chunk_from(written[: cut % body]) in {None, (b"", False)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_message_of_another_kind_is_no_chunk(kind: str) -> None:
+    message = ext.ProcessingRequest()
+    getattr(message, kind).SetInParent()
+    assert wire.chunk_from(message.SerializeToString()) == ((b"", False) if kind == "response_body" else None)
+
+
+def test_a_length_without_end_is_no_message() -> None:
+    with pytest.raises(DecodeError):
+        wire.chunk_from(b"\x2a" + b"\xff" * 1_000_000)
 
 
 CHUNKS: dict[str, tuple[bytes | None, bool, bytes]] = {

@@ -192,8 +192,7 @@ class Context:
         self._sent = sent
 
     async def read(self) -> Any:
-        part = next(self._sent, None)
-        return grpc.aio.EOF if part is None else ext.ProcessingRequest.FromString(part)
+        return next(self._sent, grpc.aio.EOF)
 
     async def write(self, reply: bytes) -> None:
         assert reply
