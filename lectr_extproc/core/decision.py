@@ -648,7 +648,7 @@ def _removed(facts: Facts, provider: Provider, *, kept: str | None, plain: bool)
 # --- the decision as metadata -----------------------------------------------------------------------------------------
 # Namespace `lectr`. Envoy turns numbers into doubles, so there are none. Nothing secret, no prompt, few short keys:
 #   routed   "1"     the call may reach a provider; only a Route writes it, and the provider route matches on it
-#   call_id          128 random bits, hex
+#   call_id          48 bits of time, 80 random ones, hex
 #   org provider source unknown detected dialect shape requested sent feature task notes
 #   rule rule_arm    the org's rule for this call, and which of its outcomes
 #   tier candidates  of what the model was to be chosen, and how many there were

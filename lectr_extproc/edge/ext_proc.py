@@ -64,8 +64,7 @@ class ExtProc:
                         wire.request_metadata_from(message),
                         end_of_stream=message.request_headers.end_of_stream,
                         at_s=began_s,
-                        # Drawn here and not from the request: the client can choose x-request-id.
-                        call_id=secrets.token_hex(16),
+                        call_id=new_call_id(),
                         sticky=snapshot.sticky_headers,
                     )
                 elif kind == "request_body" and facts is not None:
@@ -113,6 +112,15 @@ class ExtProc:
         """Envoy's own span when it traces, else the client's, where it is trusted."""
         sent = wire.traceparent_from(context.invocation_metadata())
         return sent or (facts.traceparent if self._live.snapshot.trust_traceparent else None)
+
+
+def new_call_id() -> str:
+    """128 bits in hex, 80 of them random. The others are the time: in the order of time a ledger's index grows at its
+    end, and a call costs it half of what it does where each id belongs on another page.
+
+    Drawn here and not taken from the request: the client can choose x-request-id.
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 def _watch(answer: ext.HttpHeaders, decision: Route, snapshot: Snapshot, began_s: int) -> Watch | None:
