@@ -4,18 +4,18 @@ A column is one line of COLUMNS. One that comes later names the version of the s
 is added to the tables that exist. Statements are written so that SQLite and PostgreSQL both understand them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from itertools import groupby
-from operator import attrgetter
+from functools import lru_cache
+from itertools import chain, groupby
+from operator import attrgetter, itemgetter
 from typing import Any, Literal, NamedTuple
 
 import orjson
 
 from lectr_extproc.core.pricing import UNITS, Cost, Row
-from lectr_extproc.core.record import Attempt, CallRecord
-from lectr_extproc.core.usage import Usage
+from lectr_extproc.core.record import OWN, Attempt, CallRecord
+from lectr_extproc.core.usage import COUNTS, Usage
 
 Value = str | int | None
 Clean = Callable[[str], str]
@@ -32,17 +32,38 @@ class Codec:
     """How one kind of value is kept, and what is made of it again, None included. Without a function: as it is."""
 
     sql: Literal["TEXT", "BIGINT"]
-    keep: Callable[[Any], Value] | None = None
+    keep: Callable[[Any, Clean], Value]
+    "Total: what cannot be kept is absent."
     give: Callable[[Any], Any] | None = None
+
+
+def _text_kept(text: str, clean: Clean) -> str:
+    return clean(_storable(text)[:TEXT_LIMIT])
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL takes no NUL, and neither takes half a surrogate pair."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _number_kept(number: int, _: Clean) -> int | None:
+    return number if -_BEYOND <= number < _BEYOND else None
+
+
+def _list_kept(texts: tuple[str, ...], clean: Clean) -> str | None:
+    """Never cut: that would be no JSON."""
+    return clean(_storable(orjson.dumps(texts).decode())) if texts else None
 
 
 def _list(text: str | None) -> tuple[str, ...]:
     return tuple(orjson.loads(text)) if text else ()
 
 
-def _amounts_kept(amounts: tuple[int, ...]) -> str:
+def _amounts_kept(amounts: tuple[int, ...], _: Clean) -> str:
     """By name and not by position: rows outlive the order of UNITS. As texts: JSON's numbers end at 64 bits."""
-    return orjson.dumps({unit: str(amount) for unit, amount in zip(UNITS, amounts, strict=False)}).decode()
+    return _AMOUNTS[len(amounts)] % amounts
 
 
 def _amounts(text: str | None) -> tuple[int, ...] | None:
@@ -53,16 +74,17 @@ def _amounts(text: str | None) -> tuple[int, ...] | None:
 
 
 _PLACES = {unit: place for place, unit in enumerate(UNITS)}
+_AMOUNTS = ["{" + ",".join([f'"{unit}":"%d"' for unit in UNITS[:size]]) + "}" for size in range(len(UNITS) + 1)]
 
-TEXT = Codec("TEXT")
-WORD = Codec("TEXT", give=lambda text: text or "")
-NUMBER = Codec("BIGINT")
-FLAG = Codec("BIGINT", int, bool)
+TEXT = Codec("TEXT", _text_kept)
+WORD = Codec("TEXT", _text_kept, lambda text: text or "")
+NUMBER = Codec("BIGINT", _number_kept)
+FLAG = Codec("BIGINT", lambda flag, _: int(flag), bool)
 # Milliseconds with three decimals are whole microseconds, which add up without rounding.
 MICROSECONDS = Codec(
-    "BIGINT", lambda ms: None if ms is None else round(ms * 1000), lambda us: None if us is None else us / 1000
+    "BIGINT", lambda ms, clean: _number_kept(round(ms * 1000), clean), lambda us: None if us is None else us / 1000
 )
-LIST = Codec("TEXT", lambda texts: orjson.dumps(texts).decode() if texts else None, _list)
+LIST = Codec("TEXT", _list_kept, _list)
 AMOUNTS = Codec("TEXT", _amounts_kept, _amounts)
 
 
@@ -167,108 +189,108 @@ ATTEMPT_COLUMNS = (
 "An attempt at a call that failed."
 
 
-def row_of(record: CallRecord, clean: Clean, columns: Sequence[Column] = COLUMNS) -> tuple[Value, ...]:
+class _Stretch(NamedTuple):
+    """Columns that stand in one part of the record, read by one call: there are seventy in each row."""
+
+    part: Part
+    fields: tuple[str, ...]
+    read: Callable[[Any], tuple[Any, ...]]
+    keeps: tuple[Callable[[Any, Clean], Value], ...]
+    gives: tuple[tuple[int, Callable[[Any], Any]], ...]
+    "What is made of the values that are not given back as they are."
+
+
+def _stretches(columns: Iterable[Column]) -> list[_Stretch]:
+    found = []
+    for part, neighbours in groupby(columns, key=attrgetter("part")):
+        group = list(neighbours)
+        fields = [column.of for column in group]
+        gives = [(i, column.codec.give) for i, column in enumerate(group) if column.codec.give is not None]
+        keeps = [column.codec.keep for column in group]
+        found.append(_Stretch(part, tuple(fields), attrgetter(*fields), tuple(keeps), tuple(gives)))
+    return found
+
+
+_OWN_OF: Mapping[Part, Collection[str]] = {"": OWN, "usage": COUNTS, "cost": ("total", "amounts"), "cost.row": ()}
+_shared = [column for column in COLUMNS if column.of not in _OWN_OF[column.part]]
+_own = [column for column in COLUMNS if column not in _shared]
+_SHARED, _OWN, (_ATTEMPT,) = map(_stretches, (_shared, _own, ATTEMPT_COLUMNS))
+_shared_of, _own_of = (itemgetter(*map(COLUMNS.index, columns)) for columns in (_shared, _own))
+_in_order = itemgetter(*map([*_shared, *_own].index, COLUMNS))
+
+
+def row_of(record: CallRecord, clean: Clean) -> tuple[Value, ...]:
     """The row of a record, total: what cannot be kept is absent. `clean` takes keys out of what clients wrote."""
     cost = record.cost
     parts = {"": record, "usage": record.usage, "cost": cost, "cost.row": cost.row if cost else None}
-    row: list[Value] = []
-    for stretch in _stretches(tuple(columns)):
-        part = parts[stretch.part]
-        row += [None] * len(stretch.codecs) if part is None else _kept(stretch, part, clean)
-    return tuple(row)
+    shared = tuple([_read(stretch, parts[stretch.part]) for stretch in _SHARED])
+    row = list(_shared_kept(shared, clean))
+    for stretch in _OWN:
+        row += _kept(stretch, _read(stretch, parts[stretch.part]), clean)
+    in_order: tuple[Value, ...] = _in_order(row)
+    return in_order
 
 
 def attempt_row_of(attempt: Attempt, clean: Clean) -> tuple[Value, ...]:
     """The row of an attempt."""
-    (stretch,) = _stretches(ATTEMPT_COLUMNS)
-    return tuple(_kept(stretch, attempt, clean))
-
-
-class _Stretch(NamedTuple):
-    """Neighbours that stand in one part of the record, read by one call: there are sixty columns in each row."""
-
-    part: Part
-    begins: int
-    ends: int
-    fields: tuple[str, ...]
-    codecs: tuple[Codec, ...]
-    read: Callable[[Any], tuple[Any, ...]]
-    made: tuple[tuple[int, Callable[[Any], Any]], ...]
-    "What is made of the values that are not given back as they are."
-
-
-@lru_cache(16)
-def _stretches(columns: tuple[Column, ...]) -> list[_Stretch]:
-    found: list[_Stretch] = []
-    for part, neighbours in groupby(columns, key=attrgetter("part")):
-        group = list(neighbours)
-        begins = found[-1].ends if found else 0
-        fields = tuple(column.of for column in group)
-        read = attrgetter(*fields) if len(fields) > 1 else partial(_alone, fields[0])
-        made = tuple((i, column.codec.give) for i, column in enumerate(group) if column.codec.give is not None)
-        codecs = tuple(column.codec for column in group)
-        found.append(_Stretch(part, begins, begins + len(group), fields, codecs, read, made))
-    return found
-
-
-def _alone(field: str, part: Any) -> tuple[Any]:
-    return (getattr(part, field),)
-
-
-def _kept(stretch: _Stretch, part: Any, clean: Clean) -> list[Value]:
-    row: list[Value] = []
-    for codec, value in zip(stretch.codecs, stretch.read(part), strict=True):
-        kept = value if value is None or codec.keep is None else codec.keep(value)
-        if isinstance(kept, str):
-            kept = kept if codec is AMOUNTS else _storable(kept, codec is LIST, clean)
-        elif kept is not None and not -_BEYOND <= kept < _BEYOND:
-            kept = None
-        row.append(kept)
-    return row
-
-
-@lru_cache(4096)
-def _storable(text: str, is_json: bool, clean: Clean) -> str:
-    """A text as both databases take it. Most texts of a call are those of others, too."""
-    # PostgreSQL takes no NUL, and neither takes half a surrogate pair.
-    if not text.isascii() or "\0" in text:
-        text = text.replace("\0", "").encode("utf-8", "replace").decode()
-    return clean(text if is_json else text[:TEXT_LIMIT])  # JSON that is cut is none
-
-
-def record_of(row: Sequence[Value], columns: Sequence[Column] = COLUMNS) -> CallRecord:
-    """The record of a row. Of the price that was used its name and version are back, not the price itself."""
-    parts: dict[Part, dict[str, Any]] = {"": {}, "usage": {}, "cost": {}, "cost.row": {}}
-    for stretch in _stretches(tuple(columns)):
-        values = row[stretch.begins : stretch.ends]
-        if stretch.part == "" or values.count(None) < len(values):
-            parts[stretch.part].update(_given(stretch, values))
-    usage, cost, price = parts["usage"], parts["cost"], parts["cost.row"]
-    return CallRecord(
-        **parts[""],
-        usage=Usage(**usage) if usage else None,
-        cost=Cost(**cost, row=_price(**price) if price.get("model") is not None else None)
-        if cost.get("status") is not None
-        else None,
-    )
-
-
-def _given(stretch: _Stretch, kept: Sequence[Value]) -> dict[str, Any]:
-    values: list[Any] = list(kept)
-    for i, make in stretch.made:
-        values[i] = make(values[i])
-    return dict(zip(stretch.fields, values, strict=True))
+    return tuple(_kept(_ATTEMPT, _ATTEMPT.read(attempt), clean))
 
 
 @lru_cache(1024)
-def _price(**name: Any) -> Row:
-    """Made once: the calls of a day have few different ones."""
-    return Row(**name, standard=())
+def _shared_kept(parts: tuple[tuple[Any, ...] | None, ...], clean: Clean) -> tuple[Value, ...]:
+    """What many calls share is made once."""
+    return tuple(chain.from_iterable(_kept(stretch, part, clean) for stretch, part in zip(_SHARED, parts, strict=True)))
+
+
+def _read(stretch: _Stretch, part: Any) -> tuple[Any, ...] | None:
+    return None if part is None else stretch.read(part)
+
+
+def _kept(stretch: _Stretch, values: tuple[Any, ...] | None, clean: Clean) -> list[Value]:
+    if values is None:
+        return [None] * len(stretch.keeps)
+    return [None if value is None else keep(value, clean) for keep, value in zip(stretch.keeps, values, strict=True)]
+
+
+def record_of(row: Sequence[Value]) -> CallRecord:
+    """The record of a row. Of the price that was used its name and version are back, not the price itself."""
+    shared, pricing = _shared_given(_shared_of(row))
+    own, usage, cost = _given(_OWN, _own_of(row))
+    return CallRecord(
+        **shared,
+        **own,
+        usage=Usage(**usage) if usage else None,
+        cost=pricing._replace(**cost) if pricing and cost else pricing,
+    )
+
+
+@lru_cache(1024)
+def _shared_given(values: tuple[Value, ...]) -> tuple[dict[str, Any], Cost | None]:
+    fields, cost, price = _given(_SHARED, values)
+    row = Row(**price, standard=()) if price.get("model") is not None else None
+    return fields, Cost(**cost, row=row) if cost.get("status") is not None else None
+
+
+def _given(stretches: Sequence[_Stretch], kept: Sequence[Value]) -> list[dict[str, Any]]:
+    """The fields of each part; none of one of which nothing was kept."""
+    given: list[dict[str, Any]] = []
+    end = 0
+    for stretch in stretches:
+        begin, end = end, end + len(stretch.fields)
+        values: list[Any] = list(kept[begin:end])
+        if stretch.part and values.count(None) == len(values):
+            given.append({})
+            continue
+        for i, give in stretch.gives:
+            values[i] = give(values[i])
+        given.append(dict(zip(stretch.fields, values, strict=True)))
+    return given
 
 
 def attempt_of(row: Sequence[Value]) -> Attempt:
     """The attempt of a row."""
-    return Attempt(**_given(_stretches(ATTEMPT_COLUMNS)[0], row))
+    (fields,) = _given([_ATTEMPT], row)
+    return Attempt(**fields)
 
 
 # --- statements -------------------------------------------------------------------------------------------------------

@@ -144,6 +144,28 @@ class CallRecord:
         return self.error_category or "ok"
 
 
+OWN = frozenset(
+    {
+        "call_id",
+        "started_ns",
+        "duration_ms",
+        "first_byte_ms",
+        "gateway_ms",
+        "provider_first_byte_ms",
+        "request_bytes",
+        "response_bytes",
+        "request_id",
+        "response_id",
+        "traceparent",
+        "auto_score",
+        "usage",
+        "cost",
+    }
+)
+"""The fields of a record that differ from call to call. The values of the others are those of many calls, and what is
+made of them is made once and kept."""
+
+
 @quick_dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One attempt at a call that failed. Envoy tells of it apart from the call, sooner or later than of the call."""

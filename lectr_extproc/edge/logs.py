@@ -5,16 +5,19 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from select import PIPE_BUF
+from typing import Any, TextIO
 
 import orjson
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.pricing import PICO
+from lectr_extproc.core.record import OWN, CallRecord
 from lectr_extproc.core.usage import COUNTS
 from lectr_extproc.core.words import KEY_PREFIX
 
@@ -31,10 +34,6 @@ KEY = re.compile(
 "A key that a client put where a name belongs, such as in X-Lectr-Feature."
 
 
-TOGETHER = 4
-"So many calls are written at once: of more, lines could be torn apart where Envoy writes to the same pipe (PIPE_BUF)."
-
-
 class JsonLines(logging.Formatter):
     """A log record as one line of JSON; one about several calls as a line for each."""
 
@@ -45,13 +44,40 @@ class JsonLines(logging.Formatter):
             "event": record.getMessage().partition("\n")[0],  # asyncio puts the text of exceptions on further lines
             **getattr(record, "fields", {}),
         }
+        if each := getattr(record, "calls", None):
+            begins = _json(line)[:-1]
+            return "\n".join([begins + "," + call for call in each])
         if record.exc_info and record.exc_info[0] is not None:
             # Where and what kind, never the message: it may quote what a client sent.
             frames = traceback.extract_tb(record.exc_info[2])
             line["error"] = record.exc_info[0].__name__
             line["at"] = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames[-6:]]
-        each = getattr(record, "each", None)
-        return without_keys("\n".join([_json({**line, **fields}) for fields in each]) if each else _json(line))
+        return without_keys(_json(line))
+
+
+class _InPieces:
+    """A stream that gets as many lines at once as a pipe takes whole: Envoy may write to the same one in between."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        for piece in pieces(text):
+            self._stream.write(piece)
+            self._stream.flush()
+
+
+def pieces(text: str) -> Iterator[str]:
+    """Its lines, together in pieces of PIPE_BUF bytes at most; a longer line is a piece of its own."""
+    piece, size = "", 0
+    for line in text.removesuffix("\n").split("\n"):
+        length = len(line.encode()) + 1
+        if piece and size + length > PIPE_BUF:
+            yield piece
+            piece, size = "", 0
+        piece += line + "\n"
+        size += length
+    yield piece
 
 
 def _json(line: dict[str, Any]) -> str:
@@ -63,13 +89,16 @@ def _json(line: dict[str, Any]) -> str:
 
 def without_keys(text: str) -> str:
     """A text without the keys that a client put where names belong; their first letters stay."""
-    return KEY.sub(r"\1…", text) if any(mark in text for mark in _MARKS) else text
+    for mark in _MARKS:
+        if mark in text:
+            return KEY.sub(r"\1…", text)
+    return text
 
 
 def set_up(level: str) -> None:
     """Send every logger's lines to standard error."""
     logging.raiseExceptions = False  # a line that cannot be formatted would be printed with its arguments
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_InPieces(sys.stderr))
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("lectr").setLevel(level.upper())  # ours alone: libraries log addresses and headers
@@ -77,33 +106,49 @@ def set_up(level: str) -> None:
 
 def log_calls(records: Sequence[CallRecord]) -> None:
     """One line per finished call."""
-    if calls.isEnabledFor(logging.INFO):
-        for first in range(0, len(records), TOGETHER):
-            calls.info("call", extra={"each": [as_fields(record) for record in records[first : first + TOGETHER]]})
+    if records and calls.isEnabledFor(logging.INFO):
+        calls.info("call", extra={"calls": [_members(record) for record in records]})
 
 
 def as_fields(record: CallRecord) -> dict[str, Any]:
     """A record as the fields of a line: what is absent is left out, what is zero is not."""
-    values = _known(_FIELDS, _read(record))
+    cost = record.cost
+    return _shared_fields(_read_shared(record), cost and cost[:2]) | _own_fields(record)
+
+
+def _members(record: CallRecord) -> str:
+    """The same as JSON, without its opening brace."""
+    cost = record.cost
+    own = without_keys(_json(_own_fields(record)))
+    return _shared_members(_read_shared(record), cost and cost[:2]) + own[1:]
+
+
+def _own_fields(record: CallRecord) -> dict[str, Any]:
+    values = _known(_OWN, _read_own(record))
     if record.usage is not None:
         values["usage"] = _known(COUNTS, _read_counts(record.usage))
     if record.cost is not None:
-        usd = record.cost.usd
         del values["cost"]
-        values |= _known(
-            ("cost", "pricing_status", "pricing_reason"),
-            (None if usd is None else f"{usd:f}", record.cost.status, record.cost.reason),
-        )
+        if (pico := record.cost.total) is not None:
+            values["cost"] = f"{pico // PICO}.{pico % PICO:012d}"
     return values
 
 
-_FIELDS = tuple(field.name for field in fields(CallRecord))
-_read, _read_counts = attrgetter(*_FIELDS), attrgetter(*COUNTS)
+def _shared_fields(values: tuple[Any, ...], pricing: tuple[str, str | None] | None) -> dict[str, Any]:
+    fields = _known(_SHARED, values) | _known(("pricing_status", "pricing_reason"), pricing or (None, None))
+    return {name: value for name, value in fields.items() if value is not False and value != ()}
+
+
+@lru_cache(1024)
+def _shared_members(values: tuple[Any, ...], pricing: tuple[str, str | None] | None) -> str:
+    """Made once of what many calls share. A comma follows: each call has fields of its own."""
+    return without_keys(_json(_shared_fields(values, pricing)))[1:-1] + ","
+
+
+_OWN = tuple(field.name for field in fields(CallRecord) if field.name in OWN)
+_SHARED = tuple(field.name for field in fields(CallRecord) if field.name not in OWN)
+_read_own, _read_shared, _read_counts = attrgetter(*_OWN), attrgetter(*_SHARED), attrgetter(*COUNTS)
 
 
 def _known(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in zip(names, values, strict=True)
-        if value is not None and value is not False and value != ()
-    }
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}

@@ -215,7 +215,18 @@ def test_what_comes_twice_is_kept_once(insert: str, row: Callable[[], tuple[Any,
     connection.close()
 
 
-def test_a_column_without_neighbours_of_its_part_is_read_too() -> None:
-    record = dataclasses.replace(recorded(LogEntry(start_ns=1)), usage=Usage(input_tokens=7))
-    columns = [column for column in COLUMNS if column.name in {"started_ns", "input_tokens"}]
-    assert row_of(record, str, columns) == (1, 7)
+def test_what_calls_share_is_kept_and_given_back_with_each_of_them() -> None:
+    """It is made once for all of them: none may see another's."""
+    price = Row(provider="p", model="m", source="s", version="1", standard=())
+    some = [
+        dataclasses.replace(
+            recorded(LogEntry(start_ns=n)),
+            call_id=f"{n}",
+            usage=Usage(input_tokens=n) if n % 2 else None,
+            cost=Cost("priced", None, price, (n,), n) if n % 3 else None,
+        )
+        for n in range(7)
+    ]
+    assert [record_of(row_of(record, as_it_is)) for record in some] == some
+    for clean in (as_it_is, str.upper):
+        assert {row_of(record, clean)[-3] for record in some} == {None, clean("m")}

@@ -1,19 +1,24 @@
 """What lectr writes: one JSON object per line, and no secret in any."""
 
 import asyncio
+import io
 import json
 import logging
 from collections.abc import Iterator
+from itertools import pairwise
+from select import PIPE_BUF
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.record import LogEntry
-from lectr_extproc.edge.logs import TOGETHER, JsonLines, as_fields, log_calls, set_up
+from lectr_extproc.core.record import CallRecord, LogEntry
+from lectr_extproc.edge.logs import JsonLines, as_fields, log_calls, pieces, set_up
 from tests.core.given import recorded
+from tests.core.test_ledger import any_of
 from tests.edge.given import KEY
 
 SHAPES = [shape for row in PROVIDERS.values() for shape in (*row.key_shapes, *row.stays_bearer)]
@@ -148,12 +153,36 @@ def entry(**values: Any) -> LogEntry:
     return LogEntry(start_ns=1, **values)
 
 
-def test_each_finished_call_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up("info")
-    ids = [str(number) for number in range(2 * TOGETHER + 1)]
-    log_calls([recorded(entry(decision={"call_id": id_})) for id_ in ids])
-    read = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+def lines_of(*records: CallRecord) -> list[dict[str, Any]]:
+    with mock.patch("sys.stderr", io.StringIO()) as written:
+        set_up("info")
+        log_calls(records)
+    return [json.loads(line) for line in written.getvalue().split("\n") if line]
+
+
+def test_each_finished_call_is_one_line() -> None:
+    ids = [str(number) for number in range(100)]
+    read = lines_of(*[recorded(entry(decision={"call_id": id_})) for id_ in ids])
     assert [(line["event"], line["call_id"]) for line in read] == [("call", id_) for id_ in ids]
+
+
+@given(st.lists(any_of(CallRecord), max_size=2))
+def test_a_line_has_all_that_is_known_of_its_call(records: list[CallRecord]) -> None:
+    known = [json.loads(json.dumps(as_fields(record))) for record in records]
+    lines = lines_of(*records)
+    assert [
+        {name: value for name, value in line.items() if name not in {"time", "level", "event"}} for line in lines
+    ] == known
+
+
+@pytest.mark.parametrize("lines", [[10], [3000, 1000, 94, 1, 5000, 4094, 2], [1000] * 20, [1] * 5000], ids=str)
+def test_as_many_lines_are_written_at_once_as_a_pipe_takes_whole(lines: list[int]) -> None:
+    text = "".join("é" * (length // 2) + "x" * (length % 2) + "\n" for length in lines)
+    written = list(pieces(text))
+    assert "".join(written) == text
+    assert all(piece.endswith("\n") for piece in written)
+    assert all(len(piece.encode()) <= PIPE_BUF or piece.count("\n") == 1 for piece in written)
+    assert all(len((a + b).encode()) > PIPE_BUF for a, b in pairwise(written))
 
 
 def test_a_key_among_several_calls_is_not_printed_and_costs_no_other_line(capsys: pytest.CaptureFixture[str]) -> None:
