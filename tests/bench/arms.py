@@ -177,24 +177,34 @@ def envoy_alone(bench: Bench) -> Arm:
 
 def empty_ext_proc(bench: Bench) -> Arm:
     """The same with an ext_proc server that does nothing."""
-    return _static(bench, "empty", bench.directory / "empty.sock")
+    return _static(bench, "empty", {"request_header_mode": "SEND", "response_header_mode": "SKIP"})
 
 
-def _static(bench: Bench, name: str, ext_proc: Path | None) -> Arm:
+def passing_ext_proc(bench: Bench) -> Arm:
+    """The same with one that lets every chunk of an answer pass."""
+    return _static(
+        bench,
+        "passing",
+        {"request_header_mode": "SEND", "response_header_mode": "SEND", "response_body_mode": "STREAMED"},
+    )
+
+
+def _static(bench: Bench, name: str, mode: Mapping[str, str] | None) -> Arm:
     arm = Arm(name=name, port=free_port(), headers={**CALLER, "authorization": f"Bearer {PROVIDER_KEY}"})
     filters, clusters = [_typed("filters.http.router.v3.Router")], [_cluster("provider", bench.provider)]
     arm.processes = processes = {}
     began = time.monotonic()
-    if ext_proc:
-        processes["Python"] = bench.start(f"{name}-python", [sys.executable, "-m", "tests.bench.empty", ext_proc])
-        clusters.append(_cluster("empty", ext_proc))
+    if mode:
+        socket = bench.directory / f"{name}.sock"
+        processes["Python"] = bench.start(f"{name}-python", [sys.executable, "-m", "tests.bench.empty", name, socket])
+        clusters.append(_cluster("empty", socket))
         filters.insert(
             0,
             _typed(
                 "filters.http.ext_proc.v3.ExternalProcessor",
                 grpc_service={"envoy_grpc": {"cluster_name": "empty"}, "timeout": "0s"},
                 message_timeout="2s",
-                processing_mode={"request_header_mode": "SEND", "response_header_mode": "SKIP"},
+                processing_mode=dict(mode),
             ),
         )
     route = {"match": {"prefix": "/"}, "route": {"cluster": "provider", "timeout": "0s"}}
@@ -356,6 +366,7 @@ ARMS: dict[str, Callable[[Bench], Arm]] = {
     "direct": direct,
     "envoy": envoy_alone,
     "empty": empty_ext_proc,
+    "passing": passing_ext_proc,
     "native": lectr_arm("native"),
     "native+otlp": lectr_arm("native+otlp", exports=True),
     "portable": lectr_arm("portable", PORTABLE),

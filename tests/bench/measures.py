@@ -10,7 +10,8 @@ from tests.bench.load import Seen, request, run
 
 CONCURRENCIES = (1, 16, 64)
 SATURATED = 64
-CHUNKS = (100, 1000)
+CHUNKS = (1, 100, 1000)
+"One: time to first token as calls in a row have it. Those behind come after a pause, and find every cache cold."
 SIZES = {"100 KB": 100 << 10, "10 MiB": 10 << 20}
 
 
