@@ -11,9 +11,12 @@ from lectr_extproc.gateway import GatewayOptions, render_bootstrap
 DEFAULT_UPSTREAMS = [Upstream.parse(row.id, row.base_url) for row in PROVIDERS.values() if row.base_url]
 NATIVE, PORTABLE = GatewayOptions(profile="native"), GatewayOptions(profile="portable")
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"A second of parsing becomes a tenth; dozens of tests parse."
+
 
 def bootstrap(options: GatewayOptions = NATIVE, upstreams: list[Upstream] = DEFAULT_UPSTREAMS) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(render_bootstrap(options, upstreams))
+    document: dict[str, Any] = yaml.load(render_bootstrap(options, upstreams), _LOADER)
     return document
 
 

@@ -1,8 +1,8 @@
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-import yaml
 
 from lectr_extproc.gateway import GatewayOptions, check_existing, render_bootstrap, render_include_bootstrap
 from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, bootstrap, listener, manager
@@ -49,14 +49,14 @@ MISSING = {
 def test_what_is_missing_is_named_once(words: str, change: Callable[[dict[str, Any]], object]) -> None:
     document = bootstrap()
     change(document)
-    (problem,) = check_existing(yaml.safe_dump(document), NATIVE)
+    (problem,) = check_existing(json.dumps(document), NATIVE)
     assert words in problem
 
 
 def test_a_listener_that_holds_too_little_is_named_for_envoy_1_36() -> None:
     document = bootstrap(PORTABLE)
     listener(document).pop("per_connection_buffer_limit_bytes")
-    (problem,) = check_existing(yaml.safe_dump(document), PORTABLE)
+    (problem,) = check_existing(json.dumps(document), PORTABLE)
     assert problem.startswith("listener lectr: per_connection_buffer_limit_bytes is 1048576")
 
 
@@ -65,7 +65,7 @@ def test_other_listeners_and_managers_are_none_of_our_business() -> None:
     other = manager(bootstrap(PORTABLE)) | {"http_filters": None, "access_log": []}
     listeners = document["static_resources"]["listeners"]
     listeners.append({"name": "other", "filter_chains": [{"filters": [{"name": "hcm", "typed_config": other}]}]})
-    assert check_existing(yaml.safe_dump(document), PORTABLE) == []
+    assert check_existing(json.dumps(document), PORTABLE) == []
 
 
 @pytest.mark.parametrize("text", ["", "just words", "[1, 2]", "a: {b: null}"])
