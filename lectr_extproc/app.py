@@ -52,6 +52,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
         def sink(records: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
             ledger.put(records, attempts)
             telemetry.record(records)
+            live.vitals.heed(records, live.snapshot)
             if live.settings.log_calls:
                 log_calls(records)
 
@@ -61,6 +62,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
             tasks = [asyncio.create_task(refresh(live))]
             if settings.gateway.spool:
                 spool = Spool(live, sink, Path(settings.gateway.spool), ledger.unkept)
+                live.spool = spool.health
                 tasks.append(asyncio.create_task(spool.follow()))
             if file:
                 tasks.append(asyncio.create_task(watch(live, file, load)))

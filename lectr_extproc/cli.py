@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import uvloop
 
-from lectr_extproc import app, run
+from lectr_extproc import app, run, status
 from lectr_extproc.catalog.listing import explain as explain_cost
 from lectr_extproc.catalog.listing import explained_text, list_models, models_text
 from lectr_extproc.catalog.prices import price_table
@@ -35,6 +35,7 @@ from lectr_extproc.core.decision import (
     is_answered_here,
 )
 from lectr_extproc.core.facts import Facts, read_facts, with_body
+from lectr_extproc.core.health import UNKNOWN, Health
 from lectr_extproc.core.pricing import PriceTable, usd
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.report import Filters, as_json, as_text, call_text
@@ -84,7 +85,7 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     except (Unavailable, Unusable) as error:
         print(f"lectr: the ledger cannot be read: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except (EnvoyError, UnreadablePricesError, OSError) as error:
+    except (EnvoyError, UnreadablePricesError, status.StatusError, OSError) as error:
         print(f"lectr: {error}", file=sys.stderr)
         return EXIT_FAILED
 
@@ -167,7 +168,8 @@ def _keys_new(chosen: argparse.Namespace) -> None:
 def _explain(chosen: argparse.Namespace) -> None:
     """Say what would be decided for a call, and why."""
     settings = _read(_file(chosen))
-    answer = explain(
+    explained = partial(
+        explain,
         settings,
         model=chosen.model,
         path=chosen.path,
@@ -178,6 +180,14 @@ def _explain(chosen: argparse.Namespace) -> None:
         body=chosen.body.read_bytes() if chosen.body else None,
         at_s=int(time.time()),
     )
+    answer = explained()
+    if "plan" in answer:
+        try:
+            health = status.health_of(status.ask(settings))
+        except status.StatusError as error:
+            answer["plan"]["health"] = f"not known: {error}"
+        else:
+            answer = explained(health=health)
     if chosen.json:
         print(json.dumps(answer, indent=2))
         return
@@ -203,6 +213,7 @@ def explain(
     every_rule: bool = False,
     body: bytes | None = None,
     at_s: int = 0,
+    health: Health = UNKNOWN,
 ) -> dict[str, Any]:
     """The decision for a call that never happens, as `lectr explain --json` prints it."""
     pairs = [(":method", method), (":path", path), ("content-type", "application/json")]
@@ -238,11 +249,11 @@ def explain(
     }
     if is_answered_here(facts, endpoint, caller, snapshot):
         return answer
-    decision = choose_route(facts, endpoint, caller, snapshot)
+    decision = choose_route(facts, endpoint, caller, snapshot, health)
     if isinstance(decision, Route) and decision.credential == "none" and not facts.header_names & set(HEADERS):
         # None is held or told: as if the client sent one, so that the answer names the header of a key.
         facts = replace(facts, credential=Credential(Form.BEARER, "key"))
-        decision = choose_route(facts, endpoint, caller, snapshot)
+        decision = choose_route(facts, endpoint, caller, snapshot, health)
     choice = None if isinstance(decision, AskForBody) else decision.choice
     if isinstance(decision, AskForBody) or choice is None:
         raise ConfigError("lectr explain", ["no provider was chosen"])
@@ -290,9 +301,11 @@ def _plan(plan: Plan) -> dict[str, Any]:
                 "quality": row.quality,
                 "coding": row.coding,
                 "first_token_ms": row.first_token_ms,
+                "open_until": None if until_s is None else f"{datetime.fromtimestamp(until_s, UTC):%Y-%m-%dT%H:%M:%SZ}",
             }
-            for row, _, estimate in plan.candidates
+            for row, _, estimate, until_s in plan.candidates
         ],
+        "health": None,
         "dropped": [dropped._asdict() for dropped in plan.dropped],
     }
 
@@ -304,8 +317,11 @@ def _plan_text(plan: Mapping[str, Any]) -> str:
     for place, one in enumerate(plan["candidates"], 1):
         cost = f"${one['estimated_usd']}" if one["estimated_usd"] is not None else "no price"
         figures = "  ".join(f"{k}={one[k]}" for k in ("quality", "coding", "first_token_ms") if one[k] is not None)
+        if one["open_until"]:
+            figures += f"  open until {one['open_until']}"
         lines.append(f"{f'candidate {place}':<18} {one['provider']}/{one['model']}  {cost}  {figures}".rstrip())
     lines += [f"{'dropped':<18} {one['provider']}/{one['model']}: {one['reason']}" for one in plan["dropped"]]
+    lines += [f"{'health':<18} {plan['health']}"] if plan["health"] else []
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -447,6 +463,13 @@ def _outbox(chosen: argparse.Namespace) -> None:
         print(f"  {part.first} to {part.last}: {part.calls} calls, {part.reason}{state}")
 
 
+def _status(chosen: argparse.Namespace) -> int:
+    """Say how the lectr that runs does: its parts, what waits, and the models that are not asked first."""
+    said = status.ask(_read(_file(chosen)))
+    print(json.dumps(said, indent=2) if chosen.json else status.as_text(said), end="" if not chosen.json else "\n")
+    return EXIT_FAILED if said["degraded"] else 0
+
+
 def follow(store: Store, filters: Filters, last: int, wait: Callable[[], None]) -> Iterator[CallRecord]:
     """The last calls that are there already, then every new one, whatever becomes of the database meanwhile."""
     seq, is_away = store.seq_before_last(last, filters), False
@@ -583,7 +606,11 @@ def _parser() -> argparse.ArgumentParser:
     made = command("new", _keys_new, "lectr keeps only its SHA-256: a lost key is replaced, not recovered.", keys)
     made.add_argument("--label", default="", help="which key this is, for people")
 
-    made = command("explain", _explain, "Nothing is sent anywhere.")
+    made = command(
+        "explain",
+        _explain,
+        "No provider is asked. Where a model is chosen, the lectr that runs says which fail just now.",
+    )
     config(made)
     made.add_argument("--model", metavar="M", help="the `model` of the body")
     made.add_argument("--path", default="/v1/chat/completions", metavar="P", help="default: %(default)s")
@@ -669,6 +696,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     config(made)
     made.add_argument("what", nargs="?", choices=["show", "retry"], default="show", help="default: %(default)s")
+
+    made = command("status", _status, "Asks admin.listen of the settings. Exit code 1 where it is degraded, or away.")
+    config(made)
+    made.add_argument("--json", action="store_true", help="what /healthz answers")
 
     command("schema", _schema, "For editors; the repository has it as lectr.schema.json.")
     return parser

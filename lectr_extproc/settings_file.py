@@ -577,6 +577,14 @@ class AutoSection(_Section):
         return self
 
 
+class BreakerSection(_Section):
+    """When a model that fails is no longer the first to be chosen (docs/routing.md)."""
+
+    failures: int = Field(default=3, ge=1, le=1000, description="So many in a row open it,")
+    within_s: float = Field(default=60, gt=0, le=86400, description="each of them so soon after the one before.")
+    open_s: float = Field(default=30, gt=0, le=86400, description="How long it stays open; then one call tries it.")
+
+
 class LimitsSection(_Section):
     """Sizes."""
 
@@ -652,6 +660,7 @@ class SettingsFile(_Section):
     admin: AdminSection = AdminSection()
     limits: LimitsSection = LimitsSection()
     auto: AutoSection = AutoSection()
+    breaker: BreakerSection = BreakerSection()
     telemetry: TelemetrySection = TelemetrySection()
     ledger: LedgerSection = LedgerSection()
     log: LogSection = LogSection()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lectr_extproc import status
 from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.cli import _parser, follow, main
@@ -18,9 +19,10 @@ from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.core.pricing import Cost
 from lectr_extproc.core.report import Filters
 from lectr_extproc.edge.ledger import open_store
+from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.store import SetAside, Store, Unavailable
 from lectr_extproc.keys import digest
-from lectr_extproc.settings import load
+from lectr_extproc.settings import Settings, load
 from lectr_extproc.settings_file import json_schema
 from tests.core.finished import call
 from tests.edge.ledgers import Moody
@@ -44,6 +46,11 @@ def _nothing_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("LECTR_CONFIG", "LECTR_ENVOY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(status, "ask", _nobody)
+
+
+def _nobody(_: Settings) -> dict[str, Any]:
+    raise status.StatusError("no lectr answers")
 
 
 @pytest.fixture
@@ -253,6 +260,38 @@ def test_explain_tells_what_a_model_would_be_chosen_from_and_why(tmp_path: Path,
     assert re.search(r"^tier +premium$", tier, re.MULTILINE)
     assert re.search(r"^dropped +anthropic/claude-opus-4-6: blocked$", tier, re.MULTILINE)
     assert "plan" not in explained(capsys, "--config", settings, "--model", "gpt-4o")
+    assert re.search(r"^health +not known: no lectr answers$", tier, re.MULTILINE)
+
+
+def test_explain_knows_from_the_lectr_that_runs_which_models_fail(
+    file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sick = {"provider": "openai", "model": "gpt-5.4", "host": "api.openai.com", "until_s": 4_000_000_000}
+    monkeypatch.setattr(status, "ask", lambda _: {"breakers": [sick]})
+    key = ("--config", file, "--model", "premium", "--header", "Authorization: Bearer sk-proj-0123456789")
+    (candidate,) = explained(capsys, *key)["plan"]["candidates"]
+    assert (candidate["model"], candidate["open_until"]) == ("gpt-5.4", "2096-10-02T07:06:40Z")
+    shown = said(capsys, "explain", *key)
+    assert re.search(r"^candidate 1 +openai/gpt-5.4  .* open until 2096-10-02T07:06:40Z$", shown, re.MULTILINE)
+    assert "not known" not in shown
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_status_is_what_the_lectr_that_runs_says(file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Live(load(FILE))
+    monkeypatch.setattr(status, "ask", lambda _: running.health())
+    running.ledger = lambda: {"url": "memory", "written": 3, "waiting": 0, "dropped": 0, "problem": None}
+    running.telemetry = lambda: {"spans": "off", "metrics": "off", "problem": None}
+    assert re.search(r"^lectr +\d\S+, ok$", said(capsys, "status", "--config", file), re.MULTILINE)
+    running.prices_problem = "answered 404"
+    assert json.loads(said(capsys, "status", "--json", "--config", file, code=1))["degraded"] == ["prices"]
+
+
+def test_status_says_that_nobody_answers(file: Path, capsys: Capture) -> None:
+    assert main(["status", "--config", str(file)]) == 1
+    assert capsys.readouterr().err == "lectr: no lectr answers\n"
 
 
 def test_explain_tells_a_refusal(file: Path, capsys: Capture) -> None:
@@ -546,6 +585,7 @@ def test_these_are_the_commands() -> None:
             "outbox",
             "report",
             "schema",
+            "status",
             "tail",
         )
     }

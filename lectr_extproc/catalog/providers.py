@@ -73,6 +73,7 @@ _ROWS = (
         path=replace_prefix,
         apis=frozenset({_CHAT, _RESPONSES, _AUDIO}),
         key_shapes=("gsk_",),
+        quota_statuses=frozenset({413}),  # more tokens in a call than a minute allows
         key_env="GROQ_API_KEY",
         source="https://console.groq.com/docs/openai",
         checked=_CHECKED,

@@ -63,6 +63,8 @@ class Candidate(NamedTuple):
     "What orders by price: pico-USD for 100 tokens read and 33 written."
     estimate: int | None
     "Pico-USD for this call, if the answer is as long as the client allows, or usual."
+    sick_until_s: int | None = None
+    "It has failed too often to be asked before the others until then (s since 1970)."
 
 
 class Dropped(NamedTuple):
@@ -89,6 +91,7 @@ def make_plan(
     conversation: Conversation,
     refusal: Callable[[Ranked], str | None],
     *,
+    sick_until_s: Callable[[Ranked], int | None] = lambda _: None,
     lineup: Mapping[tuple[str, str], Known],
     prices: PriceTable,
     at_s: int,
@@ -96,7 +99,7 @@ def make_plan(
     tier: Tier | None = None,
     auto: Score | None = None,
 ) -> Plan:
-    """Candidates in order: by preference, or as they are written where there is none.
+    """Candidates in order: by preference, or as they are written where there is none; behind them those that are sick.
 
     Where only windows are too small, they are not asked about: what does not fit is the provider's to say.
     """
@@ -118,13 +121,16 @@ def make_plan(
         found = prices.row(row.provider, row.model)
         level = found.rates(at_s)[0].level(tokens) if found else None
         per_token = _SHARES[0] * level[0] + _SHARES[1] * level[1] if level else None
-        candidate = Candidate(row, per_token, price(usage, found, at_s).total)
+        until_s = sick_until_s(row)
+        is_sick = until_s is not None and until_s > at_s
+        candidate = Candidate(row, per_token, price(usage, found, at_s).total, until_s if is_sick else None)
         (small if known and known.window and known.window < tokens else fit).append(candidate)
     if fit:
-        dropped += [Dropped(row.model, row.provider, "context") for row, _, _ in small]
+        dropped += [Dropped(one.row.model, one.row.provider, "context") for one in small]
     candidates = fit or small
     if prefer is not None:
         candidates.sort(key=_ORDERS[prefer])
+    candidates.sort(key=lambda one: one.sick_until_s is not None)
     return Plan(candidates=tuple(candidates), dropped=tuple(dropped), prefer=prefer, tier=tier, auto=auto)
 
 

@@ -21,6 +21,7 @@ from lectr_extproc.core.conversation import Conversation, read_conversation
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.detect import Detected, detect, own_name
 from lectr_extproc.core.facts import OURS, Facts, known_task, label, read_json
+from lectr_extproc.core.health import UNKNOWN, Health, Target
 from lectr_extproc.core.inject import asks_for_usage, inject_include_usage
 from lectr_extproc.core.json_members import without
 from lectr_extproc.core.offer import every, one
@@ -129,7 +130,7 @@ Decision = Route | Refuse | Serve | AskForBody
 ASK_FOR_BODY: Final = AskForBody()
 
 
-def decide(facts: Facts, snapshot: Snapshot) -> Decision:
+def decide(facts: Facts, snapshot: Snapshot, health: Health = UNKNOWN) -> Decision:
     """The one decision per call. Only authentication, an explicit limit or a missing Azure address refuses."""
     endpoint = find_endpoint(facts.path, snapshot)
     org = authenticate(facts, snapshot)
@@ -143,7 +144,7 @@ def decide(facts: Facts, snapshot: Snapshot) -> Decision:
         return list_models(facts, org, snapshot)
     if facts.model is None and facts.body_may_be_read and _body_may_name_a_model(facts, endpoint, snapshot):
         return ASK_FOR_BODY
-    route = choose_route(facts, endpoint, org, snapshot)
+    route = choose_route(facts, endpoint, org, snapshot, health)
     if isinstance(route, Route) and (route.model_is_renamed or route.asks_for_usage or route.drops):
         if facts.body is None:
             # Asked for a body that turns out larger than its limit, Envoy answers nothing at all (1.36, 1.40).
@@ -215,7 +216,9 @@ def words_for_models(facts: Facts, org: Org, snapshot: Snapshot) -> tuple[str, .
     return (*(["auto"] if tiers else []), *tiers, *aliases)
 
 
-def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Route | Refuse | AskForBody:
+def choose_route(
+    facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot, health: Health = UNKNOWN
+) -> Route | Refuse | AskForBody:
     """Provider, address, credential and path of a call that is let through."""
     drops = tuple([name for name in OURS if getattr(facts, name)]) if facts.tier or facts.prefer else ()
     choice = choose_provider(facts, endpoint, org, snapshot)
@@ -225,7 +228,7 @@ def choose_route(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot)
     if wanted is not None:
         if facts.body_may_be_read and (facts.is_read_by_envoy or facts.content_length):
             return ASK_FOR_BODY
-        facts, choice = choose_model(facts, choice, endpoint, org, snapshot, wanted=wanted)
+        facts, choice = choose_model(facts, choice, endpoint, org, snapshot, wanted=wanted, health=health)
     provider = snapshot.providers[choice.provider]
     site = site_of(provider, org, snapshot)
     renamed = choice.model_sent if choice.model_sent != choice.model_requested else None
@@ -400,10 +403,17 @@ def what_is_wanted(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapsho
 
 
 def choose_model(
-    facts: Facts, choice: Choice, endpoint: Endpoint, org: Org, snapshot: Snapshot, *, wanted: tuple[str, ...]
+    facts: Facts,
+    choice: Choice,
+    endpoint: Endpoint,
+    org: Org,
+    snapshot: Snapshot,
+    *,
+    wanted: tuple[str, ...],
+    health: Health,
 ) -> tuple[Facts, Choice]:
     """The call as if its client had asked for the first candidate; as it came, with a note, where there is none."""
-    plan = plan_for(facts, choice, endpoint, org, snapshot, wanted=wanted)
+    plan = plan_for(facts, choice, endpoint, org, snapshot, wanted=wanted, health=health)
     if not plan.candidates:
         return facts, dataclasses.replace(choice, plan=plan, notes=(*choice.notes, "no_candidate"))
     row = plan.candidates[0].row
@@ -426,7 +436,14 @@ def choose_model(
 
 
 def plan_for(
-    facts: Facts, choice: Choice, endpoint: Endpoint, org: Org, snapshot: Snapshot, *, wanted: tuple[str, ...]
+    facts: Facts,
+    choice: Choice,
+    endpoint: Endpoint,
+    org: Org,
+    snapshot: Snapshot,
+    *,
+    wanted: tuple[str, ...],
+    health: Health,
 ) -> Plan:
     """The models that may answer a call, in order, and why the others may not."""
     conversation = Conversation()
@@ -445,10 +462,15 @@ def plan_for(
             return "api"
         return _lack(facts, choice, endpoint, org, snapshot, to=row.provider)
 
+    def sick_until_s(row: Ranked) -> int | None:
+        site = site_of(snapshot.providers[row.provider], org, snapshot)
+        return health.sick.get(Target(row.provider, row.model, site.upstream.authority)) if site else None
+
     return make_plan(
         snapshot.tiers[tier] if tier else [_model_of_alias(name, choice, org, snapshot) for name in wanted],
         conversation,
         refusal,
+        sick_until_s=sick_until_s,
         lineup=snapshot.lineup,
         prices=snapshot.prices,
         at_s=facts.at_s,

@@ -9,6 +9,7 @@ from lectr_extproc.core.answer import AnswerRow
 from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.candidates import Ranked
 from lectr_extproc.core.credential import Credential
+from lectr_extproc.core.health import Breaking
 from lectr_extproc.core.offer import Offer
 from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.rewrite import V1
@@ -62,6 +63,7 @@ class Snapshot:
     limits: Limits = field(default_factory=Limits)
     scoring: Scoring
     "How `model: auto` scores conversations."
+    breaking: Breaking = field(default_factory=Breaking)
     default_provider: str = "openai"
     trust_traceparent: bool = True
     "Whether a client's traceparent makes its span the parent of ours."

@@ -110,6 +110,8 @@ class Provider:
     "The AWS region in its address, in the place of which settings can put another."
     aws_service: str | None = None
     "What AWS signatures for it name as the service. None: it takes no such signatures."
+    quota_statuses: frozenset[int] = frozenset()
+    "By which it says that a quota is used up, where others would mean a mistake of the caller's."
     key_env: str | None = None
     "The environment variable its own SDK reads the key from."
     prefix: str = field(init=False, default="")

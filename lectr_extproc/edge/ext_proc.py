@@ -30,7 +30,7 @@ class ExtProc:
 
     async def process(self, _: Any, context: Any) -> bytes:
         """Answer every message exactly once; the last reply that matters is returned, and ends the stream."""
-        snapshot, counts = self._live.snapshot, self._live.counts
+        snapshot, counts, vitals = self._live.snapshot, self._live.counts, self._live.vitals
         began_s = int(time.time())
         facts: Facts | None = None
         decision: Decision | None = None
@@ -73,15 +73,19 @@ class ExtProc:
                     if (empty := wire.empty_reply(message)) is not None:
                         await context.write(empty)
                     continue
-                decision = decide(facts, snapshot)
+                decision = decide(facts, snapshot, vitals.health)
                 if snapshot is not self._live.snapshot and self._has_left(decision):
                     snapshot = self._live.snapshot
-                    decision = decide(facts, snapshot)  # the body was long on its way: what it was to reach has left
+                    decision = decide(
+                        facts, snapshot, vitals.health
+                    )  # the body was long on its way: what it was to reach has left
                 if isinstance(decision, AskForBody):
                     counts["bodies_asked_for"] += 1
                     await context.write(wire.ASK_FOR_BODY)
                     continue
                 counts["decisions"] += 1
+                if isinstance(decision, Route) and decision.choice.plan is not None:
+                    vitals.asked(decision, snapshot.breaking)
                 reply = wire.reply_from(
                     decision,
                     to_metadata(decision, facts, facts.call_id, self._parent(facts, context)),

@@ -5,11 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
 from lectr_extproc.catalog.prices import PriceList, price_table
 from lectr_extproc.core.snapshot import Snapshot
+from lectr_extproc.edge.vitals import Vitals
 from lectr_extproc.settings import Settings
+
+VERSION = version("lectr-extproc")
 
 LOST_S = 60.0
 "Losing calls is over when none has been lost for so long, as it is with the ledger's dropping."
@@ -28,6 +32,8 @@ class Live:
     "Why the newest price list is not in force, when it is not."
     spool_problem: str | None = None
     "Why finished calls wait in the spool, when they do."
+    spool: Callable[[], dict[str, Any] | None] = lambda: None
+    "Where it is read, if there is one."
     counts: Counter[str] = field(default_factory=Counter)
     telemetry: Callable[[], dict[str, Any]] = dict
     "What telemetry says of itself."
@@ -37,6 +43,7 @@ class Live:
     export: Callable[[], dict[str, Any]] = dict
     "What the outbox says of itself."
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    vitals: Vitals = field(default_factory=Vitals)
     _lost_at: dict[str, float] = field(default_factory=dict)
     _priced: tuple[Settings, PriceList, Snapshot] | None = None
 
@@ -76,18 +83,25 @@ class Live:
         """What became of finished calls."""
         return {**self.ledger(), **self.export()}
 
+    def breakers(self) -> list[dict[str, Any]]:
+        """The models that are not asked first for now."""
+        return self.vitals.breakers()
+
     def health(self) -> dict[str, Any]:
         """What `/healthz` answers."""
         degraded = [part for part, problem in self.problems().items() if problem]
         return {
             "status": "degraded" if degraded else "ok",
+            "version": VERSION,
             "degraded": degraded,
             "settings_problem": self.settings_problem,
             "prices": {"version": self.snapshot.prices.version, "problem": self.prices_problem},
+            "spool": self.spool(),
             "spool_problem": self.spool_problem,
             "records_problem": self._losses(),
             "orgs": len(self.settings.orgs),
             "clusters": [upstream.cluster for upstream in self.snapshot.upstreams],
+            "breakers": self.breakers(),
             "ledger": self.ledger(),
             "export": self.export(),
             "telemetry": self.telemetry(),

@@ -31,6 +31,10 @@ IsKnown = Callable[[str, str], bool]
 FEATURE_LIMIT, MODEL_LIMIT, ERROR_LIMIT = 100, 500, 100
 "How many values of a label are told apart: clients choose them, and each is a series in somebody's back end."
 
+BREAKER_LIMIT = 100
+"A provider that is down has them all open, and names of models are clients'."
+BREAKER_STATES = {"half_open": 1, "open": 2}
+
 HELD_CALLS = 250
 "So many are added up at most before they are handed over, which takes a millisecond; nobody may ever collect."
 
@@ -52,6 +56,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "lectr.export.age": ("s", "Since the first of them began."),
     "lectr.export.set_aside": ("{event}", "Calls in the ledger that the collector refused."),
     "lectr.process.events": ("{event}", "What happened in this process, as `counts` on /healthz names it."),
+    "lectr.breaker.state": ("{state}", "2 where a model is not asked first, 1 while one call tries it; else absent."),
     "lectr.degraded": ("{problem}", "1 where a part of this process is degraded, such as `settings`; calls go on."),
 }
 "Each with its unit and what it counts. Braces keep a unit out of Prometheus' names."
@@ -120,6 +125,9 @@ class Process(Protocol):
     def problems(self) -> Mapping[str, str | None]:
         """Each part that can be degraded, and what is wrong with it."""
 
+    def breakers(self) -> Sequence[Mapping[str, Any]]:
+        """The models that are not asked first for now."""
+
 
 class Metrics:
     """Records to counters and histograms, before any sampling: money comes from here."""
@@ -162,6 +170,7 @@ class Metrics:
             for name, create, observe in (
                 ("lectr.process.events", meter.create_observable_counter, _events_of(process)),
                 ("lectr.degraded", meter.create_observable_gauge, _problems_of(process)),
+                ("lectr.breaker.state", meter.create_observable_gauge, _breakers_of(process)),
             ):
                 create(name, [observe], *METRICS[name])
 
@@ -341,3 +350,16 @@ def _events_of(process: Process) -> Callable[[CallbackOptions], Iterable[Observa
 
 def _problems_of(process: Process) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _: [Observation(int(bool(problem)), {"part": part}) for part, problem in process.problems().items()]
+
+
+def _breakers_of(process: Process) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        for one in process.breakers()[:BREAKER_LIMIT]:
+            labels = {
+                names.PROVIDER: names.PROVIDER_NAMES.get(one["provider"], one["provider"]),
+                names.REQUEST_MODEL: names.clean(one["model"]),
+                names.SERVER_ADDRESS: names.address(one["host"])[0],
+            }
+            yield Observation(BREAKER_STATES[one["state"]], labels)
+
+    return observe

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lectr_extproc.core.spool import entry_from
 from lectr_extproc.edge.access_log import Sink, take
@@ -93,6 +94,13 @@ class Spool:
                 await asyncio.sleep(0.01)
                 self._keep_place()
             os.close(self._place)
+
+    def health(self) -> dict[str, Any]:
+        """What `/healthz` shows: how far it is, if it is this lectr that reads."""
+        file = self._aside if self._aside.exists() else self._file
+        size = file.stat().st_size if file.exists() else 0
+        place = {"read_bytes": self._offset, "unread_bytes": max(0, size - self._offset)} if self._held else {}
+        return {"file": str(self._file), "reads": self._held, **place}
 
     def read(self) -> bool:
         """Hand on one batch; false when everything has been read, or what was handed on has to be written first."""

@@ -138,3 +138,25 @@ def test_without_a_candidate_there_is_none() -> None:
 def test_a_figure_without_a_source_and_an_ability_there_is_not_are_mistakes(row: dict[str, object]) -> None:
     with pytest.raises(CatalogError, match="model 'm'"):
         Ranked(provider="openai", model="m", **row)  # type: ignore[arg-type]
+
+
+def test_what_fails_comes_behind_everything_else_in_the_same_order_and_is_never_refused() -> None:
+    def found(*sick: str, prefer: Prefer | None = "balanced") -> Plan:
+        until = dict.fromkeys(sick, NOW + 5)
+        return make_plan(
+            ROWS,
+            HI,
+            lambda _: None,
+            sick_until_s=lambda row: until.get(row.model, NOW),
+            lineup=LINEUP,
+            prices=PRICES,
+            at_s=NOW,
+            prefer=prefer,
+        )
+
+    assert order(found()) == ["gpt", "gemini", "claude", "nobodys"]
+    plan = found(MINI.model, FLASH.model)
+    assert order(plan) == ["claude", "nobodys", "gpt", "gemini"]
+    assert [one.sick_until_s for one in plan.candidates] == [None, None, NOW + 5, NOW + 5]
+    assert order(found(HAIKU.model, prefer=None)) == ["gpt", "gemini", "nobodys", "claude"]
+    assert order(found(*(row.model for row in ROWS))) == order(found())

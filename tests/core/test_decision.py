@@ -19,6 +19,7 @@ from lectr_extproc.core.decision import (
     to_metadata,
 )
 from lectr_extproc.core.facts import Facts, with_body
+from lectr_extproc.core.health import Health, Target
 from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
 from lectr_extproc.core.snapshot import Snapshot
@@ -1768,6 +1769,22 @@ def test_a_call_that_leaves_the_choice_is_asked_for_its_body_and_goes_to_the_fir
     assert route.credential == "gateway"
     (key,) = keys_out(route).values()
     assert key.endswith(f"held-{route.choice.provider}")
+
+
+def test_a_model_that_fails_is_chosen_only_where_no_other_is_left_and_pinned_all_the_same() -> None:
+    tables = holding(openai="k", anthropic="k")
+    sick = Health(sick={Target("openai", "gpt-4.1-mini", "api.openai.com"): NOW + 1})
+    elsewhere = Health(sick={Target("openai", "gpt-4.1-mini", "eu.api.openai.com"): NOW + 1})
+
+    def chosen(health: Health, tables: Snapshot = tables, model: str = "economy") -> str | None:
+        decision = decide(asked({"model": model, **SAID}), tables, health)
+        assert isinstance(decision, Route)
+        return decision.choice.model_sent
+
+    assert chosen(elsewhere) == "gpt-4.1-mini"
+    assert chosen(sick) == "claude-haiku-4-5"
+    assert chosen(sick, model="gpt-4.1-mini") == "gpt-4.1-mini"
+    assert chosen(sick, replaced_org(holding(openai="k"), blocked=frozenset({"o4-mini"}))) == "gpt-4.1-mini"
 
 
 def test_a_body_that_never_comes_is_not_waited_for() -> None:

@@ -23,6 +23,7 @@ from lectr_extproc.edge import ext_proc
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import JsonLines
 from lectr_extproc.pb import ext_proc_pb2 as ext
+from tests.core import finished
 from tests.edge.given import (
     CLIENT_KEY,
     KEY,
@@ -225,7 +226,7 @@ async def test_a_message_above_our_limit_ends_its_stream_and_no_other(tmp_path: 
 async def test_a_failing_decision_ends_in_an_error_that_is_counted_and_tells_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def decide(facts: object, _: object) -> None:
+    def decide(facts: object, *_: object) -> None:
         raise ValueError(f"{KEY} {CLIENT_KEY} {facts}")
 
     monkeypatch.setattr(ext_proc, "decide", decide)
@@ -252,6 +253,30 @@ async def test_settings_that_change_in_the_middle_of_a_call_are_the_next_calls(t
         shared.settings = settings(orgs=[])
         assert said(await reply_to(call, body(b'{"model": "gpt-4o"}')))["org"] == "acme"
         assert said(await reply_to(process(channel), headers()))["refused"] == "invalid_lectr_key"
+
+
+async def test_the_first_call_that_chooses_a_half_open_model_is_the_one_that_tries_it(tmp_path: Path) -> None:
+    stays = [{"id": "openai", "models": ["gpt-4.1-mini"]}]
+    shared = live(tmp_path, providers=stays)
+    failed = finished.call(
+        model_sent="gpt-4.1-mini", host="api.openai.com", error_category="overloaded", error_source="provider"
+    )
+    shared.vitals.heed([failed] * 3, shared.snapshot)  # long ago
+    (target, due_s), *_ = dict(shared.vitals.health.sick).items()
+    economy = body(b'{"model": "economy"}')
+
+    async def choose(*models: str) -> None:
+        async with serving(shared) as channel:
+            for model in models:
+                call = process(channel)
+                await reply_to(call, headers(model))
+                if model == "economy":
+                    assert said(await reply_to(call, economy))["sent"] == "gpt-4.1-mini"
+
+    await choose("gpt-4.1-mini")
+    assert shared.vitals.health.sick[target] == due_s, "pinned calls try nothing"
+    await choose("economy")
+    assert shared.vitals.health.sick[target] > due_s
 
 
 async def test_a_hundred_calls_at_once_each_get_their_own_answer(tmp_path: Path) -> None:

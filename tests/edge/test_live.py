@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lectr_extproc.edge.live import VERSION
+from tests.core.finished import call
 from tests.edge.given import live, settings
 
 
@@ -16,6 +18,16 @@ def test_health_names_what_is_in_force(tmp_path: Path) -> None:
     assert (health["status"], health["settings_problem"], health["orgs"]) == ("ok", None, 1)
     assert health["clusters"] == [upstream.cluster for upstream in shared.snapshot.upstreams] != []
     assert list(health["counts"].items()) == [("bodies_asked_for", 1), ("decisions", 2)]
+    assert (health["version"], health["spool"], health["breakers"]) == (VERSION, None, [])
+
+
+def test_models_that_fail_are_named_and_no_degradation(tmp_path: Path) -> None:
+    shared = live(tmp_path)
+    failed = call(model_sent="gpt-4o", host="api.openai.com", error_category="server_error", error_source="provider")
+    shared.vitals.heed([failed] * 3, shared.snapshot)
+    (breaker,) = shared.health()["breakers"]
+    assert (breaker["provider"], breaker["model"]) == ("openai", "gpt-4o")
+    assert shared.health()["degraded"] == []
 
 
 def test_a_settings_file_that_is_not_in_force_is_a_degradation(tmp_path: Path) -> None:

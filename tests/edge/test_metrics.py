@@ -16,7 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from lectr_extproc.core.pricing import Cost
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.usage import Usage
-from lectr_extproc.edge.metrics import EVENTS, HELD_CALLS, METRICS, MODEL_LIMIT, IsKnown, Metrics
+from lectr_extproc.edge.metrics import BREAKER_LIMIT, EVENTS, HELD_CALLS, METRICS, MODEL_LIMIT, IsKnown, Metrics
 from tests.edge.conftest import Environment
 from tests.edge.finished import call, models_list, turned_away
 
@@ -33,6 +33,10 @@ class InTrouble:
 
     def problems(self) -> Mapping[str, str | None]:
         return {"settings": "line 3: no", "prices": None}
+
+    def breakers(self) -> Sequence[Mapping[str, Any]]:
+        one = {"provider": "gemini", "host": "127.0.0.1:8443", "state": "half_open"}
+        return [{**one, "model": f"{number}lc_key_0123456789abcdefghij"} for number in range(BREAKER_LIMIT + 1)]
 
 
 class Metered:
@@ -171,6 +175,19 @@ def test_what_happened_in_the_process_and_what_is_degraded_are_told() -> None:
     assert events == {"batches_failed": 1, "decisions": 4}
     parts = {(p.attributes or {})["part"]: p.value for p in points["lectr.degraded"]}  # type: ignore[union-attr]
     assert parts == {"settings": 1, "prices": 0}
+
+
+def test_models_that_are_not_asked_first_are_told_as_many_as_fit_and_without_keys() -> None:
+    told = Metered().points()["lectr.breaker.state"]
+    assert len(told) == BREAKER_LIMIT
+    assert (told[0].value, told[0].attributes) == (  # type: ignore[union-attr]
+        1,
+        {
+            "gen_ai.provider.name": "gcp.gemini",
+            "gen_ai.request.model": "0lc_key_…",
+            "server.address": "127.0.0.1",
+        },
+    )
 
 
 def test_a_call_that_asks_no_model_is_counted_and_not_timed() -> None:

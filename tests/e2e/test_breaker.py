@@ -1,0 +1,74 @@
+"""A model that fails is no longer chosen first, and one call finds out whether it is well again."""
+
+import json
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.e2e.answers import Flavour
+from tests.e2e.calls import asking, call
+from tests.e2e.gateway import Build, Gateway, wait_until
+from tests.e2e.provider import Answer, Gate, json_answer
+from tests.e2e.scene import Providers, secret, settings_for
+
+STAYS: dict[Flavour, str] = {"openai": "gpt-4.1-mini", "anthropic": "claude-haiku-4-5"}
+
+
+@pytest.fixture(scope="module")
+def breaking(build: Build, listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Two models to choose from, of which OpenAI's costs less; a breaker stays open for two seconds."""
+    key = tmp_path_factory.mktemp("keys") / "anthropic"
+    key.write_text(secret("sk-ant-api03-"))
+    settings = settings_for(listening)
+    for provider in settings["providers"]:
+        provider["models"] = [STAYS[provider["id"]]] if provider["id"] in STAYS else []
+    settings["orgs"][0] |= {"credentials": {"anthropic": f"file:{key}"}}
+    settings |= {"breaker": {"open_s": 2}}
+    with Gateway(build, settings, tmp_path_factory.mktemp("breaking")) as gateway:
+        yield gateway
+
+
+def state(gateway: Gateway) -> list[str]:
+    return [one["state"] for one in gateway.healthz().json()["breakers"]]
+
+
+def provider_of(answer: httpx.Response) -> str:
+    return answer.headers["x-model-router-provider"]
+
+
+def test_three_failures_sink_a_model_and_one_call_brings_it_back(
+    breaking: Gateway, providers: Providers, call_id: str
+) -> None:
+    openai = providers["openai"]
+    for _ in range(3):
+        openai.answer_with(json_answer({"error": {"message": "overloaded"}}, 503))
+        call(breaking, body=asking("economy"))
+    wait_until(lambda: state(breaking) != [], "an open breaker")
+    assert [one["model"] for one in breaking.healthz().json()["breakers"]] == ["gpt-4.1-mini"]
+    assert len(openai.requests) == 3
+    assert provider_of(call(breaking, body=asking("economy"))) == "anthropic"
+    pinned = call(breaking, body=asking("gpt-4.1-mini"))
+    assert (pinned.status_code, len(openai.requests)) == (200, 4)
+
+    gate = Gate()
+    trying: list[httpx.Response] = []
+
+    def ask() -> None:
+        trying.append(call(breaking, body=asking("economy"), call_id=call_id))
+
+    wait_until(lambda: state(breaking) == ["half_open"], "a breaker that is half-open")
+    openai.answer_with(Answer(pieces=(gate, b"{}"), headers=[("content-type", "application/json")], chunked=True))
+    thread = threading.Thread(target=ask)
+    thread.start()
+    wait_until(lambda: len(openai.requests) == 5, "a call that tries")
+    assert provider_of(call(breaking, body=asking("economy"))) == "anthropic", "the others wait for what becomes of it"
+    gate.open()
+    thread.join()
+    assert provider_of(trying[0]) == "openai"
+    wait_until(lambda: state(breaking) == [], "a closed breaker")
+    assert provider_of(call(breaking, body=asking("economy"))) == "openai"
+    assert json.loads(breaking.ask("status", "--json"))["breakers"] == []
+    said = [json.loads(line)["event"] for line in breaking.lines('"breaker ', 3)]
+    assert said == ["breaker open", "breaker half-open", "breaker closed"]

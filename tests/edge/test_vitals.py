@@ -1,0 +1,75 @@
+"""How models do, as finished calls tell it."""
+
+import logging
+import time
+
+import pytest
+
+from lectr_extproc.core.decision import Route
+from lectr_extproc.core.health import Breaking, Target
+from lectr_extproc.core.record import CallRecord
+from lectr_extproc.edge.vitals import Vitals
+from tests.core.finished import call
+from tests.core.given import request, routed, snapshot
+
+TABLES = snapshot()
+MINI = Target("openai", "gpt-4.1-mini", "api.openai.com")
+RULE = Breaking()
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    return clock
+
+
+def finished(ended_s: float, *, well: bool = False) -> CallRecord:
+    return call(
+        model_sent=MINI.model,
+        host=MINI.host,
+        started_ns=int((ended_s - 1) * 1e9),
+        duration_ms=1000.0,
+        error_category=None if well else "overloaded",
+        error_source=None if well else "provider",
+    )
+
+
+def trying() -> Route:
+    return routed(request("gpt-4.1-mini"), TABLES)
+
+
+def test_a_model_that_fails_opens_is_tried_by_one_call_and_closes(
+    now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lectr.breaker")
+    vitals = Vitals()
+    vitals.asked(trying(), RULE)
+    vitals.heed([finished(998), finished(999)], TABLES)
+    assert (dict(vitals.health.sick), vitals.breakers()) == ({}, [])
+    vitals.heed([finished(1000)], TABLES)
+    assert dict(vitals.health.sick) == {MINI: 1030}
+    shown = {"provider": "openai", "model": "gpt-4.1-mini", "host": "api.openai.com", "failures": 3}
+    (breaker,) = vitals.breakers()
+    assert breaker == {**shown, "state": "open", "until": "1970-01-01T00:17:10+00:00", "until_s": 1030}
+    now[0] = 1031
+    assert vitals.breakers()[0]["state"] == "half_open"
+    vitals.asked(trying(), RULE)
+    vitals.asked(trying(), RULE)
+    assert dict(vitals.health.sick) == {MINI: 1061}
+    vitals.heed([finished(1040, well=True)], TABLES)
+    assert (dict(vitals.health.sick), vitals.breakers()) == ({}, [])
+    assert [line.message for line in caplog.records] == ["breaker open", "breaker half-open", "breaker closed"]
+    assert [line.fields["model"] for line in caplog.records] == [MINI.model] * 3  # type: ignore[attr-defined]
+
+
+def test_an_envoy_whose_clock_is_ahead_holds_no_model_back(now: list[float]) -> None:
+    vitals = Vitals()
+    vitals.heed([finished(9000)] * 3, TABLES)
+    assert dict(vitals.health.sick) == {MINI: 1030}
+
+
+def test_calls_that_say_nothing_change_nothing(now: list[float]) -> None:
+    vitals = Vitals()
+    vitals.heed([finished(1000, well=True), call(error_category="rate_limit", error_source="provider")], TABLES)
+    assert vitals.breakers() == []
