@@ -20,7 +20,7 @@ from lectr_extproc.core.candidates import Plan, Ranked, make_plan
 from lectr_extproc.core.conversation import Conversation, read_conversation
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.detect import Detected, detect, own_name
-from lectr_extproc.core.facts import OURS, Facts, known_task, label, read_json
+from lectr_extproc.core.facts import OURS, Facts, Traits, known_task, label, read_json
 from lectr_extproc.core.health import UNKNOWN, Health, Target
 from lectr_extproc.core.inject import asks_for_usage, inject_include_usage
 from lectr_extproc.core.json_members import without
@@ -154,7 +154,7 @@ def decide(facts: Facts, snapshot: Snapshot, health: Health = UNKNOWN) -> Decisi
     return route
 
 
-def authenticate(facts: Facts, snapshot: Snapshot) -> Org | Refusal:
+def authenticate(facts: Traits, snapshot: Snapshot) -> Org | Refusal:
     """The org of the key. The digest is looked up and then compared in constant time; keys are never scanned."""
     if not any(facts.lectr_keys):
         return REFUSALS["missing_lectr_key"]
@@ -174,7 +174,7 @@ def find_endpoint(path: str, snapshot: Snapshot) -> Endpoint:
     return usual or next(endpoint for endpoint in snapshot.endpoints if endpoint.pattern.fullmatch(path))
 
 
-def is_answered_here(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> bool:
+def is_answered_here(facts: Traits, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> bool:
     """Whether it is no provider's to answer: a question for models that names none."""
     is_asked = endpoint.answered_here and facts.method in ("GET", "HEAD")  # Envoy sends a HEAD no body
     return is_asked and not _is_reachable(_named(facts, snapshot), org, snapshot)
@@ -272,7 +272,7 @@ def choose_route(
     )
 
 
-def choose_provider(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Choice:
+def choose_provider(facts: Traits, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Choice:
     """Header, path, model, then what the path or the key's shape suggests, then the default. Never a refusal."""
     providers = snapshot.providers
     model = _model_in_path(facts, endpoint) or facts.model
@@ -373,7 +373,7 @@ def apply_rules(
     )
 
 
-def as_terms(facts: Facts, choice: Choice) -> Terms:
+def as_terms(facts: Traits, choice: Choice) -> Terms:
     """A call as rules see it."""
     found = choice.detected or choice.provider
     return Terms(facts.feature, known_task(facts.task), found, choice.model_requested)
@@ -390,7 +390,7 @@ def _as_if_asked(facts: Facts, endpoint: Endpoint, arm: Arm) -> Facts:
     return dataclasses.replace(facts, providers_named=named, model=arm.model, tier=None, path=path)
 
 
-def what_is_wanted(facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> tuple[str, ...] | None:
+def what_is_wanted(facts: Traits, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> tuple[str, ...] | None:
     """What a model is to be chosen from: a tier, or an alias's models; None for a call that pins one."""
     if facts.tier is not None:
         return (facts.tier,)
@@ -494,7 +494,7 @@ def _model_of_alias(name: str, choice: Choice, org: Org, snapshot: Snapshot) -> 
 
 
 def _lack(
-    facts: Facts, choice: Choice, endpoint: Endpoint, org: Org, snapshot: Snapshot, *, to: str
+    facts: Traits, choice: Choice, endpoint: Endpoint, org: Org, snapshot: Snapshot, *, to: str
 ) -> Literal["address", "api", "credential"] | None:
     """What is not there for this call at a provider. No call is refused for it."""
     row = snapshot.providers[to]
@@ -507,7 +507,7 @@ def _lack(
     return None if _has_key(facts, choice, row, org, snapshot) else "credential"
 
 
-def _has_key(facts: Facts, choice: Choice, row: Provider, org: Org, snapshot: Snapshot) -> bool:
+def _has_key(facts: Traits, choice: Choice, row: Provider, org: Org, snapshot: Snapshot) -> bool:
     """Whether a call has a key for a provider: none is needed, one is held, or the client's own is for it."""
     site = site_of(row, org, snapshot)
     is_signed = site is not None and site.upstream.signing is not None
@@ -518,7 +518,7 @@ def _has_key(facts: Facts, choice: Choice, row: Provider, org: Org, snapshot: Sn
 
 
 def choose_credential(
-    facts: Facts, provider: Provider, org: Org, snapshot: Snapshot
+    facts: Traits, provider: Provider, org: Org, snapshot: Snapshot
 ) -> tuple[CredentialSource, Credential | None]:
     """The client's own key; where it has none, or evidently another provider's, the one held for the chosen provider.
 
@@ -535,7 +535,7 @@ def _held_key(provider: Provider, org: Org, snapshot: Snapshot) -> Credential | 
     return org.credentials.get(provider.id) or everyones.get(provider.id)
 
 
-def is_streaming(facts: Facts, endpoint: Endpoint) -> bool:
+def is_streaming(facts: Traits, endpoint: Endpoint) -> bool:
     """Whether the answer will be a stream: most APIs are asked for one, some send one anyway."""
     match endpoint.streams:
         case Streams.ASKED:
@@ -558,7 +558,7 @@ def _is_reachable(name: str | None, org: Org, snapshot: Snapshot) -> TypeGuard[s
     return row is not None and (row.sited_per_org is not None or site_of(row, org, snapshot) is not None)
 
 
-def _named(facts: Facts, snapshot: Snapshot) -> str | None:
+def _named(facts: Traits, snapshot: Snapshot) -> str | None:
     """The provider X-Lectr-Provider names; two differing values name none."""
     if len(facts.providers_named) != 1:
         return None
@@ -566,7 +566,7 @@ def _named(facts: Facts, snapshot: Snapshot) -> str | None:
     return next((row.id for row in snapshot.providers.values() if name == row.id or name in row.synonyms), None)
 
 
-def _is_at_its_own_path(facts: Facts, endpoint: Endpoint, provider: Provider) -> bool:
+def _is_at_its_own_path(facts: Traits, endpoint: Endpoint, provider: Provider) -> bool:
     """Where several have a path, the model tells them apart.
 
     Groq's public address ends in `/openai/v1`, where Azure's newer API is, too; and there may be a second Ollama.
@@ -576,12 +576,12 @@ def _is_at_its_own_path(facts: Facts, endpoint: Endpoint, provider: Provider) ->
     return provider.prefix not in {"", "/v1"} and facts.path.startswith(provider.prefix + "/")
 
 
-def _model_in_path(facts: Facts, endpoint: Endpoint) -> str | None:
+def _model_in_path(facts: Traits, endpoint: Endpoint) -> str | None:
     in_path = endpoint.pattern.fullmatch(facts.path) if endpoint.has_model else None
     return unquote(in_path["model"]) if in_path else None
 
 
-def _shape_of_key(facts: Facts, snapshot: Snapshot) -> tuple[str, str] | None:
+def _shape_of_key(facts: Traits, snapshot: Snapshot) -> tuple[str, str] | None:
     """How the client's key begins, and the provider whose keys begin so."""
     if facts.credential is None:
         return None
@@ -589,7 +589,7 @@ def _shape_of_key(facts: Facts, snapshot: Snapshot) -> tuple[str, str] | None:
     return next((known for known in snapshot.key_shapes if secret.startswith(known[0])), None)
 
 
-def _key_is_anothers(facts: Facts, chosen: Provider, snapshot: Snapshot) -> bool:
+def _key_is_anothers(facts: Traits, chosen: Provider, snapshot: Snapshot) -> bool:
     """Worth a note, never a refusal: where none is held, the client's own key goes where the client sends it."""
     known = _shape_of_key(facts, snapshot)
     if known is None or known[1] == chosen.kind:
@@ -598,7 +598,7 @@ def _key_is_anothers(facts: Facts, chosen: Provider, snapshot: Snapshot) -> bool
     return bool(chosen.key_shapes) or shape not in snapshot.providers[owner].shared_key_shapes
 
 
-def _is_key_of(facts: Facts, provider: Provider, snapshot: Snapshot) -> bool:
+def _is_key_of(facts: Traits, provider: Provider, snapshot: Snapshot) -> bool:
     """Whether the client's key is certainly this provider's: it begins as nobody else's does."""
     known = _shape_of_key(facts, snapshot)
     kind = snapshot.providers[provider.kind]
@@ -619,7 +619,7 @@ def _body_may_name_a_model(facts: Facts, endpoint: Endpoint, snapshot: Snapshot)
     return not endpoint.has_model and 0 < (facts.content_length or 0) <= limit
 
 
-def _asks_for_usage(facts: Facts, endpoint: Endpoint, provider: Provider, path: str, snapshot: Snapshot) -> bool:
+def _asks_for_usage(facts: Traits, endpoint: Endpoint, provider: Provider, path: str, snapshot: Snapshot) -> bool:
     """Whether the stream's usage must be asked for. Decided before the body is seen, and again with it."""
     if not facts.streaming or not facts.has_body or snapshot.observation.usage_chunk == "never":
         return False
@@ -627,7 +627,7 @@ def _asks_for_usage(facts: Facts, endpoint: Endpoint, provider: Provider, path: 
     return asks_for_usage(provider.asking, endpoint.dialect, path=path, api_version=version, fields=facts.options)
 
 
-def _observe(facts: Facts, endpoint: Endpoint, provider: Provider, snapshot: Snapshot, *, asks: bool) -> Observe:
+def _observe(facts: Traits, endpoint: Endpoint, provider: Provider, snapshot: Snapshot, *, asks: bool) -> Observe:
     """Envoy reads where its reading is complete, or the operator says so; a chunk to take out needs lectr."""
     observation = snapshot.observation
     if facts.is_upgrade or endpoint.dialect not in observation.answers:
@@ -649,7 +649,7 @@ def _rewritten(body: bytes, boundary: bytes | None, route: Route) -> bytes:
     return body
 
 
-def _removed(facts: Facts, provider: Provider, *, kept: str | None, plain: bool) -> tuple[str, ...]:
+def _removed(facts: Traits, provider: Provider, *, kept: str | None, plain: bool) -> tuple[str, ...]:
     """Everything of ours, of proxies, and every credential but the one that was written.
 
     Envoy does not read a compressed answer, and out of one no chunk can be taken: such calls ask for a plain one.
@@ -693,12 +693,10 @@ def to_metadata(
     """What Envoy is asked to remember about this call."""
     choice = None if isinstance(decision, Serve) else decision.choice
     fields = {
-        "call_id": call_id,
         "shape": decision.choice.shape if isinstance(decision, Route) else decision.shape,
         "path": label(facts.path, words.PATH_LIMIT),  # raw bytes would make the reply unwritable
         "feature": facts.feature,
         "task": facts.task,
-        "parent": parent,
         "org": decision.org.name if decision.org else None,
     }
     if choice is not None:
@@ -738,4 +736,5 @@ def to_metadata(
             fields |= {"dialect": "models", "notes": ",".join(decision.notes)}
         case _:
             assert_never(decision)
+    fields |= {"call_id": call_id, "parent": parent}  # last: with what is this call's own its reply ends (core/memo.py)
     return {key: value for key, value in fields.items() if value}

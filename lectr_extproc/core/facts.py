@@ -6,7 +6,7 @@ Facts hold what was learnt, never the request: no prompt is in them, and a body 
 import dataclasses
 from collections.abc import Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
@@ -16,6 +16,7 @@ from lectr_extproc.core import words
 from lectr_extproc.core.credential import HEADERS, Credential, take
 from lectr_extproc.core.json_members import read
 from lectr_extproc.core.multipart import boundary_of, read_field
+from lectr_extproc.core.quick import quick_dataclass
 
 OURS = ("tier", "prefer")
 "The members of a body that are for the gateway."
@@ -24,10 +25,17 @@ _OPTIONS = ("stream", "stream_options", "data_sources")
 _LISTS = frozenset({words.KEY_HEADER, words.PROVIDER_HEADER, *(form.value for form in HEADERS)})
 "The headers of which every copy counts."
 
+DECIDING = _LISTS | {":method", ":path", "content-type", words.FEATURE_HEADER, words.TASK_HEADER}
+"The headers whose values decide. Of every other one it is whether it is there, and whether a key of ours is in it."
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """One request, as far as routing is concerned."""
+TOLD = frozenset({"content-length", "traceparent"})
+"The headers whose values are one call's own, and are read nevertheless."
+
+
+@quick_dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What of a request decides: those that have all of it in common are decided alike, but for the exceptions that
+    ask for Facts, and core/memo.py knows which those are."""
 
     method: str
     path: str
@@ -45,7 +53,6 @@ class Facts:
     "Those with a key of ours in their value, wherever in it."
     content_type: str
     "Lower case, without parameters."
-    content_length: int | None
     has_body: bool
     is_upgrade: bool
     model: str | None
@@ -53,14 +60,6 @@ class Facts:
     streaming: bool
     options: Mapping[str, object]
     "What of the body bears on asking for usage."
-    traceparent: str | None = None
-    "The client's, as it came."
-    at_s: int = 0
-    "When it came, in seconds since 1970."
-    call_id: str = ""
-    "Random, for what is to be by chance."
-    sticky: Mapping[str, str] = field(default_factory=dict, repr=False)
-    "The values of the headers that rules ask for, by name."
     tier: words.Wanted | None = None
     "Of which a model is to be chosen, whatever `model` says."
     prefer: words.Prefer | None = None
@@ -69,6 +68,21 @@ class Facts:
     "Where the body is a form in parts."
     is_read_by_envoy: bool = False
     "Envoy holds the whole body already: it is JSON, and within the limit."
+
+
+@quick_dataclass(frozen=True, slots=True, kw_only=True)
+class Facts(Traits):
+    """One request, as far as routing is concerned: what decides, and what is this call's own."""
+
+    content_length: int | None
+    at_s: int = 0
+    "When it came, in seconds since 1970."
+    call_id: str = ""
+    "Random, for what is to be by chance."
+    traceparent: str | None = None
+    "The client's, as it came."
+    sticky: Mapping[str, str] = field(default_factory=dict, repr=False)
+    "The values of the headers that rules ask for, by name."
     body: bytes | None = field(default=None, repr=False)
     "Only once it was asked for."
 
@@ -92,7 +106,8 @@ def read_facts(
     lists: dict[str, list[str]] = {}
     ours = []
     for name, value in headers:
-        one.setdefault(name, value)  # the first of several wins
+        # The first of several wins. A value that nobody may decide by is not even kept.
+        one.setdefault(name, value if name in DECIDING or name in TOLD or name in sticky else "")
         if name in _LISTS:
             lists.setdefault(name, []).extend(value.split(","))  # Envoy may have joined two copies with a comma
         if words.KEY_PREFIX in value and not name.startswith(":"):
@@ -101,7 +116,6 @@ def read_facts(
     query, query_key, query_model = _split_query(query)
     is_upgrade = "upgrade" in one or one.get(":method", "") == "CONNECT"
     model = request_metadata.get("model")
-    length = one.get("content-length", "")
     credential, strayed = take(lists, query_key)
     return Facts(
         method=one.get(":method", ""),
@@ -115,7 +129,7 @@ def read_facts(
         header_names=frozenset(one),
         headers_with_our_keys=frozenset(ours),
         content_type=one.get("content-type", "").partition(";")[0].strip().lower(),
-        content_length=int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None,
+        content_length=length_of(one.get("content-length", "")),
         has_body=not end_of_stream,
         is_upgrade=is_upgrade,
         model=(model if isinstance(model, str) and model else None) or (query_model if is_upgrade else None),
@@ -133,6 +147,11 @@ def read_facts(
         boundary=boundary_of(one.get("content-type", "")),
         is_read_by_envoy=bool(request_metadata),
     )
+
+
+def length_of(text: str) -> int | None:
+    """What a content-length says; None where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def with_body(facts: Facts, body: bytes) -> Facts:

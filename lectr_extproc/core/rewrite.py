@@ -7,7 +7,7 @@ doing it twice, or for another provider, is safe; what is not the model's name s
 import json
 from urllib.parse import parse_qsl, quote, unquote_plus
 
-from lectr_extproc.core.facts import Facts
+from lectr_extproc.core.facts import Traits
 from lectr_extproc.core.json_members import members, put
 from lectr_extproc.core.multipart import replace_field
 from lectr_extproc.core.tables import Provider, Site
@@ -32,7 +32,7 @@ _FOUNDRY = ("/anthropic/", "/models/", "/api/projects/")
 "Paths of Azure's that are not below `/openai`; their api-versions are other ones than an org's."
 
 
-def replace_prefix(facts: Facts, provider: Provider, site: Site, _model_sent: str | None) -> str:
+def replace_prefix(facts: Traits, provider: Provider, site: Site, _model_sent: str | None) -> str:
     """The client's `/v1`, or the prefix the provider's own SDK writes, becomes the prefix of the address."""
     elsewhere = ((known, _folder(provider, site) + instead) for known, instead in provider.elsewhere)
     under_prefix = ((known, site.upstream.prefix) for known in (provider.prefix, V1) if known)
@@ -42,7 +42,7 @@ def replace_prefix(facts: Facts, provider: Provider, site: Site, _model_sent: st
     return verbatim(facts, provider, site)
 
 
-def verbatim(facts: Facts, provider: Provider, site: Site) -> str:
+def verbatim(facts: Traits, provider: Provider, site: Site) -> str:
     """The client's own path: a native API, or one we know nothing about."""
     folder = _folder(provider, site)
     return _with_query(facts.path if facts.path.startswith(folder + "/") else folder + facts.path, facts.query)
@@ -55,7 +55,7 @@ def _folder(provider: Provider, site: Site) -> str:
     return prefix.removesuffix(own)
 
 
-def azure_path(facts: Facts, _provider: Provider, site: Site, model_sent: str | None) -> str:
+def azure_path(facts: Traits, _provider: Provider, site: Site, model_sent: str | None) -> str:
     """Azure OpenAI: the deployment in the path for a dated api-version, in the body for `v1`. Claude is beside it.
 
     A client that already writes Azure's own path keeps it, and an api-version it sends is never overridden.

@@ -11,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from lectr_extproc.core.credential import Credential, Form
-from lectr_extproc.core.facts import Facts
+from lectr_extproc.core.facts import Traits
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.rules import Rules
 from lectr_extproc.core.upstream import Upstream
@@ -62,7 +62,7 @@ class Site:
     api_version: str | None = None
 
 
-PathRewrite = Callable[[Facts, "Provider", Site, str | None], str]
+PathRewrite = Callable[[Traits, "Provider", Site, str | None], str]
 "(facts, provider, site, model sent) -> the provider's path, with its query."
 
 
@@ -206,3 +206,12 @@ class Limits:
     "How large a body may be that is read only to find its model, because its content type hid it from Envoy."
     inspect_multipart_bytes: int = 32 * 1024 * 1024
     "The same for forms in parts, which carry recordings and pictures."
+
+    def passed_by(self, size: int) -> int:
+        """How many of the sizes that decide a body exceeds; whether there is one at all is the first of them."""
+        return sum((
+            size > 0,
+            size > self.max_body_bytes,
+            size > self.inspect_body_bytes,
+            size > self.inspect_multipart_bytes,
+        ))  # fmt: skip

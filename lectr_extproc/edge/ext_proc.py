@@ -13,6 +13,7 @@ import grpc.aio
 
 from lectr_extproc.core.decision import AskForBody, Decision, Route, decide, to_metadata
 from lectr_extproc.core.facts import Facts, read_facts, with_body
+from lectr_extproc.core.memo import Memo, Seen, is_repeatable
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.watch import Watch, watch_answer
 from lectr_extproc.edge import wire
@@ -27,17 +28,20 @@ class ExtProc:
 
     def __init__(self, live: Live) -> None:
         self._live = live
+        self._memo: tuple[Snapshot | None, Memo] = None, Memo(b"")
 
     async def process(self, _: Any, context: Any) -> bytes:
         """Answer every message exactly once; the last reply that matters is returned, and ends the stream."""
         snapshot, counts, vitals = self._live.snapshot, self._live.counts, self._live.vitals
         began_s = int(time.time())
+        call_id, parent, tail = "", None, b""  # what is this call's own
+        seen: Seen | None = None
         facts: Facts | None = None
         decision: Decision | None = None
         watch: Watch | None = None
         try:
-            while (message := await context.read()) is not grpc.aio.EOF:
-                if watch is not None and (chunk := wire.chunk_from(message)):
+            while (content := await context.read()) is not grpc.aio.EOF:
+                if watch is not None and (chunk := wire.chunk_from(content)):
                     body, is_last = chunk
                     replies = [wire.pass_chunk(*each) for each in watch.feed(body, is_last=is_last)]
                     reply = replies.pop() if replies else wire.WAIT_LONGER
@@ -47,24 +51,36 @@ class ExtProc:
                         return reply
                     await context.write(reply)
                     continue
-                message = ext.ProcessingRequest.FromString(message)
+                message = wire.request_from(content)
                 kind = message.WhichOneof("request")
                 if kind == "response_headers" and isinstance(decision, Route):
                     watch = _watch(message.response_headers, decision, snapshot, began_s)
                     if watch is None:
                         return wire.LEAVE_BODY
                     # Answers may take minutes, and come in thousands: what led here is a quarter of what one holds.
-                    facts, reply, message = None, b"", None
+                    facts = seen = None
+                    del content, message
                     counts["usage_chunks_left_in"] += watch.leaves_chunk_in
                     await context.write(wire.WATCH_BODY)
                     continue
                 if kind == "request_headers":
+                    snapshot = self._live.snapshot  # the newest, which is the one that the memo is for
+                    seen = wire.seen_in(message, content, snapshot.limits)
+                    call_id, parent = new_call_id(), self._parent(seen.traceparent, context)
+                    tail = wire.tail(call_id, parent)
+                    if (known := self._memo_of(snapshot).find(seen, tail)) is not None:
+                        counts["decisions"] += 1
+                        reply, decision = known
+                        if decision is None:
+                            return reply
+                        await context.write(reply)
+                        continue
                     facts = read_facts(
                         wire.headers_from(message.request_headers),
                         wire.request_metadata_from(message),
                         end_of_stream=message.request_headers.end_of_stream,
                         at_s=began_s,
-                        call_id=new_call_id(),
+                        call_id=call_id,
                         sticky=snapshot.sticky_headers,
                     )
                 elif kind == "request_body" and facts is not None:
@@ -75,10 +91,11 @@ class ExtProc:
                     continue
                 decision = decide(facts, snapshot, vitals.health)
                 if snapshot is not self._live.snapshot and self._has_left(decision):
-                    snapshot = self._live.snapshot
-                    decision = decide(
-                        facts, snapshot, vitals.health
+                    snapshot, seen = (
+                        self._live.snapshot,
+                        None,
                     )  # the body was long on its way: what it was to reach has left
+                    decision = decide(facts, snapshot, vitals.health)
                 if isinstance(decision, AskForBody):
                     counts["bodies_asked_for"] += 1
                     await context.write(wire.ASK_FOR_BODY)
@@ -86,11 +103,10 @@ class ExtProc:
                 counts["decisions"] += 1
                 if isinstance(decision, Route) and decision.choice.plan is not None:
                     vitals.asked(decision, snapshot.breaking)
-                reply = wire.reply_from(
-                    decision,
-                    to_metadata(decision, facts, facts.call_id, self._parent(facts, context)),
-                    to_body=kind == "request_body",
-                )
+                metadata = to_metadata(decision, facts, call_id, parent)
+                reply = wire.reply_from(decision, metadata, to_body=kind == "request_body")
+                if seen is not None and is_repeatable(decision, facts):
+                    self._memo_of(snapshot).keep(seen, tail, reply, decision, facts)
                 if not isinstance(decision, Route) or decision.observe != "stream":
                     return reply
                 await context.write(reply)
@@ -112,10 +128,16 @@ class ExtProc:
         known = {upstream.cluster for upstream in self._live.snapshot.upstreams}
         return isinstance(decision, Route) and decision.cluster not in known
 
-    def _parent(self, facts: Facts, context: Any) -> str | None:
+    def _memo_of(self, snapshot: Snapshot) -> Memo:
+        """What was decided with this snapshot, and with no other: a key that was revoked is not known here."""
+        if self._memo[0] is not snapshot:
+            self._memo = snapshot, Memo(secrets.token_bytes(32))
+        return self._memo[1]
+
+    def _parent(self, traceparent: str | None, context: Any) -> str | None:
         """Envoy's own span when it traces, else the client's, where it is trusted."""
         sent = wire.traceparent_from(context.invocation_metadata())
-        return sent or (facts.traceparent if self._live.snapshot.trust_traceparent else None)
+        return sent or (traceparent if self._live.snapshot.trust_traceparent else None)
 
 
 def new_call_id() -> str:
@@ -142,7 +164,7 @@ def handlers(servicer: ExtProc) -> grpc.GenericRpcHandler:
         {
             "Process": grpc.stream_unary_rpc_method_handler(
                 servicer.process,
-                request_deserializer=None,  # a chunk is read without making protobuf's objects
+                request_deserializer=None,  # chunks are read without making protobuf's objects
                 response_serializer=None,  # wire's replies are bytes
             )
         },

@@ -13,8 +13,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from lectr_extproc.core import words
 from lectr_extproc.core.decision import Refuse, Route, Serve
+from lectr_extproc.core.facts import DECIDING, TOLD, label, length_of
+from lectr_extproc.core.memo import Seen
 from lectr_extproc.core.native import NativeUsage
 from lectr_extproc.core.record import Attempt, LogEntry, attempt_from
+from lectr_extproc.core.tables import Limits
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import core_pb2 as core
 from lectr_extproc.pb import ext_proc_pb2 as ext
@@ -35,6 +38,9 @@ USAGE_TYPE = "/envoy.data.ai.v3.TokenUsage"
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
+request_from = ext.ProcessingRequest.FromString
+
+
 def headers_from(message: ext.HttpHeaders) -> list[tuple[str, str]]:
     """Header pairs in order. Bytes that are not UTF-8 survive the way there and back."""
     return [
@@ -45,6 +51,35 @@ def headers_from(message: ext.HttpHeaders) -> list[tuple[str, str]]:
 def request_metadata_from(message: ext.ProcessingRequest) -> dict[str, Any]:
     """What json_to_metadata read from the body."""
     return _plain(message.metadata_context.filter_metadata.get(words.REQUEST_NAMESPACE))
+
+
+def seen_in(message: ext.ProcessingRequest, content: bytes, limits: Limits) -> Seen:
+    """What of a request decides, without reading it for what it says: for calls that were decided before.
+
+    Nothing is said of a request with a key of ours in a place where none is looked for, which decides, too; nor of one
+    with a NUL in it, which stands between the parts here. `content` is the message in bytes.
+    """
+    names: list[str] = []
+    values: list[bytes] = []
+    told: dict[str, bytes] = {}
+    asked = message.request_headers
+    for header in asked.headers.headers:
+        name = header.key
+        names.append(name)
+        if name in DECIDING:
+            values.append(header.raw_value or header.value.encode())
+        elif name in TOLD:
+            told.setdefault(name, header.raw_value or header.value.encode())
+    read = message.metadata_context.SerializeToString(deterministic=True)
+    size = limits.passed_by(length_of(told.get("content-length", b"").decode("latin-1")) or 0)
+    parts = b"\0".join(["\0".join(names).encode(), *values])
+    everything = b"%d %d %d\0%b%b" % (asked.end_of_stream, size, len(read), read, parts)
+    is_clear = parts.count(b"\0") < len(names) + len(values) and content.count(_OUR_KEY) == everything.count(_OUR_KEY)
+    traceparent = label(told["traceparent"].decode("utf-8", "surrogateescape")) if "traceparent" in told else None
+    return Seen(everything if is_clear else b"", values, traceparent)
+
+
+_OUR_KEY = words.KEY_PREFIX.encode()
 
 
 def traceparent_from(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
@@ -106,6 +141,12 @@ def reply_from(decision: Route | Refuse | Serve, metadata: Mapping[str, str], *,
         case Serve():
             reply = _answer(200, decision.body, "models")
     return reply + _dynamic_metadata(words.NAMESPACE, metadata)
+
+
+def tail(call_id: str, parent: str | None) -> bytes:
+    """How the reply of a decision ends: with what of its metadata is this call's own."""
+    own = _member("call_id", call_id)
+    return own + _member("parent", parent) if parent else own
 
 
 def pass_chunk(replacement: bytes | None, news: Mapping[str, str | int]) -> bytes:

@@ -40,9 +40,10 @@ def snapshot() -> Snapshot:
     return compile_settings({"orgs": [{"name": "bench", "keys": [{"sha256": digest(KEY)}]}]}).snapshot
 
 
-def message() -> ext.ProcessingRequest:
+def message(feature: str = "bench") -> ext.ProcessingRequest:
     """What Envoy asks about such a call."""
-    pairs = [ext.HeaderValue(key=name, raw_value=value.encode()) for name, value in HEADERS]
+    headers = dict(HEADERS) | {"x-lectr-feature": feature}
+    pairs = [ext.HeaderValue(key=name, raw_value=value.encode()) for name, value in headers.items()]
     made = ext.ProcessingRequest(request_headers=ext.HttpHeaders(headers=ext.HeaderMap(headers=pairs)))
     made.metadata_context.filter_metadata["lectr.request"].update({"model": "gpt-4o"})
     return made

@@ -193,6 +193,9 @@ async def test_an_envoy_that_leaves_before_a_reply_is_written_is_no_failure(tmp_
         async def read(self) -> bytes:
             return form().SerializeToString()
 
+        def invocation_metadata(self) -> None:
+            return None
+
         async def write(self, _: bytes) -> None:
             raise grpc.aio.InternalError
 
