@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.cli import explain
 from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.edge.envoy import EnvoyError
+from lectr_extproc.explain import explain
 from lectr_extproc.keys import digest, new_key
 from lectr_extproc.run import banner, practice_settings, run, run_defaults, run_directory
 from lectr_extproc.settings import Settings, compile_settings, load
