@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.edge.admin import admin_app, http_server
 from lectr_extproc.edge.ledger import Ledger
+from lectr_extproc.edge.limits import Limits, settlements
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import log_calls
 from lectr_extproc.edge.outbox import CURSOR
@@ -44,8 +46,11 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
     # First to come and last to go, so that probes and people are answered while lectr drains.
     async with http_server(admin_app(live, registry, settings.admin_listen), settings.admin_listen):
         readers = [CURSOR] if telemetry.outbox else []
-        ledger = Ledger.start(settings.ledger.url, settings.ledger.retention_days, os.environ, readers)
-        live.ledger, live.export = ledger.health, telemetry.export
+        ledger = Ledger.start(
+            settings.ledger.url, settings.ledger.retention_days, os.environ, readers, partial(settlements, live)
+        )
+        limits = Limits(ledger)
+        live.ledger, live.export, live.limits = ledger.health, telemetry.export, limits.health
         if telemetry.outbox:
             telemetry.outbox.start(ledger)
 
@@ -56,7 +61,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
             if live.settings.log_calls:
                 log_calls(records)
 
-        grpc_server = GrpcServer(live, sink)
+        grpc_server = GrpcServer(live, sink, limits)
         try:
             await grpc_server.start()
             tasks = [asyncio.create_task(refresh(live))]
@@ -74,7 +79,8 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
                 await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await grpc_server.stop()
-            for stop in (ledger.finish, telemetry.shutdown, ledger.stop):  # what is written last is sent, too
+            # What is written last is sent, too.
+            for stop in (limits.stop, ledger.finish, telemetry.shutdown, ledger.stop):
                 await asyncio.to_thread(stop)
 
 

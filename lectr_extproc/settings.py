@@ -44,6 +44,7 @@ from lectr_extproc.settings_file import (
     is_loopback,
     without_blanks,
 )
+from lectr_extproc.settings_limits import org_limits
 
 EXIT_BAD_SETTINGS = 64
 "EX_USAGE of sysexits.h, as linkerd2-proxy exits on bad configuration."
@@ -269,7 +270,10 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
     }
     return Snapshot(
         orgs_by_key={
-            key.sha256: org for section in file.orgs for org in (_org(section, keys),) for key in section.keys
+            key.sha256: replace(org, limits=limits[key.label]) if limits else org
+            for section in file.orgs
+            for org, limits in ((_org(section, keys), org_limits(section)),)
+            for key in section.keys
         },
         providers=providers,
         sites=sites,

@@ -49,6 +49,7 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             owners[model] = id_
     yield from _rules(raw, ids)
     yield from _blocked(raw, ids)
+    yield from _limited_keys(raw)
     for i, _, id_ in _items(raw, "prices", "provider"):
         if id_ not in ids:
             yield ("prices", i, "provider"), unknown(id_, ids)
@@ -87,6 +88,17 @@ def _blocked(raw: Mapping[str, Any], known: Mapping[str, bool]) -> Iterator[Prob
         for j, id_ in enumerate(_list(_mapping(org, "blocked"), "providers") if isinstance(org, dict) else []):
             if isinstance(id_, str) and id_ not in known:
                 yield ("orgs", i, "blocked", "providers", j), unknown(id_, known)
+
+
+def _limited_keys(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    for i, org in enumerate(_list(raw, "orgs")):
+        if not isinstance(org, dict):
+            continue
+        labels = {label for _, _, label in _items(org, "keys", "label")}
+        for j, row in enumerate(_list(_mapping(org, "limits"), "narrower")):
+            key = _text(_mapping(row, "for"), "key") if isinstance(row, dict) else None
+            if key is not None and key not in labels:
+                yield ("orgs", i, "limits", "narrower", j, "for", "key"), f"no key of this org has the label {key!r}"
 
 
 def _shared_ports(raw: Mapping[str, Any]) -> Iterator[Problem]:

@@ -392,8 +392,8 @@ def _as_if_asked(facts: Facts, endpoint: Endpoint, arm: Arm) -> Facts:
 
 def what_is_wanted(facts: Traits, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> tuple[str, ...] | None:
     """What a model is to be chosen from: a tier, or an alias's models; None for a call that pins one."""
-    if facts.tier is not None:
-        return (facts.tier,)
+    if tier := facts.at_most or facts.tier:
+        return (tier,)
     model = _model_in_path(facts, endpoint) or facts.model
     if model is None:
         return None

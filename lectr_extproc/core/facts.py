@@ -59,11 +59,13 @@ class Traits:
     "As the client requested it."
     streaming: bool
     options: Mapping[str, object]
-    "What of the body bears on asking for usage."
+    "What of the body bears on asking for usage, and on how long the answer may be."
     tier: words.Wanted | None = None
     "Of which a model is to be chosen, whatever `model` says."
     prefer: words.Prefer | None = None
     "What is to count in the choice."
+    at_most: words.Wanted | None = None
+    "The tier that a limit of the org leaves for this call, whatever else is asked for."
     boundary: bytes | None = None
     "Where the body is a form in parts."
     is_read_by_envoy: bool = False
@@ -137,6 +139,7 @@ def read_facts(
         options={
             "stream": request_metadata.get("stream"),
             "stream_options": {"include_usage": request_metadata.get("include_usage")},
+            "max_output": request_metadata.get("max_output"),
         },
         traceparent=label(one.get("traceparent")),
         at_s=at_s,

@@ -297,7 +297,15 @@ def attempt_of(row: Sequence[Value]) -> Attempt:
 
 _SET_ASIDE = """CREATE TABLE set_aside (name TEXT NOT NULL, first_seq BIGINT NOT NULL, last_seq BIGINT NOT NULL,
 calls BIGINT NOT NULL, reason TEXT NOT NULL, again BIGINT NOT NULL, PRIMARY KEY (name, first_seq))"""
-LATER_TABLES: Mapping[int, Sequence[str]] = {2: [_SET_ASIDE]}
+_COUNTERS = """CREATE TABLE limit_counters (name TEXT NOT NULL, starts BIGINT NOT NULL, used BIGINT NOT NULL,
+PRIMARY KEY (name, starts))"""
+_HOLDS = """CREATE TABLE limit_holds (call_id TEXT NOT NULL, name TEXT NOT NULL, starts BIGINT NOT NULL,
+unit TEXT NOT NULL, amount BIGINT NOT NULL, step_ns BIGINT NOT NULL, expires_s BIGINT NOT NULL,
+PRIMARY KEY (call_id, name))"""
+_HOLDS_EXPIRE = "CREATE INDEX limit_holds_expire ON limit_holds (expires_s)"
+_WARNINGS = """CREATE TABLE limit_warnings (name TEXT NOT NULL, starts BIGINT NOT NULL, most BIGINT NOT NULL,
+per_cent BIGINT NOT NULL, PRIMARY KEY (name, starts, most, per_cent))"""
+LATER_TABLES: Mapping[int, Sequence[str]] = {2: [_SET_ASIDE], 5: [_COUNTERS, _HOLDS, _HOLDS_EXPIRE, _WARNINGS]}
 "By the version of the schema they came with."
 
 

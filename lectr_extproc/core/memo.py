@@ -36,6 +36,8 @@ def is_repeatable(decision: Decision, facts: Facts) -> TypeGuard[Route]:
     """Whether all calls with these traits are decided so: none of what is this call's own had a say."""
     if not isinstance(decision, Route) or facts.body is not None or decision.choice.plan is not None:
         return False
+    if decision.org.limits is not None:  # what is left of them has a say, and what is held is each call's own
+        return False
     rules = decision.org.rules.ordered if decision.org.rules else ()
     return not any(rule.name == decision.choice.rule and len(rule.arms) > 1 for rule in rules)  # drawn by call or user
 

@@ -17,6 +17,7 @@ class Refusal:
     code: str
     type: str
     message: str
+    headers: tuple[tuple[str, str], ...] = ()
 
     def body(self, shape: Shape) -> bytes:
         """The JSON document, as OpenAI's or Anthropic's SDK expects an error."""
@@ -54,6 +55,12 @@ _ALL = (
         "model_not_found",
         "not_found_error",
         "This model is not listed here. GET /v1/models has those that are; X-Lectr-Provider asks a provider itself.",
+    ),
+    Refusal(
+        503,
+        "limits_unavailable",
+        "service_unavailable",
+        "What this organisation has used cannot be looked up now, so that it may use nothing. Try again shortly.",
     ),
     Refusal(413, "request_too_large", "invalid_request_error", "The request body is larger than this gateway allows."),
     Refusal(503, "gateway_unavailable", "service_unavailable", "The gateway is not available. Try again shortly."),

@@ -10,6 +10,7 @@ from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.candidates import Ranked
 from lectr_extproc.core.credential import Credential
 from lectr_extproc.core.health import Breaking
+from lectr_extproc.core.limits import OrgLimits
 from lectr_extproc.core.offer import Offer
 from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.rewrite import V1
@@ -78,6 +79,8 @@ class Snapshot:
     "What is known of models to choose, by provider and name."
     sticky_headers: frozenset[str] = field(init=False)
     "Those whose values rules ask for."
+    limits_of: Mapping[str, OrgLimits] = field(init=False)
+    "By org, as its records are settled: the limits of single keys may be left out."
     offer: Offer = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +95,8 @@ class Snapshot:
         tiers = {tier: tuple(row for row in self.ranking if row.tier == tier) for tier in WANTED}
         object.__setattr__(self, "tiers", tiers)
         object.__setattr__(self, "figures", {(row.provider, row.model): row for row in self.ranking})
+        limited = {org.name: org.limits for org in self.orgs_by_key.values() if org.limits is not None}
+        object.__setattr__(self, "limits_of", limited)
         ruled = [rule for org in self.orgs_by_key.values() if org.rules for rule in org.rules.ordered]
         object.__setattr__(self, "sticky_headers", frozenset(rule.sticky for rule in ruled if rule.sticky))
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.facts import Traits
 from lectr_extproc.core.inject import Asking
+from lectr_extproc.core.limits import OrgLimits
 from lectr_extproc.core.rules import Rules
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.core.words import Shape
@@ -195,6 +196,7 @@ class Org:
     "Names for a tier, or for models in order."
     blocked: frozenset[str] = frozenset()
     "Providers and models that are never chosen for it."
+    limits: OrgLimits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

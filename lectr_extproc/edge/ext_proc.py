@@ -17,6 +17,7 @@ from lectr_extproc.core.memo import Memo, Seen, is_repeatable
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.watch import Watch, watch_answer
 from lectr_extproc.edge import wire
+from lectr_extproc.edge.limits import Limits
 from lectr_extproc.edge.live import Live
 from lectr_extproc.pb import ext_proc_pb2 as ext
 
@@ -26,9 +27,10 @@ log = logging.getLogger("lectr.ext_proc")
 class ExtProc:
     """Decides each call Envoy asks about."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, limits: Limits | None = None) -> None:
         self._live = live
         self._memo: tuple[Snapshot | None, Memo] = None, Memo(b"")
+        self._limits = limits
 
     async def process(self, _: Any, context: Any) -> bytes:
         """Answer every message exactly once; the last reply that matters is returned, and ends the stream."""
@@ -91,11 +93,11 @@ class ExtProc:
                     continue
                 decision = decide(facts, snapshot, vitals.health)
                 if snapshot is not self._live.snapshot and self._has_left(decision):
-                    snapshot, seen = (
-                        self._live.snapshot,
-                        None,
-                    )  # the body was long on its way: what it was to reach has left
+                    # the body was long on its way: what it was to reach has left
+                    snapshot, seen = self._live.snapshot, None
                     decision = decide(facts, snapshot, vitals.health)
+                if isinstance(decision, Route) and decision.org.limits is not None and self._limits is not None:
+                    facts, decision = await self._limits.admit(facts, decision, snapshot, vitals.health)
                 if isinstance(decision, AskForBody):
                     counts["bodies_asked_for"] += 1
                     await context.write(wire.ASK_FOR_BODY)

@@ -16,12 +16,16 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from lectr_extproc.core.record import Attempt, CallRecord
+from lectr_extproc.core.spending import Settlement
 from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import Store, Unavailable, Unusable
 
 log = logging.getLogger("lectr.ledger")
 
 T = TypeVar("T")
+
+Settle = Callable[[Sequence[CallRecord]], Sequence[Settlement]]
+"How calls are settled whose orgs have limits."
 
 QUEUE_ROWS = 20_000
 "About 40 MB, and a minute of a busy gateway."
@@ -69,6 +73,7 @@ class Ledger:
         readers: Sequence[str] = (),
         problem: str | None = None,
         find: Callable[[], tuple[Store, str]] | None = None,
+        settle: Settle = lambda _: (),
     ) -> None:
         self.store = store
         "What readers read. It raises Unavailable while the database cannot be had."
@@ -82,6 +87,7 @@ class Ledger:
         self._stands_in = problem is not None
         "Memory does, for a ledger that cannot be used, which is to be found by this."
         self._find = find
+        self._settle = settle
         self._memory: Store | None = None
         self._dropped_at = float("-inf")
         self._queue: deque[_Batch] = deque()
@@ -99,7 +105,12 @@ class Ledger:
 
     @classmethod
     def start(
-        cls, url: str | None, retention_days: int, environment: Mapping[str, str], readers: Sequence[str] = ()
+        cls,
+        url: str | None,
+        retention_days: int,
+        environment: Mapping[str, str],
+        readers: Sequence[str] = (),
+        settle: Settle = lambda _: (),
     ) -> "Ledger":
         """The ledger that the settings name; where it will not do, one in memory that says why.
 
@@ -111,7 +122,20 @@ class Ledger:
         except Unusable as error:
             log.error("the ledger is in memory: %s", error)
             store, shown, problem = in_memory(), "memory", str(error)
-        return cls(store, shown=shown, retention_days=retention_days, readers=readers, problem=problem, find=find)
+        return cls(
+            store,
+            shown=shown,
+            retention_days=retention_days,
+            readers=readers,
+            problem=problem,
+            find=find,
+            settle=settle,
+        )
+
+    @property
+    def stands_in(self) -> bool:
+        """Memory does, for a ledger that cannot be used."""
+        return self._stands_in
 
     def put(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
         """Take a batch. Never waits for the database."""
@@ -316,7 +340,7 @@ class Ledger:
                 self._persist(partial(self._write_alone, [], [attempt]))
 
     def _write_together(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> None:
-        written = self.store.write(calls, attempts)
+        written = self.store.write(calls, attempts, self._settle(calls))
         self._counts["written"] += written.new
         self._counts["kept_already"] += len(calls) - written.new
         self._counts["pushed_out"] += written.pushed_out

@@ -42,6 +42,8 @@ class Live:
     "What the ledger says of itself."
     export: Callable[[], dict[str, Any]] = dict
     "What the outbox says of itself."
+    limits: Callable[[], dict[str, Any]] = dict
+    "What the counters of limits say of themselves."
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     vitals: Vitals = field(default_factory=Vitals)
     _lost_at: dict[str, float] = field(default_factory=dict)
@@ -75,13 +77,14 @@ class Live:
             "spool": self.spool_problem,
             "ledger": self.ledger().get("problem"),
             "export": self.export().get("problem"),
+            "limits": self.limits().get("problem"),
             "telemetry": self.telemetry().get("problem"),
             "records": self._losses(),
         }
 
     def events(self) -> dict[str, Any]:
         """What became of finished calls."""
-        return {**self.ledger(), **self.export()}
+        return {**self.ledger(), **self.export(), **self.limits()}
 
     def breakers(self) -> list[dict[str, Any]]:
         """The models that are not asked first for now."""
@@ -104,6 +107,7 @@ class Live:
             "breakers": self.breakers(),
             "ledger": self.ledger(),
             "export": self.export(),
+            "limits": self.limits(),
             "telemetry": self.telemetry(),
             "counts": dict(sorted(self.counts.items())),
         }

@@ -55,6 +55,10 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "lectr.export.lag": ("{event}", "Calls in the ledger that are not exported yet, at most."),
     "lectr.export.age": ("s", "Since the first of them began."),
     "lectr.export.set_aside": ("{event}", "Calls in the ledger that the collector refused."),
+    "lectr.limit.reserved": ("{request}", "Calls that something was held of limits for."),
+    "lectr.limit.refused": ("{request}", "Calls that did not fit into a limit."),
+    "lectr.limit.let_through": ("{request}", "Calls that were held to no limit, because the counters were away."),
+    "lectr.limit.store_errors": ("{error}", "Failed attempts to reach the counters of limits."),
     "lectr.process.events": ("{event}", "What happened in this process, as `counts` on /healthz names it."),
     "lectr.breaker.state": ("{state}", "2 where a model is not asked first, 1 while one call tries it; else absent."),
     "lectr.degraded": ("{problem}", "1 where a part of this process is degraded, such as `settings`; calls go on."),
@@ -86,6 +90,10 @@ EVENTS: Mapping[str, Mapping[str, str | None]] = {
     "lectr.export.lag": {"lag": None},
     "lectr.export.age": {"oldest_unexported_s": None},
     "lectr.export.set_aside": {"set_aside": None},
+    "lectr.limit.reserved": {"limits_held": None},
+    "lectr.limit.refused": {"limits_refused": None},
+    "lectr.limit.let_through": {"limits_let_through": None},
+    "lectr.limit.store_errors": {"limits_store_errors": None},
 }
 "Each with the figures of /healthz in it, and the reason a figure is shown under."
 
@@ -164,7 +172,7 @@ class Metrics:
         )
         if process is not None:
             for name, parts in EVENTS.items():
-                is_counter = name.startswith("lectr.events.")
+                is_counter = name.startswith(("lectr.events.", "lectr.limit."))
                 create = meter.create_observable_counter if is_counter else meter.create_observable_gauge
                 create(name, [_figures_of(process, parts)], *METRICS[name])
             for name, create, observe in (

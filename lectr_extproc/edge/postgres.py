@@ -38,12 +38,13 @@ class Postgres:
     identity = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
     now_ms = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
+    def __init__(self, url: str, *, read_only: bool = False, in_order: bool = True) -> None:
         try:
             self._conninfo = make_conninfo("", **{**_PATIENCE, **conninfo_to_dict(url)})
         except psycopg.Error:  # it quotes what it cannot read, a password perhaps
             raise Unusable("its URL cannot be read") from None
         self._read_only = read_only
+        self._in_order = in_order
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[Sql] | None = None
 
@@ -58,7 +59,7 @@ class Postgres:
                 with self._connection.transaction():
                     transaction = _Transaction(self._connection)
                     if writes:
-                        for statement in _BEGIN_WRITING:
+                        for statement in _BEGIN_WRITING if self._in_order else _BEGIN_WRITING[:1]:
                             transaction.run(statement)
                     yield transaction
             except _ITS_OWN_FAULT:
@@ -67,6 +68,10 @@ class Postgres:
                 if self._connection:
                     self._connection.close()
                 raise Unavailable(" ".join(str(error).split())) from None
+
+    def beside(self) -> "Postgres":
+        """The writer of the ledger waits for others' turns, with its connection locked. This one takes no turns."""
+        return Postgres(self._conninfo, read_only=self._read_only, in_order=False)
 
     def has_table(self, name: str) -> str:
         return f"SELECT 1 WHERE to_regclass('{name}') IS NOT NULL"

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from lectr_extproc.edge import access_log, ext_proc
 from lectr_extproc.edge.access_log import Sink
+from lectr_extproc.edge.limits import Limits
 from lectr_extproc.edge.live import Live
 from lectr_extproc.settings import ServerTls
 
@@ -30,7 +31,7 @@ log stream when it first flushes, and one that could not would lose its first en
 class GrpcServer:
     """Envoy's three services: ext_proc, the access log, and health."""
 
-    def __init__(self, live: Live, sink: Sink) -> None:
+    def __init__(self, live: Live, sink: Sink, limits: Limits | None = None) -> None:
         self._live = live
         self._health = health.aio.HealthServicer()
         largest = live.snapshot.limits.max_body_bytes + 64 * 1024
@@ -45,7 +46,7 @@ class GrpcServer:
         )
         self._server.add_generic_rpc_handlers(
             (
-                ext_proc.handlers(ext_proc.ExtProc(live)),
+                ext_proc.handlers(ext_proc.ExtProc(live, limits)),
                 access_log.handlers(access_log.AccessLog(live, sink)),
             )
         )

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 from lectr_extproc.core import ledger as rows
 from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.core.report import GROUPS, Filters, Line, lines_of, statement
+from lectr_extproc.core.spending import Settlement
+from lectr_extproc.edge.counters import Counters, settle
 from lectr_extproc.edge.logs import without_keys
 
 Sql = tuple[Any, ...]
@@ -87,6 +89,9 @@ class Database(Protocol):
     def transaction(self, *, writes: bool) -> AbstractContextManager[Transaction]:
         """Those that write come one after the other, through all processes: so `seq` only ever grows for readers."""
 
+    def beside(self) -> "Database":
+        """A connection for who writes no calls and must not wait for those who do; the same, if one waits anyway."""
+
     def has_table(self, name: str) -> str:
         """A statement that answers with a row where there is such a table."""
 
@@ -102,9 +107,16 @@ class Store:
         self.bound = bound
         "How many calls are kept at most, and how many attempts; only what is kept in memory has a bound."
         self._migrations = rows.migrations(database.identity)
+        self._beside = database.beside()
+        self.counters = Counters(self._beside)
+        "Of limits, in the same database."
         self._is_ours = False
         "Whether it was found to be of the version this lectr knows. A newer lectr may raise that: it only ever adds."
-        self.close = database.close
+
+    def close(self) -> None:
+        """Let go of the database."""
+        for database in (self._beside, self._database):
+            database.close()
 
     def migrate(self) -> None:
         """Bring the schema up to date. One transaction, and one process at a time."""
@@ -140,12 +152,15 @@ class Store:
     def _mismatch(self, version: int) -> str:
         return f"its schema has version {version}, and this lectr knows {len(self._migrations)}"
 
-    def write(self, calls: Sequence[CallRecord], attempts: Sequence[Attempt]) -> Written:
-        """Keep what is not kept yet, all or nothing."""
+    def write(
+        self, calls: Sequence[CallRecord], attempts: Sequence[Attempt], settlements: Sequence[Settlement] = ()
+    ) -> Written:
+        """Keep what is not kept yet, and settle what is limited, all or nothing."""
         call_rows = [rows.row_of(call, without_keys) for call in calls]
         attempt_rows = [rows.attempt_row_of(attempt, without_keys) for attempt in attempts]
         pushed_out = unread = attempts_pushed_out = 0
         with self._database.transaction(writes=True) as transaction:
+            kept = self._kept(transaction, settlements)
             new = transaction.many(rows.INSERT_CALL, call_rows) if call_rows else 0
             if attempt_rows:
                 transaction.many(rows.INSERT_ATTEMPT, attempt_rows)
@@ -161,7 +176,16 @@ class Store:
                     " (SELECT started_ns FROM attempts ORDER BY started_ns DESC LIMIT 1 OFFSET ?)",
                     [[self.bound]] if attempt_rows else [],
                 )
+            if settlements:  # last, since others wait for it to end
+                settle(transaction, settlements, kept)
         return Written(new, pushed_out, unread, attempts_pushed_out)
+
+    def _kept(self, transaction: Transaction, settlements: Sequence[Settlement]) -> list[str]:
+        if not settlements:
+            return []
+        marks = ", ".join("?" for _ in settlements)
+        sql = f"SELECT call_id FROM calls WHERE call_id IN ({marks})"  # noqa: S608
+        return [call_id for (call_id,) in transaction.run(sql, [one.call_id for one in settlements])]
 
     # --- readers ------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Envoy's messages to core values and back: the only module that knows protobuf types. Pure functions."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import filterfalse
 from struct import pack
@@ -137,7 +137,7 @@ def reply_from(decision: Route | Refuse | Serve, metadata: Mapping[str, str], *,
                 reply += _READ_HEADERS
         case Refuse():
             refusal = decision.refusal
-            reply = _answer(refusal.status, refusal.body(decision.shape), refusal.code)
+            reply = _answer(refusal.status, refusal.body(decision.shape), refusal.code, refusal.headers)
         case Serve():
             reply = _answer(200, decision.body, "models")
     return reply + _dynamic_metadata(words.NAMESPACE, metadata)
@@ -209,14 +209,17 @@ _READ_HEADERS = ext.ProcessingResponse(
 ).SerializeToString()
 
 
-def _answer(status: int, body: bytes, details: str) -> bytes:
-    kind = ext.HeaderValueOption(
-        header=ext.HeaderValue(key="content-type", raw_value=b"application/json"),
-        append_action=ext.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
+def _answer(status: int, body: bytes, details: str, headers: Sequence[tuple[str, str]] = ()) -> bytes:
+    options = [
+        ext.HeaderValueOption(
+            header=ext.HeaderValue(key=name, raw_value=value.encode()),
+            append_action=ext.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+        for name, value in (("content-type", "application/json"), *headers)
+    ]
     answer = ext.ImmediateResponse(
         status=ext.HttpStatus(code=status),
-        headers=ext.HeaderMutation(set_headers=[kind]),
+        headers=ext.HeaderMutation(set_headers=options),
         body=body,
         details=f"lectr_{details}",
     )

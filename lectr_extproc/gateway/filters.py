@@ -51,6 +51,10 @@ def _json_to_metadata() -> str:
           - {selectors: [{key: prefer}], on_present: {metadata_namespace: $namespace, key: prefer}}
           - selectors: [{key: stream_options}, {key: include_usage}]
             on_present: {metadata_namespace: $namespace, key: include_usage}
+          # How long the answer may be, which limits hold money for: a body has one of these at most.
+          - {selectors: [{key: max_tokens}], on_present: {metadata_namespace: $namespace, key: max_output}}
+          - {selectors: [{key: max_completion_tokens}], on_present: {metadata_namespace: $namespace, key: max_output}}
+          - {selectors: [{key: max_output_tokens}], on_present: {metadata_namespace: $namespace, key: max_output}}
         """,
         type=TYPES[JSON_TO_METADATA],
         namespace=REQUEST_NAMESPACE,

@@ -174,7 +174,7 @@ def test_a_later_column_is_added_to_the_tables_that_exist_and_to_new_ones_alike(
     attempts = (*ATTEMPT_COLUMNS, Column("number", NUMBER, since=3))
     versions = migrations(IDENTITY, later, attempts)
     assert versions[0] == migrations(IDENTITY)[0]
-    assert len(versions) == 3
+    assert [len(statements) for statements in versions[1:3]] == [2, 2]
     for statements in versions:
         for statement in statements:
             connection.execute(statement)

@@ -7,6 +7,7 @@ import pytest
 
 from lectr_extproc.core.decision import Decision, Route, decide
 from lectr_extproc.core.facts import Facts, with_body
+from lectr_extproc.core.limits import OrgLimits
 from lectr_extproc.core.memo import ENTRY, Memo, Seen, is_repeatable
 from lectr_extproc.core.rules import Arm, Rule, Rules
 from lectr_extproc.core.snapshot import Snapshot
@@ -120,11 +121,17 @@ def ruled(*arms: Arm, name: str = "ours") -> Snapshot:
     return replace(known, orgs_by_key={key: replace(org, rules=rules) for key, org in known.orgs_by_key.items()})
 
 
+def limited() -> Snapshot:
+    known, limits = snapshot(), OrgLimits(rows=(), assumed_output=1)
+    return replace(known, orgs_by_key={key: replace(org, limits=limits) for key, org in known.orgs_by_key.items()})
+
+
 REPEATABLE: dict[str, tuple[Facts, Snapshot, bool]] = {
     "a pinned model": (FACTS, snapshot(), True),
     "no model": (request(path="/v1/files", method="GET", has_body=False), snapshot(), True),
     "a rule for all": (FACTS, ruled(Arm(provider="openai")), True),
     "a rule that draws": (FACTS, ruled(Arm("gpt-4o"), Arm("gpt-4.1")), False),
+    "an org with limits": (FACTS, limited(), False),
     "a choice": (request("economy", has_body=False), snapshot(), False),
     "a refusal": (request("gpt-4o", key=None), snapshot(), False),
     "an answer of our own": (request(path="/v1/models", method="GET", has_body=False), snapshot(), False),

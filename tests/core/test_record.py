@@ -45,6 +45,12 @@ OUTCOMES: dict[str, tuple[LogEntry, str, str | None, str | None]] = {
         "gateway",
         "azure_config_missing",
     ),
+    "refused by us: nobody knows what is spent": (
+        refused(503, "limits_unavailable"),
+        "overloaded",
+        "gateway",
+        "limits_unavailable",
+    ),
     "refused by us: too large": (
         refused(413, "request_too_large"),
         "request_too_large",

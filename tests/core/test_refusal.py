@@ -10,6 +10,7 @@ STATUSES = {
     "org_disabled": 401,
     "azure_config_missing": 400,
     "model_not_found": 404,
+    "limits_unavailable": 503,
     "request_too_large": 413,
     "gateway_unavailable": 503,
     "provider_unreachable": 503,

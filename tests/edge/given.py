@@ -12,6 +12,7 @@ import grpc.aio
 
 from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.edge.access_log import Sink
+from lectr_extproc.edge.limits import Limits
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.server import GrpcServer
 from lectr_extproc.pb import access_log_pb2 as als
@@ -107,9 +108,11 @@ def batch(*entries: als.HTTPAccessLogEntry, first: bool = False) -> als.StreamAc
 
 
 @contextlib.asynccontextmanager
-async def serving(live: Live, sink: Sink = lambda _calls, _attempts: None) -> AsyncIterator[grpc.aio.Channel]:
+async def serving(
+    live: Live, sink: Sink = lambda _calls, _attempts: None, limits: Limits | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
     """lectr's gRPC server and a channel to it, which sends messages of any size."""
-    server = GrpcServer(live, sink)
+    server = GrpcServer(live, sink, limits)
     await server.start()
     try:
         async with channel_to(live) as channel:

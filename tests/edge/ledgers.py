@@ -39,6 +39,9 @@ class Moody:
         self.mood: Exception | None = None
         self.asked = 0
 
+    def beside(self) -> "Moody":
+        return self
+
     @contextlib.contextmanager
     def transaction(self, *, writes: bool) -> Iterator[Transaction]:
         self.asked += 1

@@ -1,0 +1,264 @@
+"""Limits of orgs: what is held, refused and settled, as clients meet it, whatever becomes of lectr and its database."""
+
+import asyncio
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.e2e.answers import chat
+from tests.e2e.calls import JSON, ask, asking, call, error_of
+from tests.e2e.conftest import Launch, LaunchApart, once
+from tests.e2e.gateway import Build, Gateway, wait_until
+from tests.e2e.provider import Gate, Received
+from tests.e2e.scene import (
+    MESSAGES,
+    PROMPT,
+    SECOND_KEY,
+    Providers,
+    contacted,
+    settings_for,
+)
+from tests.e2e.sdks import anthropic_client, openai_client
+from tests.postgres import Postgres
+
+COST = 0.0001325
+"What an answer of the scripted provider costs: 21 × 2.5 + 8 × 10 millionths, by gpt-4o's list price."
+BOUNDED = asking(max_tokens=10)
+"A call that may cost 38 tokens × 2.5 and 10 × 10 millionths, with the size of its JSON taken for its prompt's."
+HELD = -(-len(BOUNDED) // 3) * 2.5e-6 + 10 * 10e-6
+
+
+def limited(providers: Providers, second: dict[str, Any] | None = None, **limits: object) -> dict[str, Any]:
+    settings = settings_for(providers)
+    settings["orgs"][0]["limits"] = limits
+    settings["orgs"][1] |= {"limits": second} if second else {}
+    return settings
+
+
+def limits_of(gateway: Gateway) -> dict[str, Any]:
+    found: dict[str, Any] = gateway.healthz().json()["limits"]
+    return found
+
+
+def spent(gateway: Gateway) -> float:
+    """What the ledger says, of all orgs."""
+    (line,) = json.loads(gateway.ask("report", "--json"))["total"]
+    return float(line.get("cost_usd", 0))
+
+
+@pytest.fixture(scope="module")
+def spending(build: Build, listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The first org has no money at all for one model and for one feature; the second may ask twice in a minute."""
+    narrower = [
+        {"for": {"model": "gpt-4o"}, "daily_usd": 0.000001},
+        {"for": {"model": "claude-opus-4-1"}, "monthly_usd": 0.000001},
+        {"for": {"feature": "drafts"}, "rolling": [{"usd": 0.000001, "window": "1h"}], "over": "economy"},
+    ]
+    settings = limited(listening, {"requests_per_minute": 60}, narrower=narrower)
+    for provider in settings["providers"]:
+        provider["models"] = {"openai": ["gpt-4.1-mini"]}.get(provider["id"], [])
+    with Gateway(build, settings, tmp_path_factory.mktemp("spending")) as gateway:
+        yield gateway
+
+
+def test_the_openai_sdk_raises_its_rate_limit_error_and_does_not_try_again(
+    spending: Gateway, providers: Providers, call_id: str
+) -> None:
+    before = limits_of(spending)["limits_refused"]
+    with openai_client(spending, **{"x-request-id": call_id}) as client, pytest.raises(openai.RateLimitError) as raised:
+        client.with_options(max_retries=2).chat.completions.create(
+            model="gpt-4o", messages=[{"role": "user", "content": PROMPT}]
+        )
+    assert raised.value.code == "daily_spend_limit_exceeded"
+    assert "daily spend limit of model 'gpt-4o'" in raised.value.message
+    said = raised.value.response.headers
+    assert 0 < int(said["retry-after"]) <= 86_400
+    assert int(said["x-ratelimit-reset"]) % 86_400 == 0
+    assert (said["x-ratelimit-limit"], said["x-ratelimit-remaining"]) == ("0.000001", "0.000001")
+    assert contacted(providers) == []
+    record = spending.record(call_id)
+    assert (record["status"], record["error_code"], record["error_source"]) == (429, raised.value.code, "gateway")
+    assert limits_of(spending)["limits_refused"] == before + 1
+
+
+def test_the_anthropic_sdk_raises_its_rate_limit_error(spending: Gateway, providers: Providers) -> None:
+    with anthropic_client(spending) as client, pytest.raises(anthropic.RateLimitError) as raised:
+        client.with_options(max_retries=2).messages.create(
+            model="claude-opus-4-1", max_tokens=99, messages=[{"role": "user", "content": PROMPT}]
+        )
+    body: Any = raised.value.body
+    assert body["error"]["type"] == "rate_limit_error"
+    assert body["error"]["message"].startswith("monthly_spend_limit_exceeded: The monthly spend limit of model")
+    assert contacted(providers) == []
+
+
+@once
+def test_a_client_that_waits_as_it_is_told_gets_its_answer(spending: Gateway, providers: Providers) -> None:
+    with openai_client(spending, org=SECOND_KEY) as client:
+        wait_until(lambda: call_of_second(spending) == 429, "a minute's requests used up")
+        began = time.monotonic()
+        answer = client.with_options(max_retries=1).chat.completions.with_raw_response.create(
+            model="gpt-4o", messages=[{"role": "user", "content": PROMPT}]
+        )
+    assert answer.status_code == 200
+    assert answer.retries_taken in (0, 1)
+    assert time.monotonic() - began < 5
+
+
+def call_of_second(gateway: Gateway) -> int:
+    return call(gateway, headers={**JSON, "X-Lectr-Key": SECOND_KEY}).status_code
+
+
+def test_beyond_its_limit_a_feature_gets_a_cheaper_tier_and_answers_say_so(
+    spending: Gateway, providers: Providers, call_id: str
+) -> None:
+    body = asking("gpt-4.1")
+    answer = call(spending, headers={**JSON, "X-Lectr-Feature": "drafts"}, body=body, call_id=call_id)
+    assert answer.status_code == 200
+    assert (answer.headers["x-model-router-model"], answer.headers["x-model-router-tier"]) == (
+        "gpt-4.1-mini",
+        "economy",
+    )
+    assert providers["openai"].next_request().json() == {"model": "gpt-4.1-mini", "messages": MESSAGES}
+    record = spending.record(call_id)
+    assert (record["model_requested"], record["model_sent"], record["tier"]) == ("gpt-4.1", "gpt-4.1-mini", "economy")
+    assert "over_limit" in record["notes"]
+    embedding = b'{"model": "text-embedding-3-small", "input": "' + b"x" * 1000 + b'"}'
+    refused = call(spending, "/v1/embeddings", headers={**JSON, "X-Lectr-Feature": "drafts"}, body=embedding)
+    assert error_of(refused)[::3] == (429, "spend_limit_exceeded")
+
+
+def test_a_hundred_at_once_spend_no_more_than_there_is(launch: Launch, providers: Providers) -> None:
+    gate = Gate()
+
+    def held_back(received: Received) -> Any:
+        answer = chat("openai", received)
+        return replace(answer, pieces=(gate, *answer.pieces))
+
+    gateway = launch(limited(providers, daily_usd=round(HELD * 20.5, 9)))
+    providers["openai"].answer_with(*[held_back] * 100)
+
+    async def ask_and_open() -> Counter[bytes]:
+        calls = [asyncio.create_task(ask(gateway.port, BOUNDED)) for _ in range(100)]
+        answered = asyncio.as_completed(calls)
+        refused = [await next(answered) for _ in range(80)]
+        assert {line.split()[1] for line in refused} == {b"429"}
+        gate.open()
+        return Counter(line.split()[1] for line in await asyncio.gather(*calls))
+
+    assert asyncio.run(ask_and_open()) == {b"200": 20, b"429": 80}
+    assert len(contacted(providers)) == 20
+    wait_until(lambda: spent(gateway) == pytest.approx(20 * COST), "twenty records")
+    # What was only held is there again: it is spent to the last call that fits.
+    while call(gateway, body=BOUNDED).status_code == 200:
+        pass
+    wait_until(lambda: gateway.healthz().json()["ledger"]["waiting"] == 0, "all records")
+    assert spent(gateway) <= HELD * 20.5
+
+
+@once
+def test_what_was_spent_is_known_to_the_lectr_that_comes_next(launch_apart: LaunchApart, providers: Providers) -> None:
+    gateway = launch_apart(limited(providers, daily_usd=round(HELD + COST * 1.5, 9)))
+    twice = pytest.approx(2 * COST)
+    # Until the first is on record what it holds keeps the second out.
+    wait_until(lambda: call(gateway, body=BOUNDED).status_code == 429 and spent(gateway) == twice, "no money left")
+    gateway.process.send_signal(signal.SIGKILL)
+    gateway.process.wait()
+    gateway.process = gateway.serve()
+    refused = call(gateway, body=BOUNDED)
+    assert error_of(refused)[::3] == (429, "daily_spend_limit_exceeded")
+    assert "0.000265 of" in refused.json()["error"]["message"]
+
+
+@once
+def test_streams_are_counted_while_they_are_open(launch: Launch, providers: Providers) -> None:
+    gateway = launch(limited(providers, parallel_streams=2))
+    gates = [Gate() for _ in range(2)]
+
+    def held_back(gate: Gate) -> Any:
+        def respond(received: Received) -> Any:
+            answer = chat("openai", received)
+            return replace(answer, pieces=(answer.pieces[0], gate, *answer.pieces[1:]))
+
+        return respond
+
+    providers["openai"].answer_with(*map(held_back, gates))
+    with openai_client(gateway) as client:
+
+        def stream() -> Any:
+            return client.chat.completions.create(
+                model="gpt-4o", messages=[{"role": "user", "content": PROMPT}], stream=True
+            )
+
+        open_ones = [stream() for _ in gates]
+        with pytest.raises(openai.RateLimitError) as raised:
+            stream()
+        assert raised.value.code == "concurrent_streams_exceeded"
+        assert call(gateway).status_code == 200, "which is no stream"
+        gates[0].open()
+        list(open_ones[0])
+        wait_until(lambda: call(gateway, body=asking(stream=True)).status_code == 200, "room for a stream")
+        gates[1].open()
+        list(open_ones[1])
+
+
+# --- a fleet ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+@once
+def test_three_lectrs_share_one_budget(launch: Launch, providers: Providers, postgres: Postgres) -> None:
+    settings = limited(providers, daily_usd=round(HELD * 20.5, 9)) | {"ledger": {"url": postgres.new_database("fleet")}}
+    fleet = [launch(settings) for _ in range(3)]
+
+    async def everywhere() -> Counter[bytes]:
+        calls = [ask(fleet[i % 3].port, BOUNDED) for i in range(100)]
+        return Counter(line.split()[1] for line in await asyncio.gather(*calls))
+
+    answers = asyncio.run(everywhere())
+    assert answers.keys() == {b"200", b"429"}
+    assert answers[b"200"] >= 20
+    for gateway in fleet:
+        wait_until(lambda: gateway.healthz().json()["ledger"]["waiting"] == 0, "all records")  # noqa: B023
+    assert spent(fleet[0]) == pytest.approx(answers[b"200"] * COST)
+    assert spent(fleet[0]) <= HELD * 20.5
+    while call(fleet[0], body=BOUNDED).status_code == 200:
+        pass
+    wait_until(lambda: {call(gateway, body=BOUNDED).status_code for gateway in fleet} == {429}, "an end for all")
+
+
+@once
+def test_while_the_database_is_away_a_setting_decides(
+    launch: Launch, providers: Providers, postgres: Postgres, call_id: str
+) -> None:
+    settings = limited(providers, {"daily_usd": 1, "when_store_is_away": "closed"}, daily_usd=1)
+    gateway = launch(settings | {"ledger": {"url": postgres.new_database("away")}})
+    second = {**JSON, "X-Lectr-Key": SECOND_KEY}
+    assert (call(gateway).status_code, call(gateway, headers=second).status_code) == (200, 200)
+    postgres.stop()
+    try:
+        assert call(gateway).status_code == 200
+        refused = call(gateway, headers=second, call_id=call_id)
+        assert error_of(refused)[::3] == (503, "limits_unavailable")
+        assert gateway.record(call_id)["error_code"] == "limits_unavailable"
+        health = gateway.healthz().json()
+        assert "limits" in health["degraded"]
+        assert health["limits"]["limits_store_errors"] >= 1
+        assert health["limits"]["limits_let_through"] >= 1
+    finally:
+        postgres.start()
+    wait_until(lambda: call(gateway, headers=second).status_code == 200, "counters that are there again")
+    wait_until(lambda: "limits" not in gateway.healthz().json()["degraded"], "a gateway that is well")
