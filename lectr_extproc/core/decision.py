@@ -70,6 +70,11 @@ class Choice:
     plan: Plan | None = None
     "What it was chosen from; None where the client pinned a model."
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the answer is a stream that never ends as if it were whole when it is not (core/guard.py)."""
+        return self.streaming and self.plan is not None and bool(self.plan.candidates)
+
 
 Observe = Literal["native", "stream", "none"]
 "Who reads the answer: Envoy, lectr, or nobody because it holds nothing to read."
@@ -255,7 +260,8 @@ def choose_route(
     if sent is not None:
         sets[sent[0]] = sent[1]
     asks = _asks_for_usage(facts, endpoint, provider, path, snapshot)
-    observe = _observe(facts, endpoint, provider, snapshot, asks=asks)
+    changes = asks or choice.is_guarded
+    observe = _observe(facts, endpoint, provider, snapshot, changes=changes)
     return Route(
         choice=choice,
         org=org,
@@ -263,7 +269,7 @@ def choose_route(
         authority=site.upstream.authority,
         path=path,
         sets=sets,
-        removes=_removed(facts, provider, kept=sent[0] if sent else None, plain=asks or observe == "native"),
+        removes=_removed(facts, provider, kept=sent[0] if sent else None, plain=changes or observe == "native"),
         credential=source if sent or is_signed else "none",
         model_is_renamed=renamed is not None and facts.has_body and not facts.is_upgrade,
         observe=observe,
@@ -627,14 +633,14 @@ def _asks_for_usage(facts: Traits, endpoint: Endpoint, provider: Provider, path:
     return asks_for_usage(provider.asking, endpoint.dialect, path=path, api_version=version, fields=facts.options)
 
 
-def _observe(facts: Traits, endpoint: Endpoint, provider: Provider, snapshot: Snapshot, *, asks: bool) -> Observe:
-    """Envoy reads where its reading is complete, or the operator says so; a chunk to take out needs lectr."""
+def _observe(facts: Traits, endpoint: Endpoint, provider: Provider, snapshot: Snapshot, *, changes: bool) -> Observe:
+    """Envoy reads where its reading is complete, or the operator says so; what lectr may change it reads itself."""
     observation = snapshot.observation
     if facts.is_upgrade or endpoint.dialect not in observation.answers:
         return "none"
     wanted = observation.wanted.get(provider.id, "auto")
     is_complete = endpoint.dialect in provider.native or (wanted == "native" and endpoint.dialect in ENVOY_READS)
-    if asks or wanted == "stream" or not is_complete or not observation.envoy_reads_usage:
+    if changes or wanted == "stream" or not is_complete or not observation.envoy_reads_usage:
         return "stream"
     return "native"
 

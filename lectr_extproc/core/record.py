@@ -358,6 +358,9 @@ def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, E
     code = _text(entry.decision.get("refused")) or CODE_OF_ROUTE.get(entry.route)
     if code is not None:
         return _category(status), "gateway", code
+    reported = said.code or said.type if said else None
+    if "broken" in entry.answer:  # whether the client hung up when it was told so, or a moment later
+        return "stream_error" if said else "stream_interrupted", "provider", reported or "stream_interrupted"
     if entry.flags & _HUNG_UP and not ("complete" in entry.answer and 200 <= status < 300 and said is None):
         return "client_disconnect", "client", None
     if entry.details == "request_payload_too_large":
@@ -374,7 +377,6 @@ def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, E
         if entry.details == "via_upstream" or 200 <= status < 300:
             return "stream_interrupted", "provider", None
         return "unreachable", "provider", "provider_unreachable"
-    reported = said.code or said.type if said else None
     if status >= 400:
         return _category(status), "provider" if entry.details == "via_upstream" else "gateway", reported
     if said is not None:

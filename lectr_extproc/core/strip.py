@@ -29,6 +29,8 @@ class UsageStripper:
         self._ended_in_cr = False
         "An LF that follows belongs to the last event, and goes where that went."
         self._was_removed = False
+        self.is_over = False
+        "The client was told that the answer broke off, and nothing more passes."
         self.removed_events = 0
         self.removed_bytes = 0
 
@@ -76,11 +78,15 @@ class UsageStripper:
         self._finish(b"", out)
         return bytes(out)
 
+    def break_off(self) -> bytes:
+        """The stream has ended too early, which is the client's to see for itself."""
+        return self.flush()
+
     def _wait(self, piece: bytes, out: bytearray) -> None:
         """The first part of an event: hold it while it can still be the one."""
         if not self._is_passing:
             self._held += piece
-            if not _is_another(self._held):
+            if not self._is_settled(self._held):
                 return
             self._is_passing, piece = True, bytes(self._held)
             self._held.clear()
@@ -89,15 +95,23 @@ class UsageStripper:
     def _finish(self, piece: bytes, out: bytearray) -> None:
         """The last part of an event."""
         block = bytes(self._held) + piece
-        self._was_removed = not self._is_passing and is_usage_chunk(block)
+        instead = None if self._is_passing else self._instead(block)
+        self._was_removed = instead is not None
         self._ended_in_cr = piece.endswith(b"\r")
-        if self._was_removed:
+        if instead is not None:
             self.removed_events += 1
             self.removed_bytes += len(block)
-        else:
-            out += block
+        out += block if instead is None else instead
         self._held.clear()
         self._is_passing = False
+
+    def _is_settled(self, block: bytes | bytearray) -> bool:
+        """Whether an event that begins like this passes, however it goes on."""
+        return _is_another(block)
+
+    def _instead(self, block: bytes) -> bytes | None:
+        """What passes in an event's place; None is the event itself."""
+        return b"" if is_usage_chunk(block) else None
 
 
 def _is_another(block: bytes | bytearray) -> bool:

@@ -6,6 +6,7 @@ Both directions of that metadata (namespace `lectr.usage`) are here. Keys: the c
   cost                                      what the provider says it charged, in USD, as decimal text
   helpers                                   other models that worked on the answer, as JSON
   complete "1"                              the dialect's own end was seen
+  broken "1"                                the client was told that the answer broke off
   out                                       bytes of generated text, to estimate from
   total_tokens cost_micro_usd               sums for Envoy's rate limits and access logs; lectr itself reads neither
 Readers tolerate missing and unknown keys.
@@ -22,6 +23,7 @@ import orjson
 from lectr_extproc.core.answer import Answer, AnswerReader, Unreadable
 from lectr_extproc.core.decision import Route
 from lectr_extproc.core.facts import label
+from lectr_extproc.core.guard import Guard
 from lectr_extproc.core.pricing import PICO, Cost, price_answer
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.snapshot import Snapshot
@@ -95,9 +97,14 @@ def watch_answer(
         and encoding.lower() in {"", "identity"}
         and "content-length" not in one
     )
+    stripper: UsageStripper | None = None
+    if is_plain_stream and choice.is_guarded and int(status) < HTTP_ERRORS:
+        stripper = Guard(choice.dialect, strips=wants_strip)
+    elif is_plain_stream and wants_strip:
+        stripper = UsageStripper()
     return Watch(
         reader,
-        UsageStripper() if wants_strip and is_plain_stream else None,
+        stripper,
         leaves_chunk_in=wants_strip and not is_plain_stream and int(status) < HTTP_ERRORS,
         cost_of=cost_of,
         length=one.get("content-length", ""),
@@ -155,7 +162,9 @@ class Watch:
             self._reader.close()
         passed: bytes | None = None
         if self._stripper is not None:
-            kept = self._stripper.feed(chunk) + (self._stripper.flush() if is_last else b"")
+            kept = self._stripper.feed(chunk)
+            if is_last:
+                kept += self._stripper.flush() if self._is_whole() else self._stripper.break_off()
             if self._stripper.holds and len(chunk) + sum(len(each) for each, _, _ in self._waiting) > WAITING:
                 kept += self._stripper.let_go()
             passed = None if kept == chunk else kept
@@ -167,12 +176,19 @@ class Watch:
         is_whole = came == b"".join(chunk if passed is None else passed for chunk, passed, _ in waited)
         return [(None if is_whole else passed, news) for _, passed, news in waited]
 
+    def _is_whole(self) -> bool:
+        """Whether the answer has ended as it should, or in a way that was told, or cannot be known."""
+        answer = self._reader.answer()
+        return answer.is_complete or answer.error is not None or answer.unreadable is not None
+
     def _news(self, *, is_last: bool) -> dict[str, str | int]:
         known = answer_to_metadata(self._reader.answer())
         if self._reader.output_bytes < self._tells_at and not is_last:
             known.pop("out", None)
         else:
             self._tells_at = max(1.0, self._reader.output_bytes * GROWS_BY)
+        if self._stripper is not None and self._stripper.is_over:
+            known["broken"] = "1"
         news = self._not_told(known)
         if news.keys() - {"out"}:
             # Of what Envoy was told and not of the answer: so they cannot differ from the record, which is made of it.

@@ -1771,6 +1771,20 @@ def test_a_call_that_leaves_the_choice_is_asked_for_its_body_and_goes_to_the_fir
     assert key.endswith(f"held-{route.choice.provider}")
 
 
+def test_lectr_reads_every_stream_of_a_chosen_model_so_that_it_cannot_end_unnoticed() -> None:
+    observation = dataclasses.replace(EVERYWHERE.observation, wanted={"anthropic": "native"})
+    tables = dataclasses.replace(holding(anthropic="k"), observation=observation)
+
+    def found(body: dict[str, Any]) -> tuple[str, bool]:
+        facts = asked({**body, **SAID}, ("accept-encoding", "gzip"), path="/v1/messages")
+        route = routed(facts, tables)
+        return route.observe, "accept-encoding" in route.removes
+
+    assert found({"model": "claude-haiku-4-5", "stream": True}) == ("native", True)
+    assert found({"model": "economy", "stream": True}) == ("stream", True)
+    assert found({"model": "economy"}) == ("native", True)
+
+
 def test_a_model_that_fails_is_chosen_only_where_no_other_is_left_and_pinned_all_the_same() -> None:
     tables = holding(openai="k", anthropic="k")
     sick = Health(sick={Target("openai", "gpt-4.1-mini", "api.openai.com"): NOW + 1})

@@ -641,6 +641,18 @@ def test_a_caller_who_hangs_up_once_the_answer_is_complete_has_not_cut_it_short(
     assert [recorded(entry(200, hung_up, answer=answer)).outcome for answer in answers] == ["ok", "client_disconnect"]
 
 
+def test_an_answer_whose_client_was_told_that_it_broke_off_says_so_whoever_hung_up_then() -> None:
+    for flags in ([], ["downstream_connection_termination"]):
+        broken = recorded(entry(200, *flags, answer={"broken": "1"}))
+        assert (broken.outcome, broken.error_source, broken.error_code) == (
+            "stream_interrupted",
+            "provider",
+            "stream_interrupted",
+        )
+        told = recorded(entry(200, *flags, answer={"broken": "1", "error": "overloaded_error"}))
+        assert (told.outcome, told.error_source, told.error_code) == ("stream_error", "provider", "overloaded_error")
+
+
 def test_an_estimate_is_priced_too() -> None:
     record = recorded(entry(decision=CHAT, answer={"out": 400}, request_bytes=4000, response_bytes=1))
     assert (record.token_source, usd(record)) == ("estimated", Decimal("0.0035"))

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.answer import Answer, Unreadable
+from lectr_extproc.core.candidates import Candidate, Plan, Ranked
 from lectr_extproc.core.decision import to_metadata
+from lectr_extproc.core.guard import error_event
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.record import CallRecord, LogEntry, record_from
 from lectr_extproc.core.snapshot import UsageChunk
@@ -181,6 +183,78 @@ def test_chunks_that_all_end_in_what_can_still_be_the_chunk_do_not_wait_without_
             seen += came if passed is None else passed
         assert sum(map(len, waiting)) <= WAITING + len(event)
     assert (seen, waiting) == (event * 31, [])
+
+
+# --- what breaks off --------------------------------------------------------------------------------------------------
+
+ERROR = b'data: {"error":{"message":"m","code":"server_is_sad"}}\n\n'
+
+
+def guarded(*headers: tuple[str, str], asked: bool = True, is_chosen: bool = True) -> Watch:
+    """What becomes of the stream of a call whose model was chosen, unless the test says otherwise."""
+    tables = snapshot()
+    route = routed(request("gpt-4o"), tables)
+    row = Candidate(Ranked(provider="openai", model="gpt-4o"), None, None)
+    plan = Plan(candidates=(row,) if is_chosen else (), dropped=())
+    choice = dataclasses.replace(route.choice, plan=plan, streaming=True)
+    route = dataclasses.replace(route, choice=choice, asks_for_usage=asked)
+    watch = watch_answer(route, headers, tables)
+    assert watch is not None
+    return watch
+
+
+BROKEN = error_event("openai.chat", None)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_chosen_stream_that_ends_as_it_should_is_as_it_was(asked: bool) -> None:
+    usage = b"" if asked else USAGE_CHUNK
+    for end in (DONE, b""):  # a finish reason is an end, too
+        for chunks in cuts(b"".join(WORDS) + USAGE_CHUNK + end):
+            seen, told = pass_all(guarded(OK, SSE, asked=asked), chunks)
+            assert seen == b"".join(WORDS) + usage + end
+            assert "broken" not in told
+
+
+def test_a_chosen_stream_that_ends_too_early_ends_in_an_error_and_says_so() -> None:
+    for chunks in cuts(b"".join(WORDS[:2]) + WORDS[2][:30]):
+        seen, told = pass_all(guarded(OK, SSE), chunks)
+        assert (seen, told["broken"]) == (b"".join(WORDS[:2]) + BROKEN, "1")
+    assert answered(guarded(OK, SSE), b"", is_last=True) == (BROKEN, {"broken": "1"})
+
+
+def test_of_a_chosen_stream_nothing_follows_an_error_and_it_is_told_with_it() -> None:
+    replaced = error_event("openai.chat", ProviderError("server_is_sad"))
+    for chunks in cuts(WORDS[0] + ERROR + WORDS[1] + DONE):
+        seen, told = pass_all(guarded(OK, SSE), chunks)
+        assert (seen, told["broken"], told["error"]) == (WORDS[0] + replaced, "1", "server_is_sad")
+    watch = guarded(OK, SSE)
+    assert answered(watch, WORDS[0])[0] is None
+    assert answered(watch, ERROR)[1]["broken"] == "1"
+
+
+def test_what_cannot_be_read_is_not_said_to_have_broken_off() -> None:
+    seen, told = pass_all(guarded(OK, SSE), [b"data: " + b"[" * 2_000_000, b"\n\n"])
+    assert "broken" not in told
+    assert len(seen) == 2_000_008
+
+
+UNGUARDED: dict[str, tuple[list[tuple[str, str]], bool]] = {
+    "of a pinned call": ([OK, SSE], False),
+    "that is compressed": ([OK, SSE, ("content-encoding", "gzip")], True),
+    "whose length was told": ([OK, SSE, ("content-length", "999")], True),
+    "that is an error": ([(":status", "503"), SSE], True),
+    "that is none": ([OK, ("content-type", "application/json")], True),
+}
+
+
+@pytest.mark.parametrize("case", UNGUARDED)
+def test_nothing_is_added_to_an_answer(case: str) -> None:
+    headers, is_chosen = UNGUARDED[case]
+    chunks = [WORDS[0], ERROR, WORDS[1][:9]]
+    seen, told = pass_all(guarded(*headers, is_chosen=is_chosen, asked=False), chunks)
+    assert seen == b"".join(chunks)
+    assert "broken" not in told
 
 
 @pytest.mark.parametrize("length", ["²", "9" * 5000, "-1", "1e3"])
