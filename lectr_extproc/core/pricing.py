@@ -250,11 +250,13 @@ def count(usage: Usage, minimum_audio_s: int = 0) -> tuple[int, ...]:
     written = usage.cache_write_tokens or 0
     rest = 0
     if usage.input_tokens is not None:
-        read = min(read, usage.input_tokens)
-        written = min(written, usage.input_tokens - read)
         rest = usage.input_tokens - read - written
+        if rest < 0:
+            read = min(read, usage.input_tokens)
+            written = min(written, usage.input_tokens - read)
+            rest = usage.input_tokens - read - written
     said = usage.output_tokens or 0
-    lasting = min(usage.cache_write_1h_tokens or 0, written)
+    lasting = min(usage.cache_write_1h_tokens, written) if usage.cache_write_1h_tokens else 0
     heard = usage.audio_input_tokens or 0
     seen = usage.image_input_tokens or 0
     spoken = usage.audio_output_tokens or 0
@@ -264,7 +266,7 @@ def count(usage: Usage, minimum_audio_s: int = 0) -> tuple[int, ...]:
     pages = usage.pages or 0
     seconds = usage.audio_seconds or 0
     if not (heard or seen or spoken or drawn or searches or units or pages or seconds):
-        thought = min(usage.reasoning_tokens or 0, said)
+        thought = min(usage.reasoning_tokens, said) if usage.reasoning_tokens else 0
         return rest, said - thought, read, written - lasting, lasting, thought, 1
     read_audio = 0
     if heard:
