@@ -4,7 +4,7 @@ import re
 import pytest
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.tables import CatalogError, Family, Models, Org, Provider
+from lectr_extproc.core.tables import CatalogError, Family, Limits, Models, Org, Provider
 from tests.core.given import azure_site, snapshot
 
 MISTAKES = {
@@ -45,3 +45,8 @@ def test_the_first_family_that_matches_is_found() -> None:
     models = Models(exact={}, families=(Family("a", re.compile("x-")), Family("b", re.compile("x|y"))))
     found = {name: models.any_family.match(name) for name in ("x-1", "x", "y", "z")}
     assert {name: match and match.lastindex for name, match in found.items()} == {"x-1": 1, "x": 2, "y": 2, "z": None}
+
+
+def test_bodies_whose_size_decides_alike_exceed_as_many_limits() -> None:
+    limits = Limits(max_body_bytes=100, inspect_body_bytes=10, inspect_multipart_bytes=50)
+    assert [limits.passed_by(size) for size in (0, 1, 10, 11, 50, 51, 100, 101)] == [0, 1, 1, 2, 2, 3, 3, 4]
