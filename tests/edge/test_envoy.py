@@ -207,7 +207,7 @@ async def test_it_has_started_when_it_is_ready_and_has_ended_when_it_was_stopped
     pid, group, arguments = ran(binary)
     assert group == pid
     flags = "--disable-hot-restart --log-level warning --file-flush-interval-msec 500"
-    assert arguments == f"-c {bootstrap} {flags} --component-log-level filter:error"
+    assert arguments == f"-c {bootstrap} {flags} --component-log-level filter:error,misc:error"
     await running.stop()
     assert await running.ended() == -15
     with pytest.raises(ProcessLookupError):
