@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from lectr_extproc.core.answer import Answer, AnswerRow
 from lectr_extproc.core.quick import quick_dataclass
-from lectr_extproc.core.usage import NO_USAGE, Usage, UsageReader
+from lectr_extproc.core.usage import NO_USAGE, Usage
 
 CHAT = "openai.chat"
 
@@ -36,9 +36,7 @@ def native_answer(read: NativeUsage, provider: str | None, answers: Mapping[str,
     """The same answer, as far as Envoy told."""
     usage: Usage | None
     if read.is_chat and CHAT in answers:
-        reader = UsageReader(answers[CHAT].shapes, provider or "")
-        reader.take({"usage": _as_sent(read)})
-        usage = reader.usage()
+        usage = answers[CHAT].shapes[0].read(_as_sent(read), provider or "")
     else:
         usage = Usage(
             input_tokens=read.input_tokens,

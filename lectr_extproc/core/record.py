@@ -49,12 +49,10 @@ class LogEntry:
     request_received_ns: int | None = None
     upstream_start_ns: int | None = None
     upstream_first_byte_ns: int | None = None
-    upstream_last_byte_ns: int | None = None
     first_byte_ns: int | None = None
-    last_byte_ns: int | None = None
     method: str = ""
     path: str = ""
-    "Without its query; the provider's, once it was rewritten."
+    "Without its query; the provider's, once it was rewritten. Of a call whose decision has the client's: none."
     status: int | None = None
     flags: frozenset[str] = frozenset()
     "Envoy's response flags by their field names."
@@ -64,7 +62,7 @@ class LogEntry:
     attempts: int | None = None
     request_id: str = ""
     connection: str = ""
-    "The client's address and port; only told apart, never kept."
+    "The client's address and port; only told apart, never kept, and not told of a call that has an id."
     request_bytes: int | None = None
     response_bytes: int | None = None
     decision: Mapping[str, object] = field(default_factory=dict)

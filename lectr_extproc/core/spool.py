@@ -18,9 +18,7 @@ OFFSETS: Mapping[str, str] = {
     "request_received_ns": "DS_RX_END",
     "upstream_start_ns": "US_TX_BEG",
     "upstream_first_byte_ns": "US_RX_BEG",
-    "upstream_last_byte_ns": "US_RX_END",
     "first_byte_ns": "DS_TX_BEG",
-    "last_byte_ns": "DS_TX_END",
 }
 "Envoy's time points, each counted from the start of the request."
 
@@ -70,6 +68,8 @@ FLAGS: Mapping[str, str] = {
 }
 "The response flags that a record tells apart, by their short names. Others stay as they are."
 
+_BRACKETS = {ord("["): None, ord("]"): None}
+"Around an address of IPv6."
 _SECONDS = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?s?", re.ASCII)
 
 
@@ -78,12 +78,13 @@ def entry_from(line: bytes) -> LogEntry | None:
     said = _object(line) or _object(line[max(0, line.rfind(OPENING)) :])
     if (start_ns := _nanoseconds(said.get("start_ns"))) is None:
         return None
+    decision = _metadata(said.get("decision"))
     return LogEntry(
         start_ns=start_ns,
         duration_ns=_nanoseconds(said.get("duration_ns")),
         **{name: _count(said.get(name)) for name in OFFSETS},
         method=_text(said.get("method")),
-        path=_text(said.get("path")),
+        path="" if "path" in decision else _text(said.get("path")),
         status=_count(said.get("status")) or None,
         flags=frozenset(FLAGS.get(flag, flag) for flag in _text(said.get("flags")).split(",") if flag not in ("", "-")),
         details=_text(said.get("details")),
@@ -91,10 +92,10 @@ def entry_from(line: bytes) -> LogEntry | None:
         cluster=_text(said.get("cluster")),
         attempts=_count(said.get("attempts")),
         request_id=_text(said.get("request_id")),
-        connection=_text(said.get("connection")).translate({ord("["): None, ord("]"): None}),
+        connection="" if "call_id" in decision else _text(said.get("connection")).translate(_BRACKETS),
         request_bytes=_count(said.get("request_bytes")),
         response_bytes=_count(said.get("response_bytes")),
-        decision=_metadata(said.get("decision")),
+        decision=decision,
         answer=_metadata(said.get("answer")),
         native=_native(_mapping(said.get("native"))),
     )

@@ -180,6 +180,20 @@ class UsageShape:
         """`places`, compiled, each with what is unfinished there."""
         return tuple((Path(place), self.unfinished.get(place, frozenset())) for place in self.places)
 
+    def read(self, usage: JsonObject, provider: str, beside: Mapping[str, int] | None = None) -> Usage | None:
+        """A usage object of this provider's in the normal form."""
+        return self.counted(self.means_at.get(provider, self.means)(usage), beside)
+
+    def counted(self, usage: JsonObject, beside: Mapping[str, int] | None = None) -> Usage | None:
+        """One that means what the dialect means."""
+        counts: dict[str, int] = {}
+        for row in self.readings:
+            for path in row.paths:
+                if path.first in usage and (number := path.total(usage)) is not None:
+                    counts[row.count] = counts.get(row.count, 0) + number
+                    break
+        return Usage(**{**(beside or {}), **counts}) if counts else None
+
 
 class UsageReader:
     """Takes the documents of one answer in order, and knows at any moment what they said."""
@@ -219,27 +233,15 @@ class UsageReader:
         """The counts so far, in the normal form."""
         if not self._found:
             return None
-        shape = self._shapes[self._best]
-        meaning = shape.means_at.get(self._provider, shape.means)
-        return _counted(shape, meaning(self._found), self._beside)
+        return self._shapes[self._best].read(self._found, self._provider, self._beside)
 
     def helpers(self) -> tuple[ModelUsage, ...]:
         """Other models that worked on the answer, with what each of them used."""
         if not self._found:
             return ()
         shape = self._shapes[self._best]
-        counted = ((model, _counted(shape, usage)) for model, usage in islice(shape.helpers(self._found), HELPERS))
+        counted = ((model, shape.counted(usage)) for model, usage in islice(shape.helpers(self._found), HELPERS))
         return tuple(ModelUsage(model, usage) for model, usage in counted if usage is not None)
-
-
-def _counted(shape: UsageShape, usage: JsonObject, beside: Mapping[str, int] | None = None) -> Usage | None:
-    counts: dict[str, int] = {}
-    for row in shape.readings:
-        for path in row.paths:
-            if path.first in usage and (number := path.total(usage)) is not None:
-                counts[row.count] = counts.get(row.count, 0) + number
-                break
-    return Usage(**{**(beside or {}), **counts}) if counts else None
 
 
 def count(value: object) -> int | None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 import grpc
@@ -87,22 +86,21 @@ async def is_calm(read: asyncio.Task[Any], for_s: float, late_s: float) -> bool:
 
 
 def _entries(message: bytes) -> Iterator[LogEntry | Attempt]:
-    batch = als.StreamAccessLogsMessage.FromString(message)
-    return chain(wire.entries_from(batch), wire.attempts_from(batch))
+    return wire.told_in(als.StreamAccessLogsMessage.FromString(message))
 
 
 def take(live: Live, sink: Sink, entries: Iterable[LogEntry | Attempt]) -> None:
     """A batch of finished calls and of failed attempts, however it came, becomes records that are handed on."""
     records: list[CallRecord] = []
     attempts: list[Attempt] = []
-    left, is_over = iter(entries), False
+    left, is_over, snapshot = iter(entries), False, live.snapshot
     while not is_over:
         try:
             for entry in left:
                 if isinstance(entry, Attempt):
                     attempts.append(entry)
                 else:
-                    records.append(record_from(entry, live.snapshot))
+                    records.append(record_from(entry, snapshot))
             is_over = True
         except Exception:  # one bad entry must not cost the others of its batch their records
             live.lose("entries_failed")

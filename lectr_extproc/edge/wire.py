@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import filterfalse
 from struct import pack
 from typing import Any
 
@@ -320,42 +319,32 @@ _known_member = lru_cache(4096)(_member)
 # --- access log -------------------------------------------------------------------------------------------------------
 
 
-def entries_from(message: als.StreamAccessLogsMessage) -> Iterator[LogEntry]:
-    """The finished calls of one batch; an entry about one attempt at a call is not one.
-
-    Neither this nor the attempts are a generator, which would end with the first entry that raises.
-    """
-    return map(_entry, filterfalse(_is_attempt, message.http_logs.log_entry))
+def told_in(message: als.StreamAccessLogsMessage) -> Iterator[LogEntry | Attempt]:
+    """The finished calls of one batch, and the failed attempts at calls. No generator: it would end with the first
+    entry that raises."""
+    return filter(None, map(_told, message.http_logs.log_entry))
 
 
-def attempts_from(message: als.StreamAccessLogsMessage) -> Iterator[Attempt]:
-    """The failed attempts of one batch."""
-    return filter(None, map(_attempt, filter(_is_attempt, message.http_logs.log_entry)))
+def _told(entry: als.HTTPAccessLogEntry) -> LogEntry | Attempt | None:
+    common = entry.common_properties
+    if common.access_log_type == als.UpstreamEnd:
+        return attempt_from(_entry(entry, common), _place(common.upstream_remote_address))
+    return _entry(entry, common)
 
 
-def _attempt(entry: als.HTTPAccessLogEntry) -> Attempt | None:
-    return attempt_from(_entry(entry), _place(entry.common_properties.upstream_remote_address))
-
-
-def _is_attempt(entry: als.HTTPAccessLogEntry) -> bool:
-    return entry.common_properties.access_log_type == als.UpstreamEnd
-
-
-def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
+def _entry(entry: als.HTTPAccessLogEntry, common: als.AccessLogCommon) -> LogEntry:
     """Total: a newer Envoy, or a clock that was set back, must not cost the batch its other entries."""
-    common, request, response = entry.common_properties, entry.request, entry.response
-    metadata = common.metadata.filter_metadata
+    request, response, metadata = entry.request, entry.response, common.metadata
+    decision = _decision(metadata.filter_metadata.get(words.NAMESPACE))
     return LogEntry(
         start_ns=_ns(common, "start_time") or 0,
         duration_ns=_ns(common, "duration"),
         request_received_ns=_ns(common, "time_to_last_rx_byte"),
         upstream_start_ns=_ns(common, "time_to_first_upstream_tx_byte"),
         upstream_first_byte_ns=_ns(common, "time_to_first_upstream_rx_byte"),
-        upstream_last_byte_ns=_ns(common, "time_to_last_upstream_rx_byte"),
         first_byte_ns=_ns(common, "time_to_first_downstream_tx_byte"),
-        last_byte_ns=_ns(common, "time_to_last_downstream_tx_byte"),
         method=_METHODS.get(request.request_method, ""),
-        path=request.path.partition(b"?")[0].decode(errors="replace"),
+        path="" if "path" in decision else request.path.partition(b"?")[0].decode(errors="replace"),
         status=response.response_code.value or None,
         flags=_flags(common) if common.HasField("response_flags") else _NO_FLAGS,
         details=response.response_code_details,
@@ -363,13 +352,29 @@ def _entry(entry: als.HTTPAccessLogEntry) -> LogEntry:
         cluster=common.upstream_cluster,
         attempts=common.upstream_request_attempt_count,
         request_id=request.request_id.decode(errors="replace"),
-        connection=_place(common.downstream_remote_address),
+        connection="" if "call_id" in decision else _place(common.downstream_remote_address),
         request_bytes=request.request_body_bytes,
         response_bytes=response.response_body_bytes,
-        decision=_plain(metadata.get(words.NAMESPACE)),
-        answer=_plain(metadata.get(words.USAGE_NAMESPACE)),
-        native=_native(common.metadata),
+        decision=decision,
+        answer=_plain(metadata.filter_metadata.get(words.USAGE_NAMESPACE)),
+        native=_native(metadata),
     )
+
+
+def _decision(struct: Struct | None) -> dict[str, Any]:
+    """Calls that are alike are decided alike, so it is read once of them all but for what is each call's own."""
+    if struct is None:
+        return {}
+    fields = struct.fields
+    own = {name: _value(fields[name]) for name in _VARIES if name in fields}
+    for name in own:
+        del fields[name]
+    return {**_decided(struct.SerializeToString(deterministic=True)), **own}
+
+
+@lru_cache(1024)
+def _decided(struct: bytes) -> dict[str, Any]:
+    return _plain(Struct.FromString(struct))
 
 
 _NO_FLAGS: frozenset[str] = frozenset()
@@ -415,11 +420,9 @@ def _count(message: Any, field: str) -> int | None:
 
 def _ns(common: als.AccessLogCommon, field: str) -> int | None:
     """A time or an offset from the start. ToNanoseconds() would raise on some; a negative one is no measurement."""
-    if not common.HasField(field):
-        return None
     time: Timestamp | Duration = getattr(common, field)
     nanoseconds = time.seconds * 1_000_000_000 + time.nanos
-    return nanoseconds if 0 <= nanoseconds < 2**63 else None
+    return nanoseconds if 0 < nanoseconds < 2**63 or (nanoseconds == 0 and common.HasField(field)) else None
 
 
 def _plain(struct: Struct | None) -> dict[str, Any]:

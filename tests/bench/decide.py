@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from lectr_extproc.core.decision import Route, decide, to_metadata
 from lectr_extproc.core.facts import read_facts
+from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.edge import wire
 from lectr_extproc.keys import digest
@@ -77,11 +78,12 @@ def measure() -> Iterator[tuple[str, str]]:
     route = decide(facts, known)
     assert isinstance(route, Route)
     metadata = to_metadata(route, facts, "0" * 32)
-    (finished,) = wire.entries_from(
+    (finished,) = wire.told_in(
         als.StreamAccessLogsMessage(
             http_logs=als.StreamAccessLogsMessage.HTTPAccessLogEntries(log_entry=[entry(metadata)])
         )
     )
+    assert isinstance(finished, LogEntry)
     yield (
         "read_facts: headers and metadata to facts",
         f"{microseconds(lambda: read_facts(HEADERS, {'model': 'gpt-4o'}, end_of_stream=False)):6.1f} µs",

@@ -22,7 +22,6 @@ SAID: dict[str, Any] = {
     "duration_ns": "0.018890313s",
     "first_byte_ns": 6633990,
     "flags": "DC,UC,NR",
-    "last_byte_ns": 6646231,
     "method": "POST",
     "native": {
         "extraction_status": "COMPLETE",
@@ -43,7 +42,6 @@ SAID: dict[str, Any] = {
     "start_ns": "1795273492.657591000",
     "status": 200,
     "upstream_first_byte_ns": 5,
-    "upstream_last_byte_ns": 6,
     "upstream_start_ns": 4,
 }
 LINE = orjson.dumps(SAID)
@@ -53,9 +51,7 @@ ENTRY = LogEntry(
     request_received_ns=0,
     upstream_start_ns=4,
     upstream_first_byte_ns=5,
-    upstream_last_byte_ns=6,
     first_byte_ns=6633990,
-    last_byte_ns=6646231,
     method="POST",
     path="/v1/chat/completions",
     status=200,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lectr_extproc.core.decision import Refuse, Route, Serve, decide, to_metadata
 from lectr_extproc.core.facts import Facts, read_facts
 from lectr_extproc.core.native import NativeUsage
-from lectr_extproc.core.record import LogEntry
+from lectr_extproc.core.record import Attempt, LogEntry
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.tables import Org
 from lectr_extproc.edge import wire
@@ -47,8 +47,12 @@ def reply_of(decision: Route | Refuse | Serve, metadata: Mapping[str, str], *, t
     return ext.ProcessingResponse.FromString(wire.reply_from(decision, metadata, to_body=to_body))
 
 
+def calls_in(message: als.StreamAccessLogsMessage) -> list[LogEntry]:
+    return [told for told in wire.told_in(message) if isinstance(told, LogEntry)]
+
+
 def entry_of(**common: Any) -> LogEntry:
-    (entry,) = wire.entries_from(here.batch(here.entry(**common)))
+    (entry,) = calls_in(here.batch(here.entry(**common)))
     return entry
 
 
@@ -242,7 +246,7 @@ def test_a_decision_comes_back_in_the_entry_as_it_was_written() -> None:
     reply = reply_of(route_of(message), metadata, to_body=False)
     made = here.entry()
     made.common_properties.metadata.filter_metadata["lectr"].CopyFrom(reply.dynamic_metadata["lectr"])  # type: ignore[arg-type]
-    (entry,) = wire.entries_from(here.batch(made))
+    (entry,) = calls_in(here.batch(made))
     assert entry.decision == metadata
     record = recorded(entry)
     assert (record.call_id, record.org, record.provider, record.feature) == ("call-1", "acme", "anthropic", "search")
@@ -261,9 +265,7 @@ def test_an_entry_says_what_envoy_measured() -> None:
         time_to_last_rx_byte=Duration(nanos=1),
         time_to_first_upstream_tx_byte=Duration(nanos=2),
         time_to_first_upstream_rx_byte=Duration(nanos=3),
-        time_to_last_upstream_rx_byte=Duration(nanos=4),
-        time_to_first_downstream_tx_byte=Duration(nanos=5),
-        time_to_last_downstream_tx_byte=Duration(),
+        time_to_first_downstream_tx_byte=Duration(),
         upstream_cluster="openai-1",
         route_name="provider",
         upstream_request_attempt_count=2,
@@ -278,16 +280,14 @@ def test_an_entry_says_what_envoy_measured() -> None:
             response_code=UInt32Value(value=200), response_body_bytes=9, response_code_details="via_upstream"
         ),
     )
-    (entry,) = wire.entries_from(here.batch(made))
+    (entry,) = calls_in(here.batch(made))
     assert entry == LogEntry(
         start_ns=1_800_000_000_000_000_005,
         duration_ns=2_000_000_000,
         request_received_ns=1,
         upstream_start_ns=2,
         upstream_first_byte_ns=3,
-        upstream_last_byte_ns=4,
-        first_byte_ns=5,
-        last_byte_ns=0,
+        first_byte_ns=0,
         method="POST",
         path="/v1/models",
         status=200,
@@ -306,7 +306,7 @@ def test_what_a_client_writes_costs_no_other_call_its_entry() -> None:
     odd = als.HTTPRequestProperties(path=b"/v1/\xff?\xfe", request_id=b"\xff\x00")
     entries = here.batch(als.HTTPAccessLogEntry(request=odd), als.HTTPAccessLogEntry())
     read = als.StreamAccessLogsMessage.FromString(entries.SerializeToString())
-    assert [(entry.path, entry.request_id) for entry in wire.entries_from(read)] == [
+    assert [(entry.path, entry.request_id) for entry in calls_in(read)] == [
         ("/v1/\N{REPLACEMENT CHARACTER}", "\N{REPLACEMENT CHARACTER}\x00"),
         ("", ""),
     ]
@@ -330,7 +330,7 @@ def test_a_time_that_cannot_be_is_absent_and_the_entry_stays(time: Duration) -> 
 @pytest.mark.parametrize(("number", "method"), [(0, ""), (1, "GET"), (9, "PATCH"), (99, "")])
 def test_a_method_envoy_has_no_name_for_is_absent(number: Any, method: str) -> None:
     made = als.HTTPAccessLogEntry(request=als.HTTPRequestProperties(request_method=number))
-    assert next(wire.entries_from(here.batch(made))).method == method
+    assert calls_in(here.batch(made))[0].method == method
 
 
 def test_flags_are_the_names_of_those_that_are_set() -> None:
@@ -343,26 +343,56 @@ def test_flags_are_the_names_of_those_that_are_set() -> None:
     assert entry_of(response_flags=flags).flags == {"downstream_connection_termination", "upstream_request_timeout"}
 
 
-def test_entries_about_attempts_are_left_out() -> None:
-    batch = here.batch(
-        here.entry("call"),
-        here.entry(access_log_type=als.UpstreamEnd),
-        here.entry("ended", access_log_type=als.DownstreamEnd),
-    )
-    assert [entry.decision["call_id"] for entry in wire.entries_from(batch)] == ["call", "ended"]
-
-
 def test_attempts_are_told_apart_from_calls_and_say_where_they_went() -> None:
     attempt = here.entry(access_log_type=als.UpstreamEnd, upstream_cluster="openai-1")
     attempt.common_properties.upstream_remote_address.socket_address.address = "192.0.2.1"
     attempt.common_properties.upstream_remote_address.socket_address.port_value = 443
     attempt.request.request_id = b"r"
-    (found,) = wire.attempts_from(here.batch(here.entry("call"), attempt))
+    ended = here.entry("ended", access_log_type=als.DownstreamEnd)
+    first, found, last = wire.told_in(here.batch(here.entry("call"), attempt, ended))
+    assert isinstance(found, Attempt)
     assert (found.request_id, found.cluster, found.address) == ("r", "openai-1", "192.0.2.1:443")
+    assert [call.decision["call_id"] for call in (first, last) if isinstance(call, LogEntry)] == ["call", "ended"]
+
+
+def test_an_attempt_that_went_well_is_not_told() -> None:
+    attempt = here.entry(access_log_type=als.UpstreamEnd)
+    attempt.response.response_code.value = 200
+    assert list(wire.told_in(here.batch(attempt, here.entry("call")))) == calls_in(here.batch(here.entry("call")))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(min_size=1, max_size=9), st.dictionaries(st.sampled_from(["parent", "org", "path"]), st.text())
+        )
+    )
+)
+def test_calls_that_were_decided_alike_keep_what_is_their_own(decisions: list[tuple[str, dict[str, str]]]) -> None:
+    """What was decided is read once for all of them."""
+    batch = here.batch(*[here.entry(call_id) for call_id, _ in decisions])
+    for entry, (_, more) in zip(batch.http_logs.log_entry, decisions, strict=True):
+        entry.common_properties.metadata.filter_metadata["lectr"].update(more)
+    assert [entry.decision for entry in calls_in(batch)] == [
+        {"call_id": id_, "routed": "1", **more} for id_, more in decisions
+    ]
+
+
+def test_where_a_call_came_from_and_where_to_is_read_where_its_decision_does_not_tell() -> None:
+    address = core.Address(socket_address=core.SocketAddress(address="10.0.0.1", port_value=99))
+    told, untold = here.entry("c"), here.entry()
+    told.common_properties.metadata.filter_metadata["lectr"].update({"path": "/v1"})
+    for entry in (told, untold):
+        entry.request.path = b"/v2"
+        entry.common_properties.downstream_remote_address.CopyFrom(address)
+    assert [(entry.path, entry.connection) for entry in calls_in(here.batch(told, untold))] == [
+        ("", ""),
+        ("/v2", "10.0.0.1:99"),
+    ]
 
 
 def test_a_batch_without_entries_has_none() -> None:
-    assert list(wire.entries_from(als.StreamAccessLogsMessage())) == []
+    assert list(calls_in(als.StreamAccessLogsMessage())) == []
 
 
 USAGE = token_usage_pb2.TokenUsage(model="gpt-4o-2024-08-06", input_tokens=UInt64Value(value=3)).SerializeToString()
@@ -383,7 +413,7 @@ def test_the_answered_model_is_read_from_envoys_token_usage(
     made = here.entry("kept")
     typed = made.common_properties.metadata.typed_filter_metadata[namespace]
     typed.type_url, typed.value = url, value
-    (entry,) = wire.entries_from(here.batch(made))
+    (entry,) = calls_in(here.batch(made))
     assert (entry.native.model if entry.native else None, entry.decision["call_id"]) == (model, "kept")
 
 
@@ -394,7 +424,7 @@ def test_whatever_envoy_writes_becomes_records_or_is_no_message(content: bytes) 
         made = als.HTTPAccessLogEntry.FromString(content)
     except DecodeError:
         return
-    assert all(recorded(entry).call_id for entry in wire.entries_from(here.batch(made)))
+    assert all(recorded(entry).call_id for entry in calls_in(here.batch(made)))
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -465,7 +495,7 @@ def test_what_a_chunk_told_comes_back_in_the_entry_as_it_was() -> None:
     reply = ext.ProcessingResponse.FromString(wire.pass_chunk(None, news))
     for namespace, struct in reply.dynamic_metadata.fields.items():
         made.common_properties.metadata.filter_metadata[namespace].CopyFrom(struct.struct_value)
-    (entry,) = wire.entries_from(here.batch(made))
+    (entry,) = calls_in(here.batch(made))
     assert entry.answer == news
     assert isinstance(entry.answer["input_tokens"], int)
 
@@ -481,5 +511,5 @@ def test_envoys_token_usage_is_read_whole_and_absent_is_not_zero() -> None:
     made = here.entry("c1")
     typed = made.common_properties.metadata.typed_filter_metadata["envoy.ai.token_usage"]
     typed.type_url, typed.value = TOKEN_USAGE, usage.SerializeToString()
-    (entry,) = wire.entries_from(here.batch(made))
+    (entry,) = calls_in(here.batch(made))
     assert entry.native == NativeUsage(is_chat=True, input_tokens=21, output_tokens=0, cached_tokens=5, total_tokens=29)
