@@ -61,7 +61,6 @@ ENTRY = LogEntry(
     cluster="openai-88c6c1f2",
     attempts=1,
     request_id='a"b\\c',
-    connection="2001:db8::1:32770",
     request_bytes=100,
     response_bytes=543,
     decision={"call_id": "c1", "routed": "1", "org": "acme"},
@@ -81,6 +80,15 @@ ENTRY = LogEntry(
 
 def test_a_line_says_all_that_an_entry_has() -> None:
     assert entry_from(LINE) == ENTRY
+
+
+def test_where_a_call_came_from_and_where_to_is_read_where_its_decision_does_not_tell() -> None:
+    undecided = entry_from(orjson.dumps({**SAID, "decision": None}))
+    told = entry_from(orjson.dumps({**SAID, "decision": {"call_id": "c1", "path": "/v1"}}))
+    assert undecided is not None
+    assert told is not None
+    assert (undecided.path, undecided.connection) == ("/v1/chat/completions", "2001:db8::1:32770")
+    assert (told.path, told.connection) == ("", "")
 
 
 def test_every_field_of_an_entry_is_asked_of_envoy() -> None:
