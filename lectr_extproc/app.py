@@ -18,6 +18,7 @@ from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.limits import Limits, settlements
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import log_calls
+from lectr_extproc.edge.notices import Notices
 from lectr_extproc.edge.outbox import CURSOR
 from lectr_extproc.edge.prices import refresh
 from lectr_extproc.edge.reload import Load, watch
@@ -49,7 +50,8 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
         ledger = Ledger.start(
             settings.ledger.url, settings.ledger.retention_days, os.environ, readers, partial(settlements, live)
         )
-        limits = Limits(ledger)
+        notices = Notices(live)
+        limits = Limits(ledger, notices.put)
         live.ledger, live.export, live.limits = ledger.health, telemetry.export, limits.health
         if telemetry.outbox:
             telemetry.outbox.start(ledger)
@@ -64,7 +66,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
         grpc_server = GrpcServer(live, sink, limits)
         try:
             await grpc_server.start()
-            tasks = [asyncio.create_task(refresh(live))]
+            tasks = [asyncio.create_task(refresh(live)), asyncio.create_task(notices.send())]
             if settings.gateway.spool:
                 spool = Spool(live, sink, Path(settings.gateway.spool), ledger.unkept)
                 live.spool = spool.health

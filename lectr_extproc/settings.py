@@ -78,6 +78,14 @@ class Catalogue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """Who is told of limits that are used up."""
+
+    url: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerSettings:
     """Where calls are kept, and for how long."""
 
@@ -102,6 +110,7 @@ class Settings:
     grpc_tls: ServerTls | None
     admin_listen: str
     admin_token: str | None = field(repr=False)
+    webhook: Webhook | None
     envoy_directory: str | None
     llm_spans: Literal["always", "follow_parent", "off"]
     ledger: LedgerSettings
@@ -241,12 +250,18 @@ def _settings(file: SettingsFile, keys: Mapping[str, Credential]) -> Settings:
         grpc_tls=ServerTls(**file.grpc.tls.model_dump()) if file.grpc.tls else None,
         admin_listen=file.admin.listen,
         admin_token=held.secret if (held := keys.get(file.admin.token or "")) else None,
+        webhook=_webhook(file, keys),
         envoy_directory=envoy.directory,
         llm_spans=file.telemetry.llm_spans,
         ledger=LedgerSettings(**file.ledger.model_dump()),
         log_level=file.log.level,
         log_calls=file.log.calls,
     )
+
+
+def _webhook(file: SettingsFile, keys: Mapping[str, Credential]) -> Webhook | None:
+    held = keys.get(file.webhook.secret) if file.webhook else None
+    return Webhook(url=file.webhook.url, secret=held.secret) if file.webhook and held else None
 
 
 def _merged(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, Any]:

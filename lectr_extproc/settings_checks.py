@@ -136,9 +136,11 @@ def _models(provider: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
 
 
 def references(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    """Where the settings say a key, or the admin port's token, is found. Other mistakes may be in the file too."""
+    """Where the settings say a key, a token or a secret is found. Other mistakes may be in the file too."""
     if isinstance(token := _mapping(raw, "admin").get("token"), str):
         yield ("admin", "token"), token
+    if isinstance(secret := _mapping(raw, "webhook").get("secret"), str):
+        yield ("webhook", "secret"), secret
     for above, section in (((), raw), *((("orgs", i), org) for i, org in enumerate(_list(raw, "orgs")))):
         held = section.get("credentials") if isinstance(section, dict) else None
         for id_, reference in held.items() if isinstance(held, dict) else ():
@@ -167,7 +169,7 @@ def held_keys(raw: Mapping[str, Any], read: Callable[[str], str]) -> tuple[dict[
             except ValueError as error:
                 problems.append((path, str(error)))
             else:
-                if path[0] == "admin" and reference != key and len(key) < MIN_TOKEN:
+                if path[0] in {"admin", "webhook"} and reference != key and len(key) < MIN_TOKEN:
                     problems.append(
                         (path, f"what it names has less than {MIN_TOKEN} characters: anybody could guess it")
                     )

@@ -590,6 +590,21 @@ class AdminSection(_Section):
     )
 
 
+def _web(value: str) -> str:
+    if not value.startswith(("https://", "http://")) or not urlsplit(value).hostname:
+        raise ValueError("write a URL such as https://example.com/lectr")
+    return value
+
+
+class WebhookSection(_Section):
+    """Who is told of limits that are used up to a threshold (docs/limits.md)."""
+
+    url: Annotated[str, AfterValidator(_web)] = Field(description="Where it is posted to.")
+    secret: Reference = Field(
+        description="Where the secret is found that it is signed with: env:NAME or file:/path, never the secret itself."
+    )
+
+
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 
@@ -732,6 +747,7 @@ class SettingsFile(_Section):
     spool: SpoolSection = SpoolSection()
     admin: AdminSection = AdminSection()
     limits: LimitsSection = LimitsSection()
+    webhook: WebhookSection | None = Field(default=None, description="Default: only the log says it.")
     auto: AutoSection = AutoSection()
     breaker: BreakerSection = BreakerSection()
     telemetry: TelemetrySection = TelemetrySection()

@@ -82,3 +82,21 @@ MISTAKES = {
 def test_mistakes_are_told_with_their_line(limits: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         load(org(limits))
+
+
+def test_a_webhook_has_a_url_and_a_secret_that_is_found_elsewhere() -> None:
+    text = "webhook: {url: 'https://hook.example/a', secret: env:HOOK}"
+    webhook = load(text, read_reference={"env:HOOK": "hush-0123456789abcdef"}.__getitem__).webhook
+    assert webhook is not None
+    assert (webhook.url, webhook.secret) == ("https://hook.example/a", "hush-0123456789abcdef")
+    assert "hush" not in repr(webhook)
+    assert load("").webhook is None
+    for wrong, problem in (
+        ("{url: hook.example, secret: env:HOOK}", "write a URL such as"),
+        ("{url: 'https://hook.example', secret: hush-0123456789abcdef}", "never the key itself"),
+        ("{url: 'https://hook.example'}", "Field required"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            load(f"webhook: {wrong}")
+    with pytest.raises(ConfigError, match="less than 16 characters"):
+        load(text, read_reference=lambda _: "short")

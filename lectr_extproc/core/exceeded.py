@@ -1,9 +1,9 @@
-"""The answer to a call that does not fit into a limit: which one, how far it is used, and when to come back."""
+"""What is said of limits that are used up: to the client of a call that does not fit, and to who watches over them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from lectr_extproc.core.limits import Exceeded, Kind, Limit
+from lectr_extproc.core.limits import Exceeded, Kind, Limit, Warned
 from lectr_extproc.core.pricing import PICO, usd
 from lectr_extproc.core.refusal import Refusal
 
@@ -39,7 +39,7 @@ def refusal(exceeded: Exceeded, now_ns: int) -> Refusal:
 
 def _message(limit: Limit, amount: int, used: int, held: int, resets_s: int) -> str:
     most, of = shown(limit, limit.most), limit.of
-    again = f"It fits again at {datetime.fromtimestamp(resets_s, UTC):%Y-%m-%dT%H:%M:%SZ}."
+    again = f"It fits again at {moment(resets_s)}."
     match limit.unit:
         case "usd":
             word = {"daily": "daily spend", "monthly": "monthly spend"}.get(limit.kind, f"{limit.window_s} s spend")
@@ -55,6 +55,27 @@ def _message(limit: Limit, amount: int, used: int, held: int, resets_s: int) -> 
         case "requests" | "tokens":
             wants = f", and this call may take {amount}" if limit.unit == "tokens" else ""
             return f"{of[0].upper()}{of[1:]} may use {most} {limit.unit} per minute: {used} are used{wants}. {again}"
+
+
+def told(warned: Warned, at_s: int) -> dict[str, object]:
+    """A threshold that was reached, for programs: money as text, because a float would round it."""
+    limit = warned.limit
+    scope = {name: value for name in ("key", "feature", "model") if (value := getattr(limit, name)) is not None}
+    return {
+        "event": "limit.exhausted" if warned.per_cent >= 100 else "limit.threshold",
+        "org": limit.org,
+        "limit": {"kind": limit.kind, "window_s": limit.window_s or None, "for": scope or None},
+        "threshold": warned.per_cent / 100,
+        "used_usd": shown(limit, warned.used),
+        "limit_usd": shown(limit, limit.most),
+        "resets_at": warned.resets_s and moment(warned.resets_s),
+        "at": moment(at_s),
+    }
+
+
+def moment(at_s: int) -> str:
+    """A moment as people and programs read it."""
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def shown(limit: Limit, amount: int) -> str:

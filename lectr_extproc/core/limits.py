@@ -150,6 +150,15 @@ class Exceeded(NamedTuple):
         return self._replace(held=held, resets_s=now_ns // 10**9 + 1 if would_fit else self.resets_s)
 
 
+class Warned(NamedTuple):
+    """A limit that is used up to a threshold, as is told once for each window."""
+
+    limit: Limit
+    per_cent: int
+    used: int
+    resets_s: int | None
+
+
 def judge(hold: Hold, buckets: Mapping[int, int], now_ns: int) -> Exceeded | int:
     """What a hold adds to its bucket; or why it does not fit."""
     limit, amount = hold.limit, hold.amount

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from lectr_extproc.core.limits import Ask, Exceeded, Limit, judge, used_now
+from lectr_extproc.core.limits import Ask, Exceeded, Limit, Warned, judge, used_now
 from lectr_extproc.core.spending import Settlement
 
 if TYPE_CHECKING:
@@ -37,15 +37,6 @@ _HOLD = (
 _WARN = "INSERT INTO limit_warnings (name, starts, most, per_cent) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _MOST = 10**17
 "What one call changes at most, whatever a provider says: 100,000 USD, or three years of a minute's bucket."
-
-
-class Warned(NamedTuple):
-    """A limit that is used up to a threshold, as is told once for each window."""
-
-    limit: Limit
-    per_cent: int
-    used: int
-    resets_s: int | None
 
 
 class Reserved(NamedTuple):
@@ -89,26 +80,28 @@ class Counters:
             if held:
                 transaction.many(_HOLD, held)
             refused = {found.hold.limit.name for found in verdicts if found}
+            # One that is larger than all of a limit says nothing about the limit.
+            full = {found.hold.limit.name for found in verdicts if found and found.hold.amount <= found.hold.limit.most}
             held_of = {name: _held(transaction, name) for name in refused}
             verdicts = [found and found.less(held_of[found.hold.limit.name], now_ns) for found in verdicts]
             warned = [
                 warning
                 for limit in limits.values()
                 if limit.warn_at
-                for warning in self._warn(transaction, limit, counters[limit.name], now_ns, limit.name in refused)
+                for warning in self._warn(transaction, limit, counters[limit.name], now_ns, limit.name in full)
             ]
         return Reserved(verdicts, warned)
 
     def _warn(
-        self, transaction: "Transaction", limit: Limit, buckets: Mapping[int, int], now_ns: int, is_over: bool
+        self, transaction: "Transaction", limit: Limit, buckets: Mapping[int, int], now_ns: int, is_full: bool
     ) -> Iterator[Warned]:
-        """The thresholds that nobody was told of in this window, by whichever process. A refusal is all of it."""
+        """The thresholds that nobody was told of in this window, by whichever process. All of it is a refusal, too."""
         used, resets_s = used_now(limit, buckets, now_ns)
         now_s = now_ns // 10**9
         starts = now_s - now_s % limit.window_s if limit.window_s else limit.starts(now_s)
         for per_cent in limit.warn_at:
             place = (limit.name, starts, limit.most, per_cent)
-            if (100 * used < per_cent * limit.most and not is_over) or place in self._warned:
+            if (100 * used < per_cent * limit.most and not (is_full and per_cent == 100)) or place in self._warned:
                 continue
             self._warned.add(place)
             if transaction.many(_WARN, [place]):

@@ -18,12 +18,12 @@ from lectr_extproc.core.decision import AskForBody, Refuse, Route, decide
 from lectr_extproc.core.exceeded import refusal
 from lectr_extproc.core.facts import Facts
 from lectr_extproc.core.health import Health
-from lectr_extproc.core.limits import Ask, Exceeded
+from lectr_extproc.core.limits import Ask, Exceeded, Warned
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.refusal import REFUSALS, Refusal
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.spending import Settlement, ask_for, settlement_of
-from lectr_extproc.edge.counters import Counters, Warned
+from lectr_extproc.edge.counters import Counters
 from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.store import Store, Unavailable, Unusable

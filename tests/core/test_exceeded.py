@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from lectr_extproc.core.exceeded import CODES, refusal, shown
-from lectr_extproc.core.limits import Exceeded, Hold, Kind, Limit
+from lectr_extproc.core.exceeded import CODES, refusal, shown, told
+from lectr_extproc.core.limits import Exceeded, Hold, Kind, Limit, Warned
 
 NOW = 1_795_177_845  # 2026-11-20 12:30:45
 USD = 10**12
@@ -120,3 +120,21 @@ def test_money_is_shown_to_the_millionth_and_never_as_less_than_it_is() -> None:
 def test_each_kind_has_a_code_of_its_own() -> None:
     assert len(set(CODES.values())) == len(CODES)
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*_exceeded", code) for code in CODES.values())
+
+
+def test_a_threshold_is_told_in_words_for_programs() -> None:
+    hour = Limit(org="acme", kind="rolling", most=USD, window_s=3600)
+    assert told(Warned(hour, 100, USD // 2, None), NOW) == {
+        "event": "limit.exhausted",
+        "org": "acme",
+        "limit": {"kind": "rolling", "window_s": 3600, "for": None},
+        "threshold": 1.0,
+        "used_usd": "0.5",
+        "limit_usd": "1",
+        "resets_at": None,
+        "at": "2026-11-20T12:30:45Z",
+    }
+    key = Limit(org="acme", kind="monthly", most=USD, key="backend")
+    event = told(Warned(key, 80, USD, NOW), NOW)
+    assert (event["event"], event["resets_at"]) == ("limit.threshold", "2026-11-20T12:30:45Z")
+    assert event["limit"] == {"kind": "monthly", "window_s": None, "for": {"key": "backend"}}

@@ -1,12 +1,15 @@
 """Limits of orgs: what is held, refused and settled, as clients meet it, whatever becomes of lectr and its database."""
 
 import asyncio
+import hashlib
+import hmac
 import json
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -17,13 +20,15 @@ from tests.e2e.answers import chat
 from tests.e2e.calls import JSON, ask, asking, call, error_of
 from tests.e2e.conftest import Launch, LaunchApart, once
 from tests.e2e.gateway import Build, Gateway, wait_until
-from tests.e2e.provider import Gate, Received
+from tests.e2e.provider import Gate, Received, json_answer
 from tests.e2e.scene import (
     MESSAGES,
+    ORG,
     PROMPT,
     SECOND_KEY,
     Providers,
     contacted,
+    secret,
     settings_for,
 )
 from tests.e2e.sdks import anthropic_client, openai_client
@@ -208,6 +213,30 @@ def test_streams_are_counted_while_they_are_open(launch: Launch, providers: Prov
         wait_until(lambda: call(gateway, body=asking(stream=True)).status_code == 200, "room for a stream")
         gates[1].open()
         list(open_ones[1])
+
+
+@once
+def test_a_webhook_is_told_once_and_can_tell_that_it_is_us(
+    launch: Launch, providers: Providers, tmp_path: Path
+) -> None:
+    secret_of_hook = secret("whsec-")
+    (tmp_path / "hook").write_text(secret_of_hook)
+    hook = providers["groq"]
+    hook.answer_with(json_answer({}, 503), json_answer({}))  # it is tried again
+    settings = limited(providers, daily_usd=round(HELD * 1.5, 9), warn_at=[0.5])
+    settings["webhook"] = {"url": f"{hook.origin}/hook", "secret": f"file:{tmp_path}/hook"}
+    gateway = launch(settings)
+    for _ in range(3):
+        call(gateway, body=BOUNDED)
+    refused, told = hook.next_request(), hook.next_request()
+    assert (told.target, told.body) == ("/hook", refused.body)
+    signature = hmac.new(secret_of_hook.encode(), told.body, hashlib.sha256).hexdigest()
+    assert told.values("x-lectr-signature") == [f"sha256={signature}"]
+    event = told.json()
+    assert (event["event"], event["org"], event["threshold"]) == ("limit.threshold", ORG, 0.5)
+    wait_until(lambda: gateway.healthz().json()["counts"].get("webhooks_sent"), "a delivery")
+    assert len(hook.requests) == 2
+    assert PROMPT not in repr(hook.requests)
 
 
 # --- a fleet ----------------------------------------------------------------------------------------------------------

@@ -217,6 +217,12 @@ def test_a_threshold_is_told_once_for_a_window_by_whichever_process(store: Store
     assert warned(store, ask(raised, amount=18)) == [50], "half of more than it was"
 
 
+def test_a_call_that_never_fits_warns_of_nothing(store: Store) -> None:
+    row = limit(warn_at=(50, 100))
+    assert warned(store, ask(row, amount=101)) == []
+    assert warned(store, ask(row, amount=40), ask(row, amount=61)) == [100], "the first that does not fit any more"
+
+
 def test_a_window_that_slides_warns_once_in_its_length(store: Store) -> None:
     row = limit(100, "rolling", window_s=3600, warn_at=(80,))
     assert warned(store, ask(row, amount=80)) == [80]

@@ -14,8 +14,9 @@ import grpc
 import grpc.aio
 import pytest
 
+from lectr_extproc.core.limits import Warned
 from lectr_extproc.edge import limits as module
-from lectr_extproc.edge.counters import Counters, Warned
+from lectr_extproc.edge.counters import Counters
 from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.limits import Limits, settlements
 from lectr_extproc.edge.live import Live

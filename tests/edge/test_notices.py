@@ -1,0 +1,131 @@
+"""Limits that are used up are told: in the log, and to the webhook, whatever becomes of that."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lectr_extproc.core.limits import Limit, Warned
+from lectr_extproc.edge import notices as module
+from lectr_extproc.edge.live import Live
+from lectr_extproc.edge.notices import Notices
+from lectr_extproc.settings import Webhook
+from tests.edge.given import live
+
+SECRET = "hush-0123456789abcdef"
+WARNED = Warned(Limit(org="acme", kind="daily", most=50 * 10**12, feature="search"), 80, 40 * 10**12, 1_795_305_600)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSES_S", (0.0, 0.0))
+
+
+@contextlib.asynccontextmanager
+async def sending(
+    directory: Path, *answers: int | Exception, webhook: bool = True
+) -> AsyncIterator[tuple[Live, Notices, list[httpx.Request]]]:
+    """A webhook that answers so, and 200 after that, and what it gets."""
+    shared, got, left = live(directory), list[httpx.Request](), list(answers)
+    if webhook:
+        shared.settings = replace(shared.settings, webhook=Webhook(url="https://hook.example/a", secret=SECRET))
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        got.append(request)
+        answer = left.pop(0) if left else 200
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer)
+
+    notices = Notices(shared, httpx.MockTransport(respond))
+    task = asyncio.create_task(notices.send())
+    try:
+        yield shared, notices, got
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    while not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def test_a_threshold_is_posted_with_a_signature_over_its_bytes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sending(tmp_path) as (shared, notices, got):
+        await asyncio.to_thread(notices.put, [WARNED])
+        await until(lambda: shared.counts["webhooks_sent"])
+    (request,) = got
+    assert (request.method, str(request.url)) == ("POST", "https://hook.example/a")
+    expected = hmac.new(SECRET.encode(), request.content, hashlib.sha256).hexdigest()
+    assert request.headers["x-lectr-signature"] == f"sha256={expected}"
+    event = json.loads(request.content)
+    assert event.pop("at")
+    assert event == {
+        "event": "limit.threshold",
+        "org": "acme",
+        "limit": {"kind": "daily", "window_s": None, "for": {"feature": "search"}},
+        "threshold": 0.8,
+        "used_usd": "40",
+        "limit_usd": "50",
+        "resets_at": "2026-11-22T00:00:00Z",
+    }
+    (line,) = [record for record in caplog.records if record.name == "lectr.limits"]
+    assert (line.levelno, line.message) == (logging.WARNING, "a limit is used up to 80 %")
+
+
+@pytest.mark.parametrize("failure", [500, 404, 302, httpx.ConnectError("refused by sk-hush")], ids=str)
+async def test_what_does_not_arrive_is_sent_again_as_the_same(tmp_path: Path, failure: int | Exception) -> None:
+    async with sending(tmp_path, failure, failure) as (shared, notices, got):
+        notices.put([WARNED])
+        await until(lambda: shared.counts["webhooks_sent"])
+    assert len(got) == 3
+    assert len({request.headers["x-lectr-delivery"] for request in got}) == 1
+    assert shared.counts["webhooks_lost"] == 0
+
+
+async def test_what_never_arrives_is_given_up_and_the_next_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sending(tmp_path, 500, 500, httpx.ConnectError("sk-hush")) as (shared, notices, got):
+        notices.put([WARNED, WARNED])
+        await until(lambda: shared.counts["webhooks_sent"])
+    assert (shared.counts["webhooks_lost"], len(got)) == (1, 4)
+    assert "a webhook could not be delivered: ConnectError" in caplog.text
+    assert "sk-hush" not in caplog.text
+
+
+async def test_who_names_no_webhook_finds_it_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with sending(tmp_path, webhook=False) as (shared, notices, got):
+        notices.put([WARNED])
+        await asyncio.sleep(0)
+        assert shared.counts == {}
+    assert (got, "a limit is used up to 80 %" in caplog.text) == ([], True)
+
+
+async def test_a_webhook_that_is_taken_away_gets_nothing_more(tmp_path: Path) -> None:
+    async with sending(tmp_path, 500) as (shared, notices, got):
+        notices.put([WARNED])
+        await until(lambda: got)
+        shared.settings = replace(shared.settings, webhook=None)
+        await until(lambda: shared.counts["webhooks_lost"])
+    assert len(got) == 1
+
+
+async def test_more_than_fits_is_lost_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROOM", 2)
+    shared = live(tmp_path)
+    shared.settings = replace(shared.settings, webhook=Webhook(url="https://hook.example/a", secret=SECRET))
+    Notices(shared).put([WARNED] * 3)
+    await until(lambda: shared.counts["webhooks_lost"])
+    assert shared.counts == {"webhooks_lost": 1}
