@@ -18,6 +18,7 @@ from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.limits import Limits, settlements
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import log_calls
+from lectr_extproc.edge.measure import measure
 from lectr_extproc.edge.notices import Notices
 from lectr_extproc.edge.outbox import CURSOR
 from lectr_extproc.edge.prices import refresh
@@ -66,7 +67,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
         grpc_server = GrpcServer(live, sink, limits)
         try:
             await grpc_server.start()
-            tasks = [asyncio.create_task(refresh(live)), asyncio.create_task(notices.send())]
+            tasks = [asyncio.create_task(each) for each in (refresh(live), notices.send(), measure(live, ledger))]
             if settings.gateway.spool:
                 spool = Spool(live, sink, Path(settings.gateway.spool), ledger.unkept)
                 live.spool = spool.health

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from lectr_extproc.core.candidates import Plan
+from lectr_extproc.core.candidates import Candidate, Plan
 from lectr_extproc.core.credential import HEADERS, Credential, Form
 from lectr_extproc.core.decision import (
     AskForBody,
@@ -132,20 +132,23 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "tier": plan.tier,
         "auto": {"score": plan.auto.score, "signals": dict(plan.auto.signals)} if plan.auto else None,
         "prefer": plan.prefer,
-        "candidates": [
-            {
-                "model": row.model,
-                "provider": row.provider,
-                "estimated_usd": None if estimate is None else f"{usd(estimate):f}",
-                "quality": row.quality,
-                "coding": row.coding,
-                "first_token_ms": row.first_token_ms,
-                "open_until": None if until_s is None else f"{datetime.fromtimestamp(until_s, UTC):%Y-%m-%dT%H:%M:%SZ}",
-            }
-            for row, _, estimate, until_s in plan.candidates
-        ],
+        "candidates": [_candidate(one) for one in plan.candidates],
         "health": None,
         "dropped": [dropped._asdict() for dropped in plan.dropped],
+    }
+
+
+def _candidate(one: Candidate) -> dict[str, Any]:
+    row, until_s = one.row, one.sick_until_s
+    return {
+        "model": row.model,
+        "provider": row.provider,
+        "estimated_usd": None if one.estimate is None else f"{usd(one.estimate):f}",
+        "quality": row.quality,
+        "coding": row.coding,
+        "first_token_ms": one.first_token_ms,
+        "is_measured": one.measured_ms is not None,
+        "open_until": None if until_s is None else f"{datetime.fromtimestamp(until_s, UTC):%Y-%m-%dT%H:%M:%SZ}",
     }
 
 
@@ -156,6 +159,8 @@ def _plan_lines(plan: Mapping[str, Any]) -> list[str]:
     for place, one in enumerate(plan["candidates"], 1):
         cost = f"${one['estimated_usd']}" if one["estimated_usd"] is not None else "no price"
         figures = "  ".join(f"{k}={one[k]}" for k in ("quality", "coding", "first_token_ms") if one[k] is not None)
+        if one["is_measured"]:
+            figures += " (measured)"
         if one["open_until"]:
             figures += f"  open until {one['open_until']}"
         lines.append(f"{f'candidate {place}':<18} {one['provider']}/{one['model']}  {cost}  {figures}".rstrip())

@@ -25,7 +25,7 @@ from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.catalog.ranking import ALIASES, RANKING
 from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.credential import Credential, Form
-from lectr_extproc.core.health import Breaking
+from lectr_extproc.core.health import Breaking, Measuring
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.native import TELLS
 from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
@@ -308,6 +308,7 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
         ranking=RANKING,
         scoring=_scoring(file.auto),
         breaking=Breaking(**file.breaker.model_dump()),
+        measuring=Measuring(**file.latency.model_dump()),
         limits=Limits(
             max_body_bytes=file.limits.request_body_bytes,
             inspect_body_bytes=min(file.limits.inspect_body_bytes, file.limits.request_body_bytes),

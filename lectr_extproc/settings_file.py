@@ -673,6 +673,13 @@ class BreakerSection(_Section):
     open_s: float = Field(default=30, gt=0, le=86400, description="How long it stays open; then one call tries it.")
 
 
+class LatencySection(_Section):
+    """When `prefer: fast` goes by the time to the first token that was measured here, not by what others published."""
+
+    calls: int = Field(default=50, ge=1, le=10_000, description="After so many streams of a model that went well,")
+    within_h: float = Field(default=24, gt=0, le=8760, description="in so many hours.")
+
+
 class LimitsSection(_Section):
     """Sizes."""
 
@@ -750,6 +757,7 @@ class SettingsFile(_Section):
     webhook: WebhookSection | None = Field(default=None, description="Default: only the log says it.")
     auto: AutoSection = AutoSection()
     breaker: BreakerSection = BreakerSection()
+    latency: LatencySection = LatencySection()
     telemetry: TelemetrySection = TelemetrySection()
     ledger: LedgerSection = LedgerSection()
     log: LogSection = LogSection()

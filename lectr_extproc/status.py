@@ -1,6 +1,6 @@
 """`lectr status`: what the lectr that runs says of itself on its admin port, as people read it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -43,8 +43,13 @@ def ask(settings: Settings) -> dict[str, Any]:
 
 def health_of(said: Mapping[str, Any]) -> Health:
     """How models do, as a decision reads it."""
-    sick = {Target(one["provider"], one["model"], one["host"]): one["until_s"] for one in said["breakers"]}
-    return Health(sick=sick)
+    return Health(
+        sick=_by_target(said["breakers"], "until_s"), first_token_ms=_by_target(said["first_tokens"], "first_token_ms")
+    )
+
+
+def _by_target(rows: Iterable[Mapping[str, Any]], figure: str) -> dict[Target, int]:
+    return {Target(row["provider"], row["model"], row["host"]): row[figure] for row in rows}
 
 
 def as_text(said: Mapping[str, Any]) -> str:
@@ -77,6 +82,7 @@ def _rows(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "breaker", f"{one['provider']}/{one['model']} at {one['host']}: {state}, {one['failures']} failures"
     if not said["breakers"]:
         yield "breakers", "all closed"
+    yield "latency", f"measured of {len(said['first_tokens'])} models"
 
 
 def _figures(said: Mapping[str, Any], *names: str) -> str:

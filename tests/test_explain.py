@@ -174,16 +174,22 @@ def test_explain_tells_what_a_model_would_be_chosen_from_and_why(tmp_path: Path,
     assert re.search(r"^health +not known: no lectr answers$", tier, re.MULTILINE)
 
 
-def test_explain_knows_from_the_lectr_that_runs_which_models_fail(
+def test_explain_knows_from_the_lectr_that_runs_which_models_fail_and_how_soon_they_answer(
     file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sick = {"provider": "openai", "model": "gpt-5.4", "host": "api.openai.com", "until_s": 4_000_000_000}
-    monkeypatch.setattr(status, "ask", lambda _: {"breakers": [sick]})
+    timed = {"provider": "openai", "model": "gpt-5.4", "host": "api.openai.com", "first_token_ms": 350}
+    monkeypatch.setattr(status, "ask", lambda _: {"breakers": [sick], "first_tokens": [timed]})
     key = ("--config", file, "--model", "premium", "--header", "Authorization: Bearer sk-proj-0123456789")
     (candidate,) = explained(capsys, *key)["plan"]["candidates"]
     assert (candidate["model"], candidate["open_until"]) == ("gpt-5.4", "2096-10-02T07:06:40Z")
+    assert (candidate["first_token_ms"], candidate["is_measured"]) == (350, True)
     shown = said(capsys, "explain", *key)
-    assert re.search(r"^candidate 1 +openai/gpt-5.4  .* open until 2096-10-02T07:06:40Z$", shown, re.MULTILINE)
+    assert re.search(
+        r"^candidate 1 +openai/gpt-5.4  .*  first_token_ms=350 \(measured\)  open until 2096-10-02T07:06:40Z$",
+        shown,
+        re.MULTILINE,
+    )
     assert "not known" not in shown
 
 

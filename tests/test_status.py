@@ -114,7 +114,7 @@ def test_what_is_wrong_is_said_where_it_is() -> None:
     assert lines.pop("lectr").endswith(f", degraded: {parts}; calls go on")
     assert lines.pop("records").endswith("batches_failed")
     assert list(lines.values()) == [
-        "line 3: no", "answered 404", "locked", "HTTP 503", "disk full", "late", "all closed",
+        "line 3: no", "answered 404", "locked", "HTTP 503", "disk full", "late", "all closed", "measured of 0 models",
     ]  # fmt: skip
 
 
@@ -136,6 +136,9 @@ def test_a_model_that_fails_is_shown_and_known_to_who_asks(monkeypatch: pytest.M
     assert said(shown)["breaker"] == (
         "openai/gpt-4.1-mini at api.openai.com: open until 1970-01-01T00:17:10+00:00, 3 failures"
     )
+    shown.vitals.measured({Target("openai", "gpt-4.1-mini", "api.openai.com"): 412})
+    assert said(shown)["latency"] == "measured of 1 models"
+    assert health_of(shown.health()).first_token_ms == {Target("openai", "gpt-4.1-mini", "api.openai.com"): 412}
     assert health_of(shown.health()).sick == {Target("openai", "gpt-4.1-mini", "api.openai.com"): 1030}
     monkeypatch.setattr(time, "time", lambda: 2000.0)
     assert said(shown)["breaker"].endswith("half-open: one call tries, 3 failures")

@@ -65,6 +65,13 @@ class Candidate(NamedTuple):
     "Pico-USD for this call, if the answer is as long as the client allows, or usual."
     sick_until_s: int | None = None
     "It has failed too often to be asked before the others until then (s since 1970)."
+    measured_ms: int | None = None
+    "How soon its streams began here, lately."
+
+    @property
+    def first_token_ms(self) -> int | None:
+        """As measured here, or else as published."""
+        return self.row.first_token_ms if self.measured_ms is None else self.measured_ms
 
 
 class Dropped(NamedTuple):
@@ -92,6 +99,7 @@ def make_plan(
     refusal: Callable[[Ranked], str | None],
     *,
     sick_until_s: Callable[[Ranked], int | None] = lambda _: None,
+    measured_ms: Callable[[Ranked], int | None] = lambda _: None,
     lineup: Mapping[tuple[str, str], Known],
     prices: PriceTable,
     at_s: int,
@@ -123,7 +131,8 @@ def make_plan(
         per_token = _SHARES[0] * level[0] + _SHARES[1] * level[1] if level else None
         until_s = sick_until_s(row)
         is_sick = until_s is not None and until_s > at_s
-        candidate = Candidate(row, per_token, price(usage, found, at_s).total, until_s if is_sick else None)
+        estimate = price(usage, found, at_s).total
+        candidate = Candidate(row, per_token, estimate, until_s if is_sick else None, measured_ms(row))
         (small if known and known.window and known.window < tokens else fit).append(candidate)
     if fit:
         dropped += [Dropped(one.row.model, one.row.provider, "context") for one in small]
@@ -147,7 +156,7 @@ _BY_PRICE: _Key = lambda one: (_low(one.price), _high(one.row.quality))  # noqa:
 _ORDERS: Mapping[Prefer, _Key] = {
     "cheap": _BY_PRICE,
     "balanced": _BY_PRICE,
-    "fast": lambda one: (_low(one.row.first_token_ms), _high(one.row.quality), _low(one.price)),
+    "fast": lambda one: (_low(one.first_token_ms), _high(one.row.quality), _low(one.price)),
     "quality": lambda one: (_high(one.row.quality), _low(one.price)),
     "coding": lambda one: (_high(one.row.coding), _high(one.row.quality), _low(one.price)),
 }

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeGuard, assert_never
@@ -468,15 +468,19 @@ def plan_for(
             return "api"
         return _lack(facts, choice, endpoint, org, snapshot, to=row.provider)
 
-    def sick_until_s(row: Ranked) -> int | None:
-        site = site_of(snapshot.providers[row.provider], org, snapshot)
-        return health.sick.get(Target(row.provider, row.model, site.upstream.authority)) if site else None
+    def of_row(figures: Mapping[Target, int]) -> Callable[[Ranked], int | None]:
+        def figure(row: Ranked) -> int | None:
+            site = site_of(snapshot.providers[row.provider], org, snapshot)
+            return figures.get(Target(row.provider, row.model, site.upstream.authority)) if site else None
+
+        return figure
 
     return make_plan(
         snapshot.tiers[tier] if tier else [_model_of_alias(name, choice, org, snapshot) for name in wanted],
         conversation,
         refusal,
-        sick_until_s=sick_until_s,
+        sick_until_s=of_row(health.sick),
+        measured_ms=of_row(health.first_token_ms),
         lineup=snapshot.lineup,
         prices=snapshot.prices,
         at_s=facts.at_s,

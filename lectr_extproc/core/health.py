@@ -1,6 +1,7 @@
 """How models do now, as a choice reads it: who has failed too often, and how soon each was measured to answer."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -27,12 +28,31 @@ class Breaking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measuring:
+    """When what was measured takes the place of what others published."""
+
+    calls: int = 50
+    "So many at least."
+    within_h: float = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """A view, not a copy: what it shows changes while calls are decided."""
 
     sick: Mapping[Target, int] = field(default_factory=lambda: MappingProxyType({}))
     "Until when (s since 1970) a target is not to be asked first."
+    first_token_ms: Mapping[Target, int] = field(default_factory=lambda: MappingProxyType({}))
+    "How soon streams began, where there were enough of them lately: the median."
 
 
 UNKNOWN = Health()
 "What is known where nobody has called anybody."
+
+
+def medians(measured: Iterable[tuple[str, str, str, int]], least: int) -> dict[Target, int]:
+    """Of the microseconds measured at each target, in milliseconds; of fewer than that none."""
+    found: defaultdict[Target, list[int]] = defaultdict(list)
+    for *target, microseconds in measured:
+        found[Target(*target)].append(microseconds)
+    return {target: round(sorted(each)[len(each) // 2] / 1000) for target, each in found.items() if len(each) >= least}

@@ -9,7 +9,7 @@ from lectr_extproc.core.answer import AnswerRow
 from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.candidates import Ranked
 from lectr_extproc.core.credential import Credential
-from lectr_extproc.core.health import Breaking
+from lectr_extproc.core.health import Breaking, Measuring
 from lectr_extproc.core.limits import OrgLimits
 from lectr_extproc.core.offer import Offer
 from lectr_extproc.core.pricing import PriceTable
@@ -65,6 +65,7 @@ class Snapshot:
     scoring: Scoring
     "How `model: auto` scores conversations."
     breaking: Breaking = field(default_factory=Breaking)
+    measuring: Measuring = field(default_factory=Measuring)
     default_provider: str = "openai"
     trust_traceparent: bool = True
     "Whether a client's traceparent makes its span the parent of ours."

@@ -105,6 +105,7 @@ class Live:
             "orgs": len(self.settings.orgs),
             "clusters": [upstream.cluster for upstream in self.snapshot.upstreams],
             "breakers": self.breakers(),
+            "first_tokens": self.vitals.first_tokens(),
             "ledger": self.ledger(),
             "export": self.export(),
             "limits": self.limits(),

@@ -230,6 +230,17 @@ class Store:
         with self._database.transaction(writes=False) as transaction:
             return {by: lines_of(by, transaction.run(*statement(by, filters))) for by in GROUPS}
 
+    def first_bytes(self, since_ns: int, newest: int) -> list[Sql]:
+        """Of the newest calls those that streamed well at once: provider, model, host, and µs to the first byte."""
+        sql = (
+            "SELECT provider, model_sent, host, provider_first_byte_us FROM calls"
+            " WHERE seq > (SELECT max(seq) FROM calls) - ? AND started_ns >= ? AND streaming = 1"
+            " AND error_category IS NULL AND coalesce(attempts, 1) = 1"
+            " AND provider IS NOT NULL AND model_sent IS NOT NULL AND host IS NOT NULL"
+            " AND provider_first_byte_us IS NOT NULL"
+        )
+        return self._read(sql, [newest, since_ns])
+
     def _read(self, sql: str, values: Sequence[Any]) -> list[Sql]:
         with self._database.transaction(writes=False) as transaction:
             return transaction.run(sql, values)

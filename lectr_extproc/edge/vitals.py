@@ -6,7 +6,8 @@ only one of its process.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +43,15 @@ class Vitals:
         target = Target(route.choice.provider, route.choice.model_sent or "", route.authority)
         if target in self.health.sick:
             self._take(Event(target, "asked", time.time()), rule)
+
+    def measured(self, first_token_ms: Mapping[Target, int]) -> None:
+        """How soon streams begin, from now on."""
+        self.health = replace(self.health, first_token_ms=first_token_ms)
+
+    def first_tokens(self) -> list[dict[str, Any]]:
+        """What was measured, as `/healthz` shows it."""
+        measured = sorted(self.health.first_token_ms.items())
+        return [{**target._asdict(), "first_token_ms": figure} for target, figure in measured]
 
     def breakers(self) -> list[dict[str, Any]]:
         """Those that are not closed, as `/healthz` shows them."""

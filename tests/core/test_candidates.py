@@ -160,3 +160,19 @@ def test_what_fails_comes_behind_everything_else_in_the_same_order_and_is_never_
     assert [one.sick_until_s for one in plan.candidates] == [None, None, NOW + 5, NOW + 5]
     assert order(found(HAIKU.model, prefer=None)) == ["gpt", "gemini", "nobodys", "claude"]
     assert order(found(*(row.model for row in ROWS))) == order(found())
+
+
+def test_what_was_measured_counts_for_who_wants_it_fast_and_what_was_published_elsewhere() -> None:
+    measured = {MINI.model: 599, NOBODYS.model: 601}
+    plan = make_plan(
+        ROWS,
+        HI,
+        lambda _: None,
+        measured_ms=lambda row: measured.get(row.model),
+        lineup=LINEUP,
+        prices=PRICES,
+        at_s=NOW,
+        prefer="fast",
+    )
+    assert order(plan) == ["gpt", "claude", "nobodys", "gemini"]
+    assert [one.first_token_ms for one in plan.candidates] == [599, 600, 601, None]

@@ -1771,6 +1771,18 @@ def test_a_call_that_leaves_the_choice_is_asked_for_its_body_and_goes_to_the_fir
     assert key.endswith(f"held-{route.choice.provider}")
 
 
+def test_who_wants_it_fast_gets_what_was_measured_to_be_where_it_would_be_asked() -> None:
+    tables = holding(openai="k", anthropic="k")
+
+    def fast(host: str) -> str | None:
+        health = Health(first_token_ms={Target("openai", "gpt-4.1-mini", host): 1})
+        decision = decide(asked({"model": "economy", "prefer": "fast", **SAID}), tables, health)
+        assert isinstance(decision, Route)
+        return decision.choice.model_sent
+
+    assert (fast("api.openai.com"), fast("eu.api.openai.com")) == ("gpt-4.1-mini", "claude-haiku-4-5")
+
+
 def test_lectr_reads_every_stream_of_a_chosen_model_so_that_it_cannot_end_unnoticed() -> None:
     observation = dataclasses.replace(EVERYWHERE.observation, wanted={"anthropic": "native"})
     tables = dataclasses.replace(holding(anthropic="k"), observation=observation)

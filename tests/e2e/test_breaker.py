@@ -3,29 +3,37 @@
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.e2e.answers import Flavour
 from tests.e2e.calls import asking, call
+from tests.e2e.conftest import Launch, once
 from tests.e2e.gateway import Build, Gateway, wait_until
 from tests.e2e.provider import Answer, Gate, json_answer
-from tests.e2e.scene import Providers, secret, settings_for
+from tests.e2e.scene import OPENAI_KEY, Providers, secret, settings_for
 
 STAYS: dict[Flavour, str] = {"openai": "gpt-4.1-mini", "anthropic": "claude-haiku-4-5"}
 
 
-@pytest.fixture(scope="module")
-def breaking(build: Build, listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """Two models to choose from, of which OpenAI's costs less; a breaker stays open for two seconds."""
-    key = tmp_path_factory.mktemp("keys") / "anthropic"
+def settings_in(listening: Providers, directory: Path) -> dict[str, Any]:
+    """Two models to choose from, of which OpenAI's costs less."""
+    key = directory / "anthropic"
     key.write_text(secret("sk-ant-api03-"))
     settings = settings_for(listening)
     for provider in settings["providers"]:
         provider["models"] = [STAYS[provider["id"]]] if provider["id"] in STAYS else []
     settings["orgs"][0] |= {"credentials": {"anthropic": f"file:{key}"}}
-    settings |= {"breaker": {"open_s": 2}}
+    return settings
+
+
+@pytest.fixture(scope="module")
+def breaking(build: Build, listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A breaker stays open for two seconds."""
+    settings = settings_in(listening, tmp_path_factory.mktemp("keys")) | {"breaker": {"open_s": 2}}
     with Gateway(build, settings, tmp_path_factory.mktemp("breaking")) as gateway:
         yield gateway
 
@@ -72,3 +80,23 @@ def test_three_failures_sink_a_model_and_one_call_brings_it_back(
     assert json.loads(breaking.ask("status", "--json"))["breakers"] == []
     said = [json.loads(line)["event"] for line in breaking.lines('"breaker ', 3)]
     assert said == ["breaker open", "breaker half-open", "breaker closed"]
+
+
+@once
+def test_how_soon_models_answer_here_counts_more_than_what_was_published(
+    launch: Launch, providers: Providers, tmp_path: Path
+) -> None:
+    settings = settings_in(providers, tmp_path) | {"latency": {"calls": 2}}
+    settings["ledger"] = {"url": f"sqlite://{tmp_path}/ledger.db"}
+    before, fast = launch(settings), asking("economy", prefer="fast")
+    assert provider_of(call(before, body=fast)) == "anthropic", "as it is published"
+    for _ in range(2):
+        call(before, body=asking("gpt-4.1-mini", stream=True))
+    wait_until(lambda: before.healthz().json()["ledger"]["written"] == 3, "records in the ledger")
+    after = launch(settings)
+    wait_until(lambda: after.healthz().json()["first_tokens"], "a model that was measured")
+    assert provider_of(call(after, body=fast)) == "openai"
+    plan = json.loads(
+        after.ask("explain", "--json", "--model", "economy", "--header", f"Authorization: Bearer {OPENAI_KEY}")
+    )["plan"]
+    assert [one["is_measured"] for one in plan["candidates"] if one["model"] == "gpt-4.1-mini"] == [True]

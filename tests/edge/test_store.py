@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,6 +188,29 @@ def test_a_report_adds_up_the_same_in_both(store: Store) -> None:
 
 
 # --- cursors ----------------------------------------------------------------------------------------------------------
+
+
+def test_how_soon_streams_began_is_told_of_those_that_went_well_at_once(store: Store) -> None:
+    stream = {"streaming": True, "host": "api.openai.com", "provider_first_byte_ms": 20.5, "attempts": 1}
+    others: list[dict[str, Any]] = [
+        {"streaming": False},
+        {"error_category": "overloaded"},
+        {"attempts": 2},
+        {"provider": None},
+        {"model_sent": None},
+        {"host": None},
+        {"provider_first_byte_ms": None},
+        {"started_ns": STARTED_S * 10**9 - 1},
+    ]
+    told = ("openai", "gpt-4o", "api.openai.com", 20_500)
+    assert store.first_bytes(0, 100) == []
+    store.write(
+        [call(**stream), *(call(**{**stream, **other}) for other in others), call(**stream, model_sent="o")], []
+    )
+    rows = [tuple(row) for row in store.first_bytes(STARTED_S * 10**9, 100)]
+    assert sorted(rows) == [told, ("openai", "o", "api.openai.com", 20_500)]
+    assert len(store.first_bytes(0, 100)) == 3
+    assert [row[1] for row in store.first_bytes(0, 1)] == ["o"]
 
 
 def test_one_at_a_time_reads_with_a_cursor(store: Store, another: Open) -> None:
