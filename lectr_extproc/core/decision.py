@@ -25,6 +25,7 @@ from lectr_extproc.core.health import UNKNOWN, Health, Target
 from lectr_extproc.core.inject import asks_for_usage, inject_include_usage
 from lectr_extproc.core.json_members import without
 from lectr_extproc.core.offer import every, one
+from lectr_extproc.core.quick import quick_dataclass
 from lectr_extproc.core.refusal import REFUSALS, Refusal
 from lectr_extproc.core.rewrite import V1, rename_in_query, rename_model, segment, verbatim
 from lectr_extproc.core.rules import Arm, Rules, Terms
@@ -46,7 +47,7 @@ _ANOTHERS_KEY = "credential_of_another_provider"
 WELL_FORMED_KEY = re.compile(r"lc_key_[A-Za-z0-9_-]{16,128}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick_dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """Who answers a call, and why: the part of a decision that the record keeps."""
 
@@ -83,7 +84,7 @@ ENVOY_READS = frozenset({"openai.chat", "openai.responses", "anthropic.messages"
 "The dialects of Envoy's ai_protocol_manager (1.40)."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@quick_dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """Send it: where to, under which headers, with which body."""
 

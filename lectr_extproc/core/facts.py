@@ -31,6 +31,8 @@ DECIDING = _LISTS | {":method", ":path", "content-type", words.FEATURE_HEADER, w
 TOLD = frozenset({"content-length", "traceparent"})
 "The headers whose values are one call's own, and are read nevertheless."
 
+_READ = DECIDING | TOLD
+
 
 @quick_dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
@@ -107,9 +109,11 @@ def read_facts(
     one: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
     ours = []
+    read = _READ | sticky if sticky else _READ
     for name, value in headers:
         # The first of several wins. A value that nobody may decide by is not even kept.
-        one.setdefault(name, value if name in DECIDING or name in TOLD or name in sticky else "")
+        if name not in one:
+            one[name] = value if name in read else ""
         if name in _LISTS:
             lists.setdefault(name, []).extend(value.split(","))  # Envoy may have joined two copies with a comma
         if words.KEY_PREFIX in value and not name.startswith(":"):
