@@ -4,8 +4,10 @@ Every statement is one that SQLite and PostgreSQL both understand; what differs 
 postgres.py. Nothing here retries or counts: that is ledger.py's.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from lectr_extproc.core import ledger as rows
@@ -18,6 +20,9 @@ from lectr_extproc.edge.logs import without_keys
 Sql = tuple[Any, ...]
 
 EVERY_CALL = Filters()
+
+FRESH = 1_024
+"So many calls at most go from who writes to who reads without being read back: two batches of the reader's."
 
 
 class Unavailable(Exception):  # noqa: N818 - what it says, in the words of those who catch it
@@ -112,6 +117,8 @@ class Store:
         "Of limits, in the same database."
         self._is_ours = False
         "Whether it was found to be of the version this lectr knows. A newer lectr may raise that: it only ever adds."
+        self._fresh: list[tuple[int, CallRecord]] | None = None
+        "What was written here last, in order; None where nobody reads it."
 
     def close(self) -> None:
         """Let go of the database."""
@@ -162,6 +169,7 @@ class Store:
         with self._database.transaction(writes=True) as transaction:
             kept = self._kept(transaction, settlements)
             new = transaction.many(rows.INSERT_CALL, call_rows) if call_rows else 0
+            numbers = transaction.run(_NUMBERS, [new]) if self._fresh is not None and new == len(calls) else []
             if attempt_rows:
                 transaction.many(rows.INSERT_ATTEMPT, attempt_rows)
             if self.bound is not None:
@@ -178,6 +186,11 @@ class Store:
                 )
             if settlements:  # last, since others wait for it to end
                 settle(transaction, settlements, kept)
+        if numbers:
+            # A record whose ids were cleaned is not the one that is kept: that is read back.
+            made = {(call.call_id, call.request_id): call for call in calls}
+            fresh = [(seq, made[ids]) for seq, *kept in reversed(numbers) if (ids := tuple(kept)) in made]
+            self._fresh = [*(self._fresh or ()), *fresh][-min(FRESH, self.bound or FRESH) :]
         return Written(new, pushed_out, unread, attempts_pushed_out)
 
     def _kept(self, transaction: Transaction, settlements: Sequence[Settlement]) -> list[str]:
@@ -190,13 +203,22 @@ class Store:
     # --- readers ------------------------------------------------------------------------------------------------------
 
     def read_after(self, seq: int, limit: int, filters: Filters = EVERY_CALL) -> list[tuple[int, CallRecord]]:
-        """The next calls in the order in which they were written, each with its number."""
+        """The next calls in the order in which they were written, each with its number; not all there are, perhaps."""
+        if filters is EVERY_CALL and (fresh := self._fresh_after(seq, limit)):
+            return fresh
         where, values = filters.where()
         found = self._read(
             f"SELECT seq, {rows.CALL_NAMES} FROM calls WHERE seq > ? AND {where} ORDER BY seq LIMIT ?",  # noqa: S608
             [seq, *values, limit],
         )
         return [(row[0], rows.record_of(row[1:])) for row in found]
+
+    def _fresh_after(self, seq: int, limit: int) -> list[tuple[int, CallRecord]]:
+        """The next calls, if they were written here and nobody else's are among them; else none."""
+        fresh = self._fresh or []
+        first = bisect_right(fresh, seq, key=itemgetter(0))
+        found = fresh[first : first + limit]
+        return found if found and found[0][0] == seq + 1 and found[-1][0] == seq + len(found) else []
 
     def seq_before_last(self, count: int, filters: Filters = EVERY_CALL) -> int:
         """The number after which the last so many calls stand; 0 is before all of them."""
@@ -255,6 +277,7 @@ class Store:
                 " ON CONFLICT DO NOTHING",
                 [name],
             )
+        self._fresh = []  # it may be another database by now
 
     def lease(self, name: str, holder: str, for_s: float) -> int | None:
         """Be the one who reads with this cursor, for so long: the number of the last call it is done with.
@@ -356,6 +379,8 @@ class Store:
                 [[min(before_ns, even_if_unread_ns), limit]],
             )
             transaction.run("DELETE FROM set_aside WHERE last_seq < (SELECT min(seq) FROM calls)")
+        if read or unread:
+            self._fresh = self._fresh and []
         return read + unread + attempts, unread
 
 
@@ -369,6 +394,7 @@ def _set_aside(transaction: Transaction, name: str, calls: SetAside) -> None:
         transaction.run(new, [name, *calls])
 
 
+_NUMBERS = "SELECT seq, call_id, request_id FROM calls ORDER BY seq DESC LIMIT ?"
 _RANGE = "first_seq, last_seq, calls, reason, again"
 
 _READ = "coalesce((SELECT min(seq) FROM cursors), 9223372036854775807)"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.report import GROUPS, Filters
 from lectr_extproc.edge.postgres import Postgres
 from lectr_extproc.edge.sqlite import Sqlite
@@ -161,6 +162,53 @@ def test_numbers_only_grow_for_readers_while_several_write(store: Store, another
         for done in writing:
             done.result()
     assert len(seen) == 180
+
+
+def test_what_is_written_where_it_is_read_is_not_read_back(store: Store) -> None:
+    store.begin("otlp")
+    written = [call(request_id=f"r{n}") for n in range(5)]
+    store.write(written[:3], [])
+    store.write(written[3:], [])
+    found = store.read_after(0, 9)
+    assert [seq for seq, _ in found] == [1, 2, 3, 4, 5]
+    assert all(one is kept for one, (_, kept) in zip(written, found, strict=True))
+    assert store.read_after(1, 2) == found[1:3]
+    assert store.read_after(5, 9) == []
+
+
+def test_what_others_wrote_in_between_is_read(store: Store, another: Open) -> None:
+    store.begin("otlp")
+    written = [call(request_id=f"r{n}") for n in range(5)]
+    for who, one in zip((another(), store, another(), store, another()), written, strict=True):
+        who.write([one], [])
+    read: list[tuple[int, CallRecord]] = []
+    while found := store.read_after(len(read), 9):
+        read += found
+    assert [record.call_id for _, record in read] == [one.call_id for one in written]
+
+
+def test_what_was_kept_already_or_was_cleaned_is_read_as_it_was_kept(store: Store) -> None:
+    store.begin("otlp")
+    first, cleaned = call(request_id="r"), call(request_id="sk-proj-0123456789abcdefghij")
+    store.write([first], [])
+    store.write([first, cleaned], [])
+    store.write([cleaned], [])
+    store.write([third := call(request_id="r3")], [])
+    found = store.read_after(0, 9)
+    assert [record.call_id for _, record in found] == [first.call_id, cleaned.call_id, third.call_id]
+    assert found[1][1].request_id == "sk-…"
+    assert [store.read_after(seq, 9) for seq, _ in found] == [found[1:], found[2:], []]
+
+
+def test_only_so_much_is_held_for_who_reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lectr_extproc.edge.store.FRESH", 3)
+    store.begin("otlp")
+    written = [call(request_id=f"r{n}") for n in range(5)]
+    for one in written:
+        store.write([one], [])
+    assert store._fresh is not None
+    assert len(store._fresh) == 3
+    assert [ids(store, after) for after in range(6)] == [[one.call_id for one in written[after:]] for after in range(6)]
 
 
 def test_the_last_calls_are_found_from_the_end(store: Store) -> None:
