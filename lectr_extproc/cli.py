@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 import uvloop
 
-from lectr_extproc import app, explain, run, status
+from lectr_extproc import app, explain, limits, run, status
 from lectr_extproc.catalog.listing import explain as explain_cost
 from lectr_extproc.catalog.listing import explained_text, list_models, models_text
 from lectr_extproc.catalog.prices import price_table
@@ -163,6 +164,10 @@ def _explain(chosen: argparse.Namespace) -> None:
         at_s=int(time.time()),
     )
     answer = explained()
+    if "limits" in answer:
+        with contextlib.suppress(Unavailable, Unusable), contextlib.closing(_ledger(chosen)) as store:
+            explained = partial(explained, counted=partial(store.counters.read, now_ns=time.time_ns()))
+            answer = explained()
     if "plan" in answer:
         try:
             health = status.health_of(status.ask(settings))
@@ -286,6 +291,15 @@ def _outbox(chosen: argparse.Namespace) -> None:
     for part in parts:
         state = ", is sent again" if part.again else ""
         print(f"  {part.first} to {part.last}: {part.calls} calls, {part.reason}{state}")
+
+
+def _limits(chosen: argparse.Namespace) -> None:
+    """Show how far the limits of orgs are used."""
+    rows = limits.limits_of(_read(_file(chosen)).snapshot, chosen.org)
+    now_ns = time.time_ns()
+    with contextlib.closing(_ledger(chosen)) as store:
+        lines = limits.report(rows, partial(store.counters.read, now_ns=now_ns), now_ns)
+    print(json.dumps(lines, indent=2) if chosen.json else limits.as_text(lines), end="\n" if chosen.json else "")
 
 
 def _status(chosen: argparse.Namespace) -> int:
@@ -521,6 +535,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     config(made)
     made.add_argument("what", nargs="?", choices=["show", "retry"], default="show", help="default: %(default)s")
+
+    made = command("limits", _limits, "Reads the ledger that the settings name, and writes nothing.")
+    config(made)
+    made.add_argument("--org", metavar="NAME", help="those of this org; default: of all")
+    made.add_argument("--json", action="store_true", help="money as text: a float would round it")
 
     made = command("status", _status, "Asks admin.listen of the settings. Exit code 1 where it is degraded, or away.")
     config(made)

@@ -24,7 +24,9 @@ from lectr_extproc.core.facts import Facts, read_facts, with_body
 from lectr_extproc.core.health import UNKNOWN, Health
 from lectr_extproc.core.pricing import usd
 from lectr_extproc.core.rules import Rule, Terms
+from lectr_extproc.core.spending import ask_for
 from lectr_extproc.core.tables import Org
+from lectr_extproc.limits import Read, verdicts
 from lectr_extproc.settings import ConfigError, Settings
 
 
@@ -40,6 +42,7 @@ def explain(
     body: bytes | None = None,
     at_s: int = 0,
     health: Health = UNKNOWN,
+    counted: Read | None = None,
 ) -> dict[str, Any]:
     """The decision for a call that never happens, as `lectr explain --json` prints it."""
     pairs = [(":method", method), (":path", path), ("content-type", "application/json")]
@@ -99,6 +102,9 @@ def explain(
     if isinstance(decision, Refuse):
         refusal = decision.refusal
         return answer | {"refused": {"status": refusal.status, "code": refusal.code, "message": refusal.message}}
+    if caller.limits is not None:
+        everybodys = replace(caller.limits, rows=tuple(row for row in caller.limits.rows if row.key is None))
+        answer["limits"] = verdicts(ask_for(decision, facts, snapshot, everybodys), counted, at_s * 10**9)
     carrier = next((name for name in decision.sets if name in HEADERS), None)
     return answer | {
         "upstream": {"host": decision.authority, "path": decision.path, "cluster": decision.cluster},
@@ -117,12 +123,15 @@ def as_text(answer: Mapping[str, Any]) -> str:
     """The same for people: a line for each thing."""
     lines = []
     for name, value in answer.items():
-        if name in {"rules", "plan"}:
+        if name in {"rules", "plan", "limits"}:
             continue
         shown = "  ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, Mapping) else value
         shown = ", ".join(shown) if isinstance(shown, list) else shown
         lines.append(f"{name:<18} {'-' if shown in {None, ''} else shown}")
     lines += [f"{'rules':<18} {name}: {verdict}" for name, verdict in answer.get("rules", {}).items()]
+    for one in answer.get("limits", []):
+        verdict = one["verdict"] or "what is used nobody can say now"
+        lines.append(f"{'limit':<18} {one['limit']} of {one['for']}: holds {one['holds']} of {one['most']}, {verdict}")
     return "\n".join(lines + (_plan_lines(answer["plan"]) if "plan" in answer else []))
 
 

@@ -456,6 +456,8 @@ def _org(section: OrgSection, keys: Mapping[str, Credential]) -> Org:
         rules=_rules(section.rules),
         aliases={**ALIASES, **{name: tuple(of) for name, of in section.aliases.items()}},
         blocked=frozenset((*section.blocked.providers, *section.blocked.models)),
+        allowed_providers=frozenset(section.allowed.providers),
+        allowed_models=frozenset(section.allowed.models),
     )
 
 

@@ -48,7 +48,7 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 yield ("providers", i, "models", j), f"{model!r} belongs to {owners[model]!r} already"
             owners[model] = id_
     yield from _rules(raw, ids)
-    yield from _blocked(raw, ids)
+    yield from _bounds(raw, ids)
     yield from _limited_keys(raw)
     for i, _, id_ in _items(raw, "prices", "provider"):
         if id_ not in ids:
@@ -83,11 +83,12 @@ def _rules(raw: Mapping[str, Any], known: Mapping[str, bool]) -> Iterator[Proble
                     yield (*place, *below, "provider"), problem
 
 
-def _blocked(raw: Mapping[str, Any], known: Mapping[str, bool]) -> Iterator[Problem]:
+def _bounds(raw: Mapping[str, Any], known: Mapping[str, bool]) -> Iterator[Problem]:
     for i, org in enumerate(_list(raw, "orgs")):
-        for j, id_ in enumerate(_list(_mapping(org, "blocked"), "providers") if isinstance(org, dict) else []):
-            if isinstance(id_, str) and id_ not in known:
-                yield ("orgs", i, "blocked", "providers", j), unknown(id_, known)
+        for name in ("blocked", "allowed") if isinstance(org, dict) else ():
+            for j, id_ in enumerate(_list(_mapping(org, name), "providers")):
+                if isinstance(id_, str) and id_ not in known:
+                    yield ("orgs", i, name, "providers", j), unknown(id_, known)
 
 
 def _limited_keys(raw: Mapping[str, Any]) -> Iterator[Problem]:

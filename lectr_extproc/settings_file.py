@@ -243,12 +243,12 @@ class RuleSection(_Section):
         return self
 
 
-class BlockedSection(_Section):
-    """What is never chosen for an org's calls. Models that its clients pin are not asked about."""
+class NamesSection(_Section):
+    """Providers and models."""
 
     providers: list[str] = Field(default_factory=list, description="Of lectr's, or of `providers:`.")
     models: list[Annotated[str, Field(min_length=1)]] = Field(
-        default_factory=list, description="As their providers call them; letter case counts."
+        default_factory=list, description="As they are sent to their providers; letter case counts."
     )
 
 
@@ -351,7 +351,12 @@ class OrgSection(_Section):
         description="Names that clients may write as the model: for a tier, for auto, for a model, or for several, of "
         "which the first one that fits is chosen.",
     )
-    blocked: BlockedSection = BlockedSection()
+    blocked: NamesSection = Field(
+        default=NamesSection(), description="Never chosen for its calls; those that pin one get 403 model_not_allowed."
+    )
+    allowed: NamesSection = Field(
+        default=NamesSection(), description="No others, where there are any: of providers, of models, or of both."
+    )
     limits: OrgLimitsSection | None = Field(default=None, description="Default: none.")
 
     @model_validator(mode="after")

@@ -322,6 +322,7 @@ def test_these_are_the_commands() -> None:
             "keys",
             "keys new",
             "explain",
+            "limits",
             "models",
             "price",
             "outbox",

@@ -320,6 +320,7 @@ BAD_CHOICES = {
     "an alias of an alias": ("aliases: {a: b, b: gpt-4o}", ": aliases: 'b' is an alias, too; name what it stands for"),
     "a tier among models": ("aliases: {a: [economy, gpt-4o]}", ": aliases: 'a': a tier stands alone"),
     "an alias of nothing": ("aliases: {a: []}", ".aliases.a: List should have at least 1 item"),
+    "an allowed provider that is none": ("allowed: {providers: [opanai]}", ".allowed.providers[0]: 'opanai' is not a"),
     "a blocked provider that is none": ("blocked: {providers: [opanai]}", ".blocked.providers[0]: 'opanai' is not a"),
 }
 
@@ -339,12 +340,15 @@ def test_aliases_stand_beside_those_of_every_org_or_in_their_place() -> None:
           keys: [{sha256: '%s'}]
           aliases: {chat: economy, embed-small: [mine, theirs]}
           blocked: {providers: [groq], models: [gpt-4.1]}
+          allowed: {providers: [openai], models: [gpt-4o]}
         """ % ("0" * 64)
     (org,) = load(text).snapshot.orgs_by_key.values()
     assert org.aliases["chat"] == ("economy",)
     assert org.aliases["embed-small"] == ("mine", "theirs")
     assert org.aliases["embed-large"] == ("text-embedding-3-large",)
     assert org.blocked == {"groq", "gpt-4.1"}
+    assert org.allowed_providers == {"openai"}
+    assert org.allowed_models == {"gpt-4o"}
 
 
 def test_a_part_of_a_split_may_be_a_tier() -> None:

@@ -208,7 +208,7 @@ def words_for_models(facts: Facts, org: Org, snapshot: Snapshot) -> tuple[str, .
     def is_there(row: Ranked) -> bool:
         provider, known = snapshot.providers[row.provider], snapshot.lineup.get((row.provider, row.model))
         is_over = bool(row.tier and known and known.is_retired(today))
-        is_away = site_of(provider, org, snapshot) is None or not org.blocked.isdisjoint((row.provider, row.model))
+        is_away = site_of(provider, org, snapshot) is None or not org.may_use(row.provider, row.model)
         return not (is_over or is_away) and _has_key(facts, choice, provider, org, snapshot)
 
     def is_usable(wanted: tuple[str, ...]) -> bool:
@@ -235,6 +235,10 @@ def choose_route(
         if facts.body_may_be_read and (facts.is_read_by_envoy or facts.content_length):
             return ASK_FOR_BODY
         facts, choice = choose_model(facts, choice, endpoint, org, snapshot, wanted=wanted, health=health)
+    # A body that hides its model is asked of a model all the same.
+    asks_a_model = facts.has_body and endpoint.dialect in snapshot.observation.answers
+    if not org.may_use(choice.provider, choice.model_sent or ("" if asks_a_model else None)):
+        return Refuse(refusal=REFUSALS["model_not_allowed"], shape=endpoint.shape, org=org, choice=choice)
     provider = snapshot.providers[choice.provider]
     site = site_of(provider, org, snapshot)
     renamed = choice.model_sent if choice.model_sent != choice.model_requested else None
@@ -461,7 +465,7 @@ def plan_for(
     named = _named(facts, snapshot)
 
     def refusal(row: Ranked) -> str | None:
-        if not org.blocked.isdisjoint((row.provider, row.model)):
+        if not org.may_use(row.provider, row.model):
             return "blocked"
         if _is_reachable(named, org, snapshot) and named != row.provider:
             return "another_provider"

@@ -51,6 +51,12 @@ _ALL = (
         "This organisation has no Azure OpenAI endpoint. Add `azure: {endpoint: https://….openai.azure.com}` to it.",
     ),
     Refusal(
+        403,
+        "model_not_allowed",
+        "permission_error",
+        "This organisation may not use this model, or its provider.",
+    ),
+    Refusal(
         404,
         "model_not_found",
         "not_found_error",

@@ -195,8 +195,19 @@ class Org:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     "Names for a tier, or for models in order."
     blocked: frozenset[str] = frozenset()
-    "Providers and models that are never chosen for it."
+    "Providers and models that it may not use."
+    allowed_providers: frozenset[str] = frozenset()
+    allowed_models: frozenset[str] = frozenset()
+    "Where there are any of these it may use no others."
     limits: OrgLimits | None = None
+
+    def may_use(self, provider: str, model: str | None) -> bool:
+        """Whether its calls may go there. Without a model (a list of files, say) the provider alone decides."""
+        if provider in self.blocked or model in self.blocked:
+            return False
+        if self.allowed_providers and provider not in self.allowed_providers:
+            return False
+        return model is None or not self.allowed_models or model in self.allowed_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

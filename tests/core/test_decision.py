@@ -1879,6 +1879,32 @@ def test_without_a_candidate_the_call_goes_on_as_it_came_less_what_is_ours() -> 
     assert (told["candidates"], told.get("chosen")) == ("0", None)
 
 
+NOT_ALLOWED: dict[str, tuple[dict[str, frozenset[str]], Facts]] = {
+    "a model that is blocked": ({"blocked": frozenset({"gpt-4o"})}, request("gpt-4o")),
+    "one that is renamed to it": ({"blocked": frozenset({"gpt-4o"})}, request("openai/gpt-4o")),
+    "a provider that is not allowed": ({"allowed_providers": frozenset({"openai"})}, request("claude-opus-4-1")),
+    "a model in a path": (
+        {"allowed_models": frozenset({"gpt-4o"})},
+        request(path="/v1beta/models/gemini-2.5-pro:generateContent"),
+    ),
+    "a body that hides its model": (
+        {"allowed_models": frozenset({"gpt-4o"})},
+        request(content_type="application/octet-stream"),
+    ),
+    "a choice without a candidate": ({"allowed_models": frozenset({"gpt-4o"})}, asked({"model": "economy", **SAID})),
+}
+
+
+@pytest.mark.parametrize(("bounds", "facts"), NOT_ALLOWED.values(), ids=NOT_ALLOWED)
+def test_what_an_org_may_not_use_is_refused_and_only_that(bounds: dict[str, frozenset[str]], facts: Facts) -> None:
+    tables = replaced_org(snapshot(), **bounds)
+    refused = decide(facts, tables)
+    assert isinstance(refused, Refuse)
+    assert (refused.refusal.code, refused.org) == ("model_not_allowed", next(iter(tables.orgs_by_key.values())))
+    assert isinstance(decide(request(path="/v1/files", method="GET", has_body=False), tables), Route)
+    assert isinstance(decide(request("gpt-4.1" if "blocked" in bounds else "gpt-4o"), tables), Route)
+
+
 def test_models_without_a_key_an_address_or_the_api_are_not_chosen_and_say_why() -> None:
     tables = replaced_org(holding(openai="k", gemini="k", groq="k"), blocked=frozenset({"gpt-4.1", "gemini"}))
     reasons = why_not(asked({"model": "standard", **SAID}), tables)

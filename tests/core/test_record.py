@@ -45,6 +45,12 @@ OUTCOMES: dict[str, tuple[LogEntry, str, str | None, str | None]] = {
         "gateway",
         "azure_config_missing",
     ),
+    "refused by us: a model that its org may not use": (
+        refused(403, "model_not_allowed"),
+        "permission",
+        "gateway",
+        "model_not_allowed",
+    ),
     "refused by us: nobody knows what is spent": (
         refused(503, "limits_unavailable"),
         "overloaded",

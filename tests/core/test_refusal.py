@@ -9,6 +9,7 @@ STATUSES = {
     "invalid_lectr_key": 401,
     "org_disabled": 401,
     "azure_config_missing": 400,
+    "model_not_allowed": 403,
     "model_not_found": 404,
     "limits_unavailable": 503,
     "request_too_large": 413,

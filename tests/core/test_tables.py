@@ -50,3 +50,18 @@ def test_the_first_family_that_matches_is_found() -> None:
 def test_bodies_whose_size_decides_alike_exceed_as_many_limits() -> None:
     limits = Limits(max_body_bytes=100, inspect_body_bytes=10, inspect_multipart_bytes=50)
     assert [limits.passed_by(size) for size in (0, 1, 10, 11, 50, 51, 100, 101)] == [0, 1, 1, 2, 2, 3, 3, 4]
+
+
+BOUNDS: dict[str, tuple[Org, list[str]]] = {
+    "nothing": (Org(name="a"), ["openai gpt-4o", "openai", "groq m"]),
+    "a provider blocked": (Org(name="a", blocked=frozenset({"groq"})), ["openai gpt-4o", "openai"]),
+    "a model blocked": (Org(name="a", blocked=frozenset({"gpt-4o"})), ["openai", "groq m"]),
+    "a provider allowed": (Org(name="a", allowed_providers=frozenset({"groq"})), ["groq m"]),
+    "a model allowed": (Org(name="a", allowed_models=frozenset({"gpt-4o"})), ["openai gpt-4o", "openai"]),
+}
+
+
+@pytest.mark.parametrize(("org", "allowed"), BOUNDS.values(), ids=BOUNDS)
+def test_an_org_may_use_what_nothing_takes_from_it(org: Org, allowed: list[str]) -> None:
+    calls = {"openai gpt-4o": ("openai", "gpt-4o"), "openai": ("openai", None), "groq m": ("groq", "m")}
+    assert [name for name, call in calls.items() if org.may_use(*call)] == allowed

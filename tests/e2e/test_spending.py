@@ -141,6 +141,29 @@ def test_beyond_its_limit_a_feature_gets_a_cheaper_tier_and_answers_say_so(
     assert error_of(refused)[::3] == (429, "spend_limit_exceeded")
 
 
+@once
+def test_a_model_that_an_org_may_not_use_is_refused_whoever_pins_it_and_however(
+    launch: Launch, providers: Providers, call_id: str
+) -> None:
+    settings = settings_for(providers)
+    settings["orgs"][0] |= {"allowed": {"providers": ["openai"]}, "blocked": {"models": ["gpt-4.1"]}}
+    settings["orgs"][1] |= {"allowed": {"models": ["gpt-4o"]}}
+    gateway = launch(settings)
+    with openai_client(gateway, **{"x-request-id": call_id}) as client:
+        for model in ("gpt-4.1", "openai/gpt-4.1", "groq/llama-3.1-8b-instant"):
+            with pytest.raises(openai.PermissionDeniedError) as raised:
+                client.chat.completions.create(model=model, messages=[{"role": "user", "content": PROMPT}])
+            assert raised.value.code == "model_not_allowed"
+    with anthropic_client(gateway) as claude, pytest.raises(anthropic.PermissionDeniedError):
+        claude.messages.create(model="claude-opus-4-1", max_tokens=9, messages=[{"role": "user", "content": PROMPT}])
+    assert contacted(providers) == []
+    assert call(gateway).status_code == 200
+    second = {**JSON, "X-Lectr-Key": SECOND_KEY}
+    hidden = {**second, "Content-Type": "application/octet-stream"}
+    assert [call(gateway, headers=given).status_code for given in (second, hidden)] == [200, 403]
+    assert call(gateway, "/v1/files", method="GET", headers=second).status_code != 403
+
+
 def test_a_hundred_at_once_spend_no_more_than_there_is(launch: Launch, providers: Providers) -> None:
     gate = Gate()
 

@@ -1,0 +1,80 @@
+"""`lectr limits`: how far each limit is used, read from the ledger's database; and what they say of a call."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lectr_extproc.core.exceeded import CODES, moment, shown
+from lectr_extproc.core.limits import Ask, Exceeded, Limit, judge, used_now
+from lectr_extproc.core.snapshot import Snapshot
+
+Read = Callable[[Sequence[Limit]], Mapping[str, Mapping[int, int]]]
+"What is counted of limits: by name, and by the bucket's first second."
+
+
+def limits_of(snapshot: Snapshot, org: str | None = None) -> list[Limit]:
+    """Every limit once, whichever key's calls see it; those for all of an org first."""
+    rows = [row for one in snapshot.orgs_by_key.values() if one.limits for row in one.limits.rows]
+    found = {(row.name, row.most): row for row in rows if org in (None, row.org)}
+    return sorted(found.values(), key=lambda row: (row.org, row.of != "the organisation", row.of))
+
+
+def report(limits: Sequence[Limit], read: Read, now_ns: int) -> list[dict[str, Any]]:
+    """What `lectr limits --json` prints: money in USD, as text."""
+    counted = read(limits)
+    lines = []
+    for row in limits:
+        used, resets_s = used_now(row, counted[row.name], now_ns)
+        lines.append(
+            {
+                "org": row.org,
+                "for": row.of,
+                "limit": label(row),
+                "used": shown(row, used),
+                "most": shown(row, row.most),
+                "resets_at": resets_s and moment(resets_s),
+            }
+        )
+    return lines
+
+
+def as_text(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The same as a table."""
+    columns = {"org": "org", "for": "for", "limit": "limit", "used": "used", "most": "of", "resets_at": "resets at"}
+    rows = [[*columns.values()], *([line[name] or "-" for name in columns] for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
+
+
+def verdicts(ask: Ask, read: Read | None, now_ns: int) -> list[dict[str, Any]]:
+    """What each limit says of a call; without its counters, what would be held of it."""
+    counted = read([hold.limit for hold in ask.holds]) if read else None
+    lines = []
+    for hold in ask.holds:
+        row, verdict = hold.limit, None
+        if counted is not None:
+            found = judge(hold, counted[row.name], now_ns)
+            code = f"429 {CODES[row.kind]}" if row.over is None else f"a model of the tier {row.over} instead"
+            verdict = code if isinstance(found, Exceeded) else "fits"
+        lines.append(
+            {
+                "limit": label(row),
+                "for": row.of,
+                "holds": shown(row, hold.amount),
+                "most": shown(row, row.most),
+                "verdict": verdict,
+            }
+        )
+    return lines
+
+
+def label(row: Limit) -> str:
+    """What is limited, as people read it."""
+    match row.kind:
+        case "daily" | "monthly":
+            return f"{row.kind} USD"
+        case "rolling":
+            return f"USD in {row.window_s} s"
+        case "requests" | "tokens":
+            return f"{row.kind} per minute"
+        case "streams":
+            return "parallel streams"
