@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,14 +27,17 @@ from lectr_extproc.edge.reload import Load, watch
 from lectr_extproc.edge.server import GrpcServer
 from lectr_extproc.edge.spool import Spool
 from lectr_extproc.edge.telemetry import Telemetry
+from lectr_extproc.edge.workers import when_input_ends
 from lectr_extproc.settings import Settings
 
 log = logging.getLogger("lectr.app")
 
 
 @contextlib.asynccontextmanager
-async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIterator[Live]:
-    """lectr itself, for as long as the block lasts."""
+async def service(
+    settings: Settings, file: Path | None, load: Load, worker: int = 0, admin: socket.socket | None = None
+) -> AsyncIterator[Live]:
+    """lectr itself, for as long as the block lasts; or one of several, whose admin port is another's to ask."""
     live = Live(settings)
     for warning in settings.warnings:
         log.warning(warning)
@@ -46,7 +50,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
     )
     live.telemetry = telemetry.health
     # First to come and last to go, so that probes and people are answered while lectr drains.
-    async with http_server(admin_app(live, registry, settings.admin_listen), settings.admin_listen):
+    async with http_server(admin_app(live, registry, settings.admin_listen), admin or settings.admin_listen):
         readers = [CURSOR] if telemetry.outbox else []
         ledger = Ledger.start(
             settings.ledger.url, settings.ledger.retention_days, os.environ, readers, partial(settlements, live)
@@ -64,7 +68,7 @@ async def service(settings: Settings, file: Path | None, load: Load) -> AsyncIte
             if live.settings.log_calls:
                 log_calls(records)
 
-        grpc_server = GrpcServer(live, sink, limits)
+        grpc_server = GrpcServer(live, sink, limits, worker)
         try:
             await grpc_server.start()
             tasks = [asyncio.create_task(each) for each in (refresh(live), notices.send(), measure(live, ledger))]
@@ -96,8 +100,12 @@ def stop_signal() -> asyncio.Event:
     return stop
 
 
-async def serve(settings: Settings, file: Path | None, load: Load) -> None:
-    """`lectr serve`: the service alone, until it is told to stop."""
+async def serve(
+    settings: Settings, file: Path | None, load: Load, worker: int = 0, admin: socket.socket | None = None
+) -> None:
+    """`lectr serve`: the service alone, until it is told to stop. One of several stops when its parent is gone, too."""
     stop = stop_signal()
-    async with service(settings, file, load):
+    if admin:
+        when_input_ends(stop.set)
+    async with service(settings, file, load, worker, admin):
         await stop.wait()

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.report import Filters, as_json, as_text, call_text
 from lectr_extproc.core.usage import COUNTS, Usage
-from lectr_extproc.edge import logs
+from lectr_extproc.edge import logs, workers
 from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
 from lectr_extproc.edge.ledger import open_store
@@ -73,12 +74,18 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         return EXIT_FAILED
 
 
-def _serve(chosen: argparse.Namespace) -> None:
+def _serve(chosen: argparse.Namespace) -> int:
     """Run the gRPC service that Envoy calls."""
     file = _file(chosen, required=True)
     settings = _read(file, read_reference)
     logs.set_up(settings.log_level)
-    uvloop.run(app.serve(settings, file, partial(load, source=str(file), read_reference=read_reference)))
+    if settings.workers > 1 and chosen.worker is None:
+        command = [sys.executable, "-m", "lectr_extproc", "serve", "--config", str(file)]
+        return uvloop.run(workers.serve(settings, command, app.stop_signal))
+    worker, admin = chosen.worker or (0, None)
+    reload = partial(load, source=str(file), read_reference=read_reference)
+    uvloop.run(app.serve(settings, file, reload, worker, socket.socket(fileno=admin) if admin else None))
+    return 0
 
 
 def _run(chosen: argparse.Namespace) -> None:
@@ -420,6 +427,8 @@ def _parser() -> argparse.ArgumentParser:
 
     made = command("serve", _serve, "SIGTERM drains it; a second process may start before the first one stops.")
     config(made)
+    # What `grpc.workers` starts: the number of one, and the open file that it answers /healthz and /metrics on.
+    made.add_argument("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
 
     made = command(
         "check", _check, "The includes are checked inlined, because Envoy does not look into included files."

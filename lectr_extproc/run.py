@@ -24,7 +24,7 @@ from lectr_extproc.edge.envoy import NATIVE_FROM, EnvoyError, EnvoyProcess, vers
 from lectr_extproc.edge.practice import practice_app
 from lectr_extproc.gateway import render_include_bootstrap, render_includes
 from lectr_extproc.keys import digest, new_key
-from lectr_extproc.settings import Settings, load
+from lectr_extproc.settings import ConfigError, Settings, load
 
 PRACTICE_ORG = "practice"
 
@@ -66,6 +66,8 @@ async def run(text: str, file: Path | None, binary: Path, directory: Path) -> No
             key = new_key()
             defaults = {**practice_settings(os.environ, port, key), **defaults}
             settings = load(text, source, defaults, read_reference)
+        if settings.workers > 1:
+            raise ConfigError(source, ["grpc.workers: `lectr run` is one process; `lectr serve` may be several"])
         logs.set_up(settings.log_level)
         _must_be_free(settings.gateway.listen, "envoy.listen")
         _must_be_free(settings.gateway.admin, "envoy.admin")

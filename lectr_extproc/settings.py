@@ -107,6 +107,8 @@ class Settings:
     gateway: GatewayOptions
     orgs: tuple[str, ...]
     grpc_listen: str
+    workers: int
+    "How many processes `lectr serve` is."
     grpc_tls: ServerTls | None
     admin_listen: str
     admin_token: str | None = field(repr=False)
@@ -247,6 +249,7 @@ def _settings(file: SettingsFile, keys: Mapping[str, Credential]) -> Settings:
         gateway=_gateway(file),
         orgs=tuple(org.name for org in file.orgs),
         grpc_listen=file.grpc.listen,
+        workers=file.grpc.workers,
         grpc_tls=ServerTls(**file.grpc.tls.model_dump()) if file.grpc.tls else None,
         admin_listen=file.admin.listen,
         admin_token=held.secret if (held := keys.get(file.admin.token or "")) else None,
@@ -340,6 +343,7 @@ def _gateway(file: SettingsFile) -> GatewayOptions:
         listen=envoy.listen,
         admin=envoy.admin,
         lectr=envoy.lectr or file.grpc.listen,
+        workers=file.grpc.workers,
         lectr_tls=LectrTls(**envoy.lectr_tls.model_dump()) if envoy.lectr_tls else None,
         max_body_bytes=file.limits.request_body_bytes,
         message_timeout_s=envoy.message_timeout_s,

@@ -6,7 +6,7 @@ from typing import Any
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.detect import prefixes
-from lectr_extproc.settings_file import PORT, REFERENCE, SettingsFile, is_loopback, unknown
+from lectr_extproc.settings_file import LAST_PORT, MOST_WORKERS, PORT, REFERENCE, SettingsFile, is_loopback, unknown
 
 Path = tuple[str | int, ...]
 "Where a setting is, such as orgs, 0, name."
@@ -54,6 +54,8 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         if id_ not in ids:
             yield ("prices", i, "provider"), unknown(id_, ids)
     yield from _shared_ports(raw)
+    if _workers(raw) > 1 and _mapping(raw, "ledger").get("url") == "memory":
+        yield ("ledger", "url"), "each of grpc.workers would have a memory of its own: name a file or a database"
     admin = _mapping(raw, "admin")
     listen = str(admin.get("listen", ""))
     if listen.rpartition(":")[0] and admin.get("token") is None and not is_loopback(listen):
@@ -104,7 +106,7 @@ def _limited_keys(raw: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _shared_ports(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """The second would fail, or share the port by SO_REUSEPORT and take half of the connections."""
-    taken: dict[str, tuple[str, str]] = {}
+    taken: dict[int, tuple[str, str]] = {}
     for section, name in (("envoy", "listen"), ("envoy", "admin"), ("grpc", "listen"), ("admin", "listen")):
         written = raw.get(section)
         default = getattr(SettingsFile.model_fields[section].default, name)
@@ -112,9 +114,18 @@ def _shared_ports(raw: Mapping[str, Any]) -> Iterator[Problem]:
         host, _, port = address.rpartition(":")
         if not PORT.fullmatch(port) or not int(port):  # a Unix socket, or any free port
             continue
-        other, setting = taken.setdefault(port, (host, f"{section}.{name}"))
-        if setting != f"{section}.{name}" and (host == other or {host, other} & {"0.0.0.0", "[::]"}):
-            yield (section, name), f"{setting} has port {port} already"
+        for each in range(int(port), int(port) + (_workers(raw) if section == "grpc" else 1)):
+            other, setting = taken.setdefault(each, (host, f"{section}.{name}"))
+            if setting != f"{section}.{name}" and (host == other or {host, other} & {"0.0.0.0", "[::]"}):
+                yield (section, name), f"{setting} has port {each} already"
+            if each > LAST_PORT >= int(port):
+                yield (section, "workers"), f"there are not so many ports from {port} on"
+                break
+
+
+def _workers(raw: Mapping[str, Any]) -> int:
+    workers = _mapping(raw, "grpc").get("workers")
+    return max(1, min(workers, MOST_WORKERS)) if isinstance(workers, int) else 1
 
 
 _WITH_REGIONS = frozenset(row.id for row in PROVIDERS.values() if row.region)

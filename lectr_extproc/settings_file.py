@@ -135,6 +135,8 @@ Url = Annotated[str, AfterValidator(_url)]
 AzureVersion = Annotated[str, AfterValidator(_azure_version), BeforeValidator(_unquoted)]
 
 
+MOST_WORKERS = 64
+LAST_PORT = 65_535
 REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+")
 Reference = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^({REFERENCE.pattern})$"})]
 Credentials = dict[str, Reference]
@@ -522,6 +524,12 @@ class GrpcSection(_Section):
 
     listen: SocketAddress = Field(
         default="127.0.0.1:9191", description="host:port, or unix:/path/to/lectr.sock, open to its owner's group."
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_WORKERS,
+        description="Processes of `lectr serve`, each at its own address: the next port, or the path with .1, .2 …",
     )
     tls: ServerTlsSection | None = Field(default=None, description="None: plain text, for loopback and sockets.")
 

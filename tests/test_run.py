@@ -12,7 +12,7 @@ from lectr_extproc.edge.envoy import EnvoyError
 from lectr_extproc.explain import explain
 from lectr_extproc.keys import digest, new_key
 from lectr_extproc.run import banner, practice_settings, run, run_defaults, run_directory
-from lectr_extproc.settings import Settings, compile_settings, load
+from lectr_extproc.settings import ConfigError, Settings, compile_settings, load
 
 KEY = new_key()
 REACHED = [row for row in PROVIDERS.values() if row.base_url]
@@ -187,3 +187,8 @@ def test_an_envoy_that_does_not_come_up_ends_the_run(tmp_path: Path) -> None:
     envoy = f"{{profile: portable, listen: '127.0.0.1:{free()}', admin: '127.0.0.1:{free()}'}}"
     with run_directory() as directory, pytest.raises(EnvoyError, match="Envoy ended with code 3 before it served"):
         start(given(envoy), directory, "1.36.4")
+
+
+def test_a_run_is_one_process(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"grpc\.workers: `lectr run` is one process"):
+        asyncio.run(run("grpc: {workers: 2}", None, tmp_path / "envoy", tmp_path))

@@ -1,5 +1,7 @@
 """What only several settings together show."""
 
+import re
+
 import pytest
 
 from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
@@ -137,6 +139,35 @@ def test_a_missing_key_is_told_with_every_other_mistake_and_with_the_files_that_
 def test_ports_on_addresses_of_their_own_and_sockets_are_nobody_elses() -> None:
     text = "envoy: {listen: '127.0.0.2:7000'}\nadmin: {listen: '127.0.0.1:7000'}\ngrpc: {listen: 'unix:/x.sock'}"
     assert load(text).admin_listen == "127.0.0.1:7000"
+
+
+WORKERS: dict[str, tuple[str, str]] = {
+    "on a port that another setting has": (
+        "grpc: {listen: '127.0.0.1:8087', workers: 2}",
+        "admin.listen: grpc.listen has port 8088 already",
+    ),
+    "beyond the last port": (
+        "grpc: {listen: '127.0.0.1:65535', workers: 2}",
+        "grpc.workers: there are not so many ports from 65535 on",
+    ),
+    "with memories of their own": (
+        "grpc: {workers: 2}\nledger: {url: memory}",
+        "ledger.url: each of grpc.workers would have a memory of its own: name a file or a database",
+    ),
+    "without end": ("grpc: {workers: 1000000000}", "grpc.workers: Input should be less than or equal to 64"),
+    "of a number that is none": ("grpc: {workers: many}", "grpc.workers: Input should be a valid integer"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), WORKERS.values(), ids=WORKERS)
+def test_workers_that_cannot_be_are_a_mistake(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        load(text)
+
+
+def test_one_worker_may_have_a_ledger_in_memory_and_several_a_file() -> None:
+    assert load("ledger: {url: memory}").workers == 1
+    assert load("grpc: {workers: 2}").gateway.workers == 2
 
 
 # --- the admin port's token -------------------------------------------------------------------------------------------

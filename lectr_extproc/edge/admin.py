@@ -104,8 +104,11 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def http_server(app: ASGIApp, address: str) -> AsyncIterator[int]:
-    """Serve an app on host:port for as long as the block lasts; yields the port, which may have been asked for as 0."""
+async def http_server(app: ASGIApp, where: str | socket.socket) -> AsyncIterator[int]:
+    """Serve an app on host:port for as long as the block lasts; yields the port, which may have been asked for as 0.
+
+    Or where somebody else listens already.
+    """
     server = _Server(
         uvicorn.Config(
             app,
@@ -117,7 +120,7 @@ async def http_server(app: ASGIApp, address: str) -> AsyncIterator[int]:
             timeout_graceful_shutdown=1,
         )
     )
-    with _listen(address) as listener:
+    with _listen(where) if isinstance(where, str) else where as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield listener.getsockname()[1]

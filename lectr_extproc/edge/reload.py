@@ -143,6 +143,7 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
     """The settings that are only read at start, and differ."""
     pairs = {
         "grpc.listen": (old.grpc_listen, new.grpc_listen),
+        "grpc.workers": (old.workers, new.workers),
         "grpc.tls": (old.grpc_tls, new.grpc_tls),
         "admin.listen": (old.admin_listen, new.admin_listen),
         "envoy.listen": (old.gateway.listen, new.gateway.listen),

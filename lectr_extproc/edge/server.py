@@ -15,6 +15,7 @@ from lectr_extproc.edge import access_log, ext_proc
 from lectr_extproc.edge.access_log import Sink
 from lectr_extproc.edge.limits import Limits
 from lectr_extproc.edge.live import Live
+from lectr_extproc.gateway.options import worker_address
 from lectr_extproc.settings import ServerTls
 
 DRAIN_S = 10
@@ -31,8 +32,9 @@ log stream when it first flushes, and one that could not would lose its first en
 class GrpcServer:
     """Envoy's three services: ext_proc, the access log, and health."""
 
-    def __init__(self, live: Live, sink: Sink, limits: Limits | None = None) -> None:
+    def __init__(self, live: Live, sink: Sink, limits: Limits | None = None, worker: int = 0) -> None:
         self._live = live
+        self._address = worker_address(live.settings.grpc_listen, worker)
         self._health = health.aio.HealthServicer()
         largest = live.snapshot.limits.max_body_bytes + 64 * 1024
         self._server = grpc.aio.server(
@@ -55,7 +57,7 @@ class GrpcServer:
     async def start(self) -> None:
         """Listen, then say that we serve."""
         settings = self._live.settings
-        listen = settings.grpc_listen
+        listen = self._address
         if listen.startswith("unix:"):
             # Each process binds a path of its own and moves it over the shared one in a single step. Bound directly, a
             # process that stops would unlink the socket of the one that replaced it.

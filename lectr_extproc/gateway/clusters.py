@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX, Signing, Upstream
 from lectr_extproc.gateway.filters import CLUSTER
-from lectr_extproc.gateway.options import GatewayOptions, LectrTls
+from lectr_extproc.gateway.options import GatewayOptions, LectrTls, worker_address
 from lectr_extproc.gateway.routes import UNROUTED
 from lectr_extproc.gateway.text import address, fill, needs_dns, quote, seconds, without_comments
 
@@ -55,12 +55,16 @@ def _lectr(options: GatewayOptions) -> str:
         $tls
         load_assignment:
           cluster_name: $name
-          endpoints: [{lb_endpoints: [{endpoint: {address: $address}}]}]
+          endpoints: [{lb_endpoints: [$endpoints]}]
         """,
         name=CLUSTER,
         discovery=_STRICT_DNS if not is_socket and needs_dns(host) else "type: STATIC\n",
         tls=_lectr_tls(options.lectr_tls) if options.lectr_tls else "",
-        address=address(options.lectr),
+        # One for each process: Envoy has few connections to an address, and each ends at one process.
+        endpoints=", ".join(
+            f"{{endpoint: {{address: {address(worker_address(options.lectr, worker))}}}}}"
+            for worker in range(options.workers)
+        ),
     )
 
 

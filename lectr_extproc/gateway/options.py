@@ -18,6 +18,16 @@ class LectrTls:
     key: str | None = None
 
 
+def worker_address(first: str, worker: int) -> str:
+    """Where one of several lectrs listens: each on the port after the last one's, or at a path with its number."""
+    if not worker:
+        return first
+    if first.startswith("unix:"):
+        return f"{first}.{worker}"
+    host, _, port = first.rpartition(":")
+    return f"{host}:{int(port) + worker}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayOptions:
     """One rendering. The defaults are those of the checked-in files."""
@@ -30,6 +40,8 @@ class GatewayOptions:
     "Envoy's admin port. It can stop Envoy, so it stays on loopback."
     lectr: str = "127.0.0.1:9191"
     "`host:port` or `unix:/path`: where Envoy finds lectr, for decisions and for access logs."
+    workers: int = 1
+    "How many lectrs there are: the others are found at addresses that follow from this one."
     lectr_tls: LectrTls | None = None
     max_body_bytes: int = 32 * 1024 * 1024
     "Larger requests get 413."

@@ -534,6 +534,7 @@ async def test_an_envoy_that_keeps_its_own_files_must_be_told_by_its_operator(ca
 
 RESTARTS: dict[str, dict[str, Any]] = {
     "grpc.listen": {"listen": "127.0.0.1:1"},
+    "grpc.workers": {"grpc": {"workers": 2}},
     "grpc.tls": {"grpc": {"tls": {"cert": "a", "key": "b"}}},
     "admin.listen": {"admin": {"listen": "127.0.0.1:1"}},
     "envoy.listen": {"envoy": {"listen": "127.0.0.1:1"}},

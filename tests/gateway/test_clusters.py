@@ -103,6 +103,12 @@ def test_lectr_is_found_by_socket_address_or_name() -> None:
     assert lectr(GatewayOptions(lectr="lectr.example:9191"))["cluster_type"]["name"] == "envoy.clusters.dns"
 
 
+def test_every_worker_has_an_address_of_its_own() -> None:
+    found = lectr(GatewayOptions(lectr="unix:/run/lectr.sock", workers=3))["load_assignment"]["endpoints"]
+    pipes = [one["endpoint"]["address"]["pipe"]["path"] for one in found[0]["lb_endpoints"]]
+    assert pipes == ["/run/lectr.sock", "/run/lectr.sock.1", "/run/lectr.sock.2"]
+
+
 def test_lectr_is_called_without_tls_with_tls_or_with_mutual_tls() -> None:
     one_way = LectrTls(ca="/ca.pem", server_name="lectr.test")
     mutual = LectrTls(ca="/ca.pem", server_name="lectr.test", cert="/cert.pem", key="/key.pem")
