@@ -25,6 +25,7 @@ from lectr_extproc.edge.outbox import CURSOR
 from lectr_extproc.edge.prices import refresh
 from lectr_extproc.edge.reload import Load, watch
 from lectr_extproc.edge.server import GrpcServer
+from lectr_extproc.edge.sharing import share
 from lectr_extproc.edge.spool import Spool
 from lectr_extproc.edge.telemetry import Telemetry
 from lectr_extproc.edge.workers import when_input_ends
@@ -71,7 +72,10 @@ async def service(
         grpc_server = GrpcServer(live, sink, limits, worker)
         try:
             await grpc_server.start()
-            tasks = [asyncio.create_task(each) for each in (refresh(live), notices.send(), measure(live, ledger))]
+            tasks = [
+                asyncio.create_task(each)
+                for each in (refresh(live), notices.send(), measure(live, ledger), share(live, ledger))
+            ]
             if settings.gateway.spool:
                 spool = Spool(live, sink, Path(settings.gateway.spool), ledger.unkept)
                 live.spool = spool.health

@@ -5,7 +5,7 @@ whatever it gets wrong refuses no call.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import ceil
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -41,6 +41,10 @@ class State(NamedTuple):
     is_asked: bool = False
     "A call that tries is on its way; should nobody hear of it until then, the next one does."
 
+    def is_due(self, now_s: float) -> bool:
+        """It is half-open, and nobody tries it."""
+        return self.until_s is not None and self.until_s <= now_s
+
     def phase(self, now_s: float) -> Phase:
         """The word for it."""
         if self.until_s is None:
@@ -56,8 +60,7 @@ def step(state: State | None, event: Event, rule: Breaking) -> State | None:
     if state is None:
         return None
     if what == "asked":
-        is_due = state.until_s is not None and state.until_s <= at_s
-        return state._replace(until_s=ceil(at_s + rule.open_s), is_asked=True) if is_due else state
+        return state._replace(until_s=ceil(at_s + rule.open_s), is_asked=True) if state.is_due(at_s) else state
     # A call that began before the last failure, or while it was open, proves nothing by going well.
     since_s = state.failed_s if state.until_s is None or state.is_asked else state.until_s
     return state if at_s < since_s else None
@@ -75,8 +78,8 @@ def _failed(state: State, at_s: float, rule: Breaking) -> State:
 class Breakers:
     """The targets that have failed lately."""
 
-    def __init__(self) -> None:
-        self._states: dict[Target, State] = {}
+    def __init__(self, states: Mapping[Target, State] | None = None) -> None:
+        self._states = dict(states or {})
         self._until: dict[Target, int] = {}
         self.states: Mapping[Target, State] = MappingProxyType(self._states)
         self.until: Mapping[Target, int] = MappingProxyType(self._until)
@@ -87,10 +90,11 @@ class Breakers:
         before = self._states.get(event.target)
         after = step(before, event, rule)
         if after is not before:
-            self._keep(event.target, after)
+            self.keep(event.target, after)
         return before, after
 
-    def _keep(self, target: Target, state: State | None) -> None:
+    def keep(self, target: Target, state: State | None) -> None:
+        """What a target is from now on; None is closed, and as if it had never failed."""
         self._until.pop(target, None)
         if state is None:
             self._states.pop(target, None)
@@ -99,7 +103,19 @@ class Breakers:
         if state.until_s is not None:
             self._until[target] = state.until_s
         if len(self._states) > TARGETS:
-            self._keep(min(self._states, key=lambda each: self._states[each].failed_s), None)
+            self.keep(min(self._states, key=lambda each: self._states[each].failed_s), None)
+
+    def adopt(self, states: Mapping[Target, State], claimed: Collection[Target], until_s: int) -> None:
+        """What all lectrs know together: of those that are half-open this one tries the `claimed`.
+
+        Before `until_s` it asks no other first, for by then it knows more; or is on its own, and tries for itself.
+        """
+        for target in self._states.keys() - states.keys():
+            self.keep(target, None)
+        for target, state in states.items():
+            self.keep(target, state)
+            if state.until_s is not None:
+                self._until[target] = 0 if target in claimed else max(state.until_s, until_s)
 
 
 _CALLERS = frozenset(

@@ -305,7 +305,14 @@ PRIMARY KEY (call_id, name))"""
 _HOLDS_EXPIRE = "CREATE INDEX limit_holds_expire ON limit_holds (expires_s)"
 _WARNINGS = """CREATE TABLE limit_warnings (name TEXT NOT NULL, starts BIGINT NOT NULL, most BIGINT NOT NULL,
 per_cent BIGINT NOT NULL, PRIMARY KEY (name, starts, most, per_cent))"""
-LATER_TABLES: Mapping[int, Sequence[str]] = {2: [_SET_ASIDE], 5: [_COUNTERS, _HOLDS, _HOLDS_EXPIRE, _WARNINGS]}
+_BREAKERS = """CREATE TABLE breakers (provider TEXT NOT NULL, model TEXT NOT NULL, host TEXT NOT NULL,
+failures BIGINT NOT NULL, failed_ms BIGINT NOT NULL, until_s BIGINT, is_asked BIGINT NOT NULL,
+PRIMARY KEY (provider, model, host))"""
+LATER_TABLES: Mapping[int, Sequence[str]] = {
+    2: [_SET_ASIDE],
+    5: [_COUNTERS, _HOLDS, _HOLDS_EXPIRE, _WARNINGS],
+    6: [_BREAKERS],
+}
 "By the version of the schema they came with."
 
 

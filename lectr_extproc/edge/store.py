@@ -14,6 +14,7 @@ from lectr_extproc.core import ledger as rows
 from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.core.report import GROUPS, Filters, Line, lines_of, statement
 from lectr_extproc.core.spending import Settlement
+from lectr_extproc.edge.breakers import SharedBreakers
 from lectr_extproc.edge.counters import Counters, settle
 from lectr_extproc.edge.logs import without_keys
 
@@ -113,6 +114,7 @@ class Store:
         "How many calls are kept at most, and how many attempts; only what is kept in memory has a bound."
         self._migrations = rows.migrations(database.identity)
         self._beside = database.beside()
+        self.breakers = SharedBreakers(self._beside)
         self.counters = Counters(self._beside)
         "Of limits, in the same database."
         self._is_ours = False

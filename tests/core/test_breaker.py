@@ -114,6 +114,24 @@ def test_targets_are_told_apart_and_what_is_open_is_seen_while_it_is() -> None:
     assert (dict(breakers.until), list(breakers.states)) == ({}, [other])
 
 
+def test_of_what_all_know_one_tries_its_own_and_leaves_the_others_until_there_is_news() -> None:
+    breakers = Breakers({MINI: State(1, 0)})
+    mine, others, due, shut = (MINI._replace(model=name) for name in ("mine", "others", "due", "shut"))
+    states = {
+        mine: State(3, 100, 190, is_asked=True),
+        others: State(3, 100, 191, is_asked=True),
+        due: State(3, 100, 130),
+        shut: State(2, 100),
+    }
+    breakers.adopt(states, [mine], 165)
+    assert dict(breakers.states) == states
+    assert dict(breakers.until) == {mine: 0, others: 191, due: 165}
+    breakers.take(Event(mine, "failed", 162), RULE)
+    assert breakers.until[mine] == 192
+    breakers.adopt({}, [], 170)
+    assert (dict(breakers.states), dict(breakers.until)) == ({}, {})
+
+
 def test_clients_names_of_models_do_not_fill_the_memory() -> None:
     breakers = Breakers()
     for number in range(TARGETS + 5):

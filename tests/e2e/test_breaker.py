@@ -100,3 +100,19 @@ def test_how_soon_models_answer_here_counts_more_than_what_was_published(
         after.ask("explain", "--json", "--model", "economy", "--header", f"Authorization: Bearer {OPENAI_KEY}")
     )["plan"]
     assert [one["is_measured"] for one in plan["candidates"] if one["model"] == "gpt-4.1-mini"] == [True]
+
+
+@once
+def test_what_fails_for_one_lectr_is_sunk_by_all_that_share_its_ledger(
+    launch: Launch, providers: Providers, tmp_path: Path
+) -> None:
+    settings = settings_in(providers, tmp_path)
+    settings["ledger"] = {"url": f"sqlite://{tmp_path}/ledger.db"}
+    one, other = launch(settings), launch(settings)
+    assert provider_of(call(other, body=asking("economy"))) == "openai"
+    for _ in range(3):
+        providers["openai"].answer_with(json_answer({"error": {"message": "overloaded"}}, 503))
+        call(one, body=asking("economy"))
+    wait_until(lambda: state(other) == ["open"], "a breaker that another lectr opened")
+    assert provider_of(call(other, body=asking("economy"))) == "anthropic"
+    assert json.loads(other.lines('"breaker open"')[0])["by"] == "another lectr"

@@ -1,14 +1,16 @@
 """How models do, as finished calls tell it."""
 
+import dataclasses
 import logging
 import time
 
 import pytest
 
+from lectr_extproc.core.breaker import State
 from lectr_extproc.core.decision import Route
 from lectr_extproc.core.health import Breaking, Target
 from lectr_extproc.core.record import CallRecord
-from lectr_extproc.edge.vitals import Vitals
+from lectr_extproc.edge.vitals import HOLD_S, Vitals
 from tests.core.finished import call
 from tests.core.given import request, routed, snapshot
 
@@ -73,3 +75,62 @@ def test_calls_that_say_nothing_change_nothing(now: list[float]) -> None:
     vitals = Vitals()
     vitals.heed([finished(1000, well=True), call(error_category="rate_limit", error_source="provider")], TABLES)
     assert vitals.breakers() == []
+
+
+def test_what_other_lectrs_know_counts_here_and_what_is_known_here_is_theirs_to_hear(
+    now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lectr.breaker")
+    vitals = Vitals()
+    vitals.heed([finished(1000)], TABLES)
+    news = vitals.news()
+    assert [(event.target, event.what) for event in news] == [(MINI, "failed")]
+    assert vitals.news() == []
+    vitals.not_told(news)
+    assert vitals.news() == news
+    vitals.adopt({MINI: State(3, 1000, 1030)}, [], RULE)
+    assert dict(vitals.health.sick) == {MINI: 1030}
+    vitals.adopt({}, [], RULE)
+    lines = [(line.message, line.fields["by"]) for line in caplog.records]  # type: ignore[attr-defined]
+    assert lines == [("breaker open", "another lectr"), ("breaker closed", "another lectr")]
+
+
+def test_what_happens_while_the_others_are_told_is_not_forgotten(now: list[float]) -> None:
+    vitals = Vitals()
+    vitals.heed([finished(1000)] * 2, TABLES)
+    vitals.news()
+    vitals.heed([finished(1000)], TABLES)
+    vitals.adopt({MINI: State(2, 1000)}, [], RULE)
+    assert dict(vitals.health.sick) == {MINI: 1030}
+
+
+def test_a_half_open_model_is_tried_by_who_claimed_it_and_by_everybody_where_no_news_comes(now: list[float]) -> None:
+    ours, theirs = Vitals(), Vitals()
+    now[0] = 1031
+    states = {MINI: State(3, 1000, 1061, is_asked=True)}
+    ours.adopt(states, [MINI], RULE)
+    theirs.adopt(states, [], RULE)
+    assert (ours.health.sick[MINI], theirs.health.sick[MINI]) == (0, 1061)
+    assert [one.breakers()[0]["state"] for one in (ours, theirs)] == ["half_open"] * 2
+    ours.adopt(states, [], RULE)
+    assert ours.health.sick[MINI] == 0, "it is claimed until it is tried"
+    ours.asked(trying(), RULE)
+    theirs.asked(trying(), RULE)
+    ours.adopt(states, [], RULE)
+    assert (ours.health.sick[MINI], theirs.health.sick[MINI]) == (1061, 1061)
+
+    alone = Vitals()
+    alone.adopt({MINI: State(3, 1000, 1030)}, [], RULE)
+    assert alone.health.sick[MINI] == 1031 + HOLD_S
+    assert alone.breakers()[0]["state"] == "open"
+    now[0] = 1031 + HOLD_S
+    alone.asked(trying(), RULE)
+    assert alone.health.sick[MINI] == 1061 + HOLD_S
+
+
+def test_a_key_that_a_client_put_where_the_model_belongs_is_shown_to_nobody(now: list[float]) -> None:
+    vitals = Vitals()
+    key = "lc_key_0123456789abcdefghij"
+    vitals.heed([dataclasses.replace(finished(1000), model_sent=key)] * 3, TABLES)
+    assert vitals.breakers()[0]["model"] == "lc_key_…"
+    assert key not in repr(vitals.news())
