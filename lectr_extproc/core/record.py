@@ -5,7 +5,8 @@ A caller who hung up, a refused call and an answer cut in the middle go through 
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, fields
+from operator import attrgetter
 from typing import Literal
 
 from lectr_extproc.core.answer import Answer
@@ -162,6 +163,11 @@ OWN = frozenset(
 )
 """The fields of a record that differ from call to call. The values of the others are those of many calls, and what is
 made of them is made once and kept."""
+
+
+SHARED = tuple(field.name for field in fields(CallRecord) if field.name not in OWN)
+shared_of = attrgetter(*SHARED)
+"The values of those others, as one tuple."
 
 
 @quick_dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from lectr_extproc.core.pricing import PICO, Cost
-from lectr_extproc.core.record import Attempt, CallRecord
+from lectr_extproc.core.record import Attempt, CallRecord, shared_of
 from lectr_extproc.core.usage import NO_USAGE, Usage
 from lectr_extproc.edge.logs import without_keys
 
@@ -218,11 +218,70 @@ def of_last(record: CallRecord) -> dict[str, Value]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+_SHARED = frozenset(
+    [
+        "gen_ai.operation.name",
+        "gen_ai.provider.name",
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+        "gen_ai.response.finish_reasons",
+        "gen_ai.request.stream",
+        "server.address",
+        "server.port",
+        "error.type",
+        "http.response.status_code",
+        "url.path",
+        "lectr.org",
+        "lectr.feature",
+        "lectr.task",
+        "lectr.provider",
+        "lectr.provider_source",
+        "lectr.provider_unknown",
+        "lectr.provider_detected",
+        "lectr.model_requested",
+        "lectr.rule",
+        "lectr.rule_arm",
+        "lectr.tier",
+        "lectr.auto.tier",
+        "lectr.candidates",
+        "lectr.credential",
+        "lectr.dialect",
+        "lectr.streaming",
+        "lectr.observed",
+        "lectr.token_source",
+        "lectr.service_tier",
+        "lectr.attempts",
+        "lectr.error.category",
+        "lectr.error.source",
+        "lectr.notes",
+        "lectr.pricing_status",
+        "lectr.pricing_reason",
+        "lectr.price.version",
+    ]
+)
+"What follows from fields that many calls share (core/record.py), and from why a cost is what it is."
+_OF_MANY, _OF_ONE = (
+    {n: read for n, read in SPAN.items() if (n in _SHARED) is is_shared} for is_shared in (True, False)
+)
+_KINDS = 1024
+_known: dict[object, dict[str, Value]] = {}
+
+
 def of_span(record: CallRecord, limit: int = VALUE_LIMIT) -> dict[str, Value]:
     """The attributes of the span of one call; a text longer than the limit is cut."""
+    cost = record.cost
+    kind = limit, shared_of(record), cost and (cost.status, cost.reason, cost.row and cost.row.version)
+    if (shared := _known.get(kind)) is None:
+        if len(_known) >= _KINDS:  # clients choose some of these words
+            _known.clear()
+        shared = _known[kind] = _read(_OF_MANY, record, limit)
+    return {**shared, **_read(_OF_ONE, record, limit)}
+
+
+def _read(readings: Mapping[str, Reading], record: CallRecord, limit: int) -> dict[str, Value]:
     usage, cost = record.usage or NO_USAGE, record.cost or NO_COST
     attributes: dict[str, Value] = {}
-    for name, read in SPAN.items():
+    for name, read in readings.items():
         value = read(record, usage, cost)
         if value is None:
             continue

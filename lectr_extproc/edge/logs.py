@@ -17,7 +17,7 @@ import orjson
 
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.pricing import PICO
-from lectr_extproc.core.record import OWN, CallRecord
+from lectr_extproc.core.record import OWN, SHARED, CallRecord, shared_of
 from lectr_extproc.core.usage import COUNTS
 from lectr_extproc.core.words import KEY_PREFIX
 
@@ -113,14 +113,14 @@ def log_calls(records: Sequence[CallRecord]) -> None:
 def as_fields(record: CallRecord) -> dict[str, Any]:
     """A record as the fields of a line: what is absent is left out, what is zero is not."""
     cost = record.cost
-    return _shared_fields(_read_shared(record), cost and cost[:2]) | _own_fields(record)
+    return _shared_fields(shared_of(record), cost and cost[:2]) | _own_fields(record)
 
 
 def _members(record: CallRecord) -> str:
     """The same as JSON, without its opening brace."""
     cost = record.cost
     own = without_keys(_json(_own_fields(record)))
-    return _shared_members(_read_shared(record), cost and cost[:2]) + own[1:]
+    return _shared_members(shared_of(record), cost and cost[:2]) + own[1:]
 
 
 def _own_fields(record: CallRecord) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _own_fields(record: CallRecord) -> dict[str, Any]:
 
 
 def _shared_fields(values: tuple[Any, ...], pricing: tuple[str, str | None] | None) -> dict[str, Any]:
-    fields = _known(_SHARED, values) | _known(("pricing_status", "pricing_reason"), pricing or (None, None))
+    fields = _known(SHARED, values) | _known(("pricing_status", "pricing_reason"), pricing or (None, None))
     return {name: value for name, value in fields.items() if value is not False and value != ()}
 
 
@@ -146,8 +146,7 @@ def _shared_members(values: tuple[Any, ...], pricing: tuple[str, str | None] | N
 
 
 _OWN = tuple(field.name for field in fields(CallRecord) if field.name in OWN)
-_SHARED = tuple(field.name for field in fields(CallRecord) if field.name not in OWN)
-_read_own, _read_shared, _read_counts = attrgetter(*_OWN), attrgetter(*_SHARED), attrgetter(*COUNTS)
+_read_own, _read_counts = attrgetter(*_OWN), attrgetter(*COUNTS)
 
 
 def _known(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.core.pricing import Cost
+from lectr_extproc.core.record import OWN, CallRecord
 from lectr_extproc.core.usage import Usage
 from lectr_extproc.edge import attributes as names
 from lectr_extproc.edge.metrics import METRICS
+from tests.core.test_ledger import any_of
 from tests.edge.finished import call
 
 DOCS = Path(__file__).parents[2] / "docs/telemetry.md"
@@ -223,3 +226,21 @@ def test_the_page_about_telemetry_names_every_attribute_and_no_other() -> None:
     assert re.findall(r"^\| `([\w.]+)`", attributes, re.MULTILINE) == list(names.SPAN)
     assert re.findall(r"^\| `([\w.]+)`", attempts, re.MULTILINE) == sorted({*names.ATTEMPT, *names.LAST})
     assert re.findall(r"^\| `([\w.]+)`", metrics, re.MULTILINE) == list(METRICS)
+
+
+@given(any_of(CallRecord), any_of(CallRecord))
+def test_what_calls_share_is_made_once_and_nothing_else_of_them(first: CallRecord, other: CallRecord) -> None:
+    own = {name: getattr(other, name) for name in OWN}
+    second = dataclasses.replace(first, **own)
+    cost = second.cost and second.cost._replace(total=1, amounts=(1,))
+    calls = [first, second, dataclasses.replace(second, cost=cost), other]
+    together = [names.of_span(one) for one in calls]
+    for one, said in zip(calls, together, strict=True):
+        names._known.clear()
+        assert names.of_span(one) == said
+
+
+def test_the_kinds_of_calls_that_are_remembered_are_bounded() -> None:
+    for number in range(names._KINDS + 10):
+        assert names.of_span(call(path=f"/v1/{number}"))["url.path"] == f"/v1/{number}"
+    assert len(names._known) <= names._KINDS
