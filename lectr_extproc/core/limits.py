@@ -8,6 +8,7 @@ slides; requests and tokens per minute are a bucket that refills, kept as the on
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import orjson
@@ -80,7 +81,7 @@ class Limit:
             case "daily":
                 return at_s - at_s % _DAY_S
             case "monthly":
-                return _month(at_s)[0]
+                return _month(at_s - at_s % _DAY_S)[0]
             case "rolling":
                 return at_s - at_s % self._width_s
             case _:
@@ -199,8 +200,9 @@ def used_now(limit: Limit, buckets: Mapping[int, int], now_ns: int) -> tuple[int
     return sum(counted.values()), limit.ends(max(counted)) if counted and limit.kind != "streams" else None
 
 
-def _month(at_s: int) -> tuple[int, int]:
-    """The first second of the month that a moment is in, and of the next one."""
-    first = datetime.fromtimestamp(at_s, UTC).replace(day=1, hour=0, minute=0, second=0)
+@lru_cache(64)
+def _month(day_s: int) -> tuple[int, int]:
+    """The first second of the month that a day is in, and of the next one."""
+    first = datetime.fromtimestamp(day_s, UTC).replace(day=1)
     after = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
     return int(first.timestamp()), int(after.timestamp())

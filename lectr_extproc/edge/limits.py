@@ -117,15 +117,20 @@ class Limits:
         with self._changed:
             self._waiting.append(_Waiting(ask, loop, told))
             self._changed.notify()
+        late = loop.call_later(PATIENCE_S, self._give_up, told)
         try:
-            return await asyncio.wait_for(told, PATIENCE_S)
-        except TimeoutError:
-            self._went_away("they take too long")
-            raise Away from None
+            return await told
         except asyncio.CancelledError:  # the client has gone, and lectr will not hear of its call by this id
             with self._changed:
                 self._left.append(ask.call_id)
             raise
+        finally:
+            late.cancel()
+
+    def _give_up(self, told: "asyncio.Future[Exceeded | None]") -> None:
+        if not told.done():
+            self._went_away("they take too long")
+            told.set_exception(Away())
 
     def health(self) -> dict[str, Any]:
         """What `/healthz` shows."""

@@ -281,7 +281,8 @@ def lectr_arm(name: str, build: Build = NATIVE, *, exports: bool = False, **sect
 
 
 def _settings(bench: Bench, arm: Arm, build: Build, directory: Path, sections: Mapping[str, Any]) -> dict[str, Any]:
-    org = {"name": "bench", "keys": [{"sha256": hashlib.sha256(KEY.encode()).hexdigest()}]}
+    org: dict[str, Any] = {"name": "bench", "keys": [{"sha256": hashlib.sha256(KEY.encode()).hexdigest()}]}
+    org |= {"limits": sections["limits"]} if "limits" in sections else {}
     openai = {"id": "openai", "base_url": f"http://127.0.0.1:{bench.provider}/v1"}
     openai["observe"] = "native" if build.profile == "native" else "auto"
     return {
@@ -369,6 +370,9 @@ ARMS: dict[str, Callable[[Bench], Arm]] = {
     "passing": passing_ext_proc,
     "native": lectr_arm("native"),
     "native+otlp": lectr_arm("native+otlp", exports=True),
+    "native+limits": lectr_arm(
+        "native+limits", limits={"daily_usd": 10**5, "monthly_usd": 10**5, "requests_per_minute": 10**9}
+    ),
     "portable": lectr_arm("portable", PORTABLE),
     "litellm": litellm,
     "portkey": portkey,

@@ -21,6 +21,7 @@ NAMES = {
     "passing": "Envoy + ext_proc that only passes chunks",
     "native": "**lectr, native**",
     "native+otlp": "**lectr, native, OTLP on**",
+    "native+limits": "**lectr, native, three limits**",
     "native, strip": "**lectr, native, strip**",
     "portable": "**lectr, portable**",
     "litellm": "LiteLLM proxy",
@@ -110,6 +111,7 @@ def promises(results: Results, seen: Seen) -> Iterator[tuple[str, str, str]]:
     for case in (16, SATURATED):
         yield f"Python's CPU a call ÷ empty ext_proc's, at {case}", "≤ 1.5", ratios("native", "empty", python_cpu, case)
         yield "the same, OTLP export included", "≤ 2.0", ratios("native+otlp", "empty", python_cpu, case)
+        yield "the same of an org with limits ÷ of one without", "", ratios("native+limits", "native", python_cpu, case)
     yield (
         "added p50 latency at 1, native, over no gateway",
         "≤ 0.8 ms",
