@@ -425,7 +425,11 @@ def _parser() -> argparse.ArgumentParser:
     config(made)
     binary(made)
 
-    made = command("serve", _serve, "SIGTERM drains it; a second process may start before the first one stops.")
+    made = command(
+        "serve",
+        _serve,
+        "SIGTERM drains it; a second may start before the first one stops. With grpc.workers it is several processes.",
+    )
     config(made)
     # What `grpc.workers` starts: the number of one, and the open file that it answers /healthz and /metrics on.
     made.add_argument("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
