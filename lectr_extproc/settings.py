@@ -17,6 +17,7 @@ from pydantic import (
 
 from lectr_extproc.catalog.answers import ANSWERS, REPORTED_COSTS
 from lectr_extproc.catalog.auto_words import WORDS
+from lectr_extproc.catalog.declared import DECLARED
 from lectr_extproc.catalog.dialects import ENDPOINTS
 from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.models import MODELS
@@ -30,7 +31,7 @@ from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.native import TELLS
 from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
 from lectr_extproc.core.snapshot import Observation, ObserveSetting, Snapshot
-from lectr_extproc.core.tables import Known, Limits, Org, Provider, Site
+from lectr_extproc.core.tables import Failover, Known, Limits, Org, Provider, Site
 from lectr_extproc.core.upstream import Signing, Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 from lectr_extproc.settings_checks import Path, Problem, contradictions, held_keys, references
@@ -308,6 +309,9 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
         credentials=_credentials(file.credentials, keys),
         prices=price_table(_overrides(file), rows=providers),
         trust_traceparent=file.telemetry.trust_traceparent,
+        declared=DECLARED,
+        # Envoy 1.40 is the first to take the order of the candidates from a call's metadata.
+        failover=Failover(**file.failover.model_dump()) if file.envoy.profile == "native" else None,
         ranking=RANKING,
         scoring=_scoring(file.auto),
         breaking=Breaking(**file.breaker.model_dump()),

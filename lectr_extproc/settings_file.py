@@ -714,6 +714,23 @@ class LimitsSection(_Section):
     )
 
 
+class FailoverSection(_Section):
+    """What becomes of a call that has other candidates when one fails (docs/routing.md)."""
+
+    attempts_max: int = Field(
+        default=3, ge=1, le=8, description="How many candidates are asked at most; 1 asks the first alone."
+    )
+    stream_timeout_s: float = Field(
+        default=60, gt=0, le=3600, description="How long one may take until its stream begins."
+    )
+    answer_timeout_s: float = Field(
+        default=300,
+        gt=0,
+        le=3600,
+        description="The same for an answer that is no stream, which begins when all of it is there.",
+    )
+
+
 class TelemetrySection(_Section):
     """What is told about calls. Where to is told by the standard OTEL_* environment variables."""
 
@@ -771,6 +788,7 @@ class SettingsFile(_Section):
     auto: AutoSection = AutoSection()
     breaker: BreakerSection = BreakerSection()
     latency: LatencySection = LatencySection()
+    failover: FailoverSection = FailoverSection()
     telemetry: TelemetrySection = TelemetrySection()
     ledger: LedgerSection = LedgerSection()
     log: LogSection = LogSection()

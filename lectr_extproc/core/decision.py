@@ -7,15 +7,15 @@ import dataclasses
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, TypeGuard, assert_never
+from typing import Any, Final, Literal, TypeGuard, assert_never
 from urllib.parse import parse_qsl, unquote
 
 from lectr_extproc.core import credential as credentials
 from lectr_extproc.core import words
-from lectr_extproc.core.auto import TIERS, score
+from lectr_extproc.core.auto import TIERS, Tier, score
 from lectr_extproc.core.candidates import Plan, Ranked, make_plan
 from lectr_extproc.core.conversation import Conversation, read_conversation
 from lectr_extproc.core.credential import Credential, Form
@@ -37,7 +37,7 @@ from lectr_extproc.core.words import CredentialSource, ProviderSource, Shape
 _OURS = (words.OWN_PREFIX, "x-forwarded-")
 # A client's AWS signature holds for the client's own address alone: neither it nor its parts are of use to anyone else.
 _AWS_SIGNATURE = ("x-amz-date", "x-amz-security-token", "x-amz-content-sha256")
-_CREDENTIALS = frozenset({*(form.value for form in credentials.HEADERS), "proxy-authorization", *_AWS_SIGNATURE})
+CREDENTIALS = frozenset({*(form.value for form in credentials.HEADERS), "proxy-authorization", *_AWS_SIGNATURE})
 
 _MAY_BE_JSON = re.compile(r"|text/plain|application/(?:json|x-www-form-urlencoded)|.*\+json")
 "The content types whose body is looked into where Envoy could not, or did not try."
@@ -102,8 +102,10 @@ class Route:
     "The members of the body that are for the gateway."
     asks_for_usage: bool
     "The provider is asked for a usage chunk that the client did not ask for."
-    body: bytes | None = None
+    body: bytes | None = dataclasses.field(default=None, repr=False)
     "Only when the provider must get another body than the client sent."
+    tries: tuple["Route", ...] = ()
+    "Of a call with several candidates the route to each, in order, of which this is the first."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,12 +153,14 @@ def decide(facts: Facts, snapshot: Snapshot, health: Health = UNKNOWN) -> Decisi
     if facts.model is None and facts.body_may_be_read and _body_may_name_a_model(facts, endpoint, snapshot):
         return ASK_FOR_BODY
     route = choose_route(facts, endpoint, org, snapshot, health)
+    if isinstance(route, Route) and route.tries:
+        return route  # each attempt has its body written when it is made (core/attempt.py)
     if isinstance(route, Route) and (route.model_is_renamed or route.asks_for_usage or route.drops):
         if facts.body is None:
             # Asked for a body that turns out larger than its limit, Envoy answers nothing at all (1.36, 1.40).
             unchanged = dataclasses.replace(route, model_is_renamed=False, asks_for_usage=False)
             return ASK_FOR_BODY if facts.is_read_by_envoy else unchanged
-        return dataclasses.replace(route, body=_rewritten(facts.body, facts.boundary, route))
+        return dataclasses.replace(route, body=rewritten(facts.body, facts.boundary, route))
     return route
 
 
@@ -226,15 +230,29 @@ def choose_route(
     facts: Facts, endpoint: Endpoint, org: Org, snapshot: Snapshot, health: Health = UNKNOWN
 ) -> Route | Refuse | AskForBody:
     """Provider, address, credential and path of a call that is let through."""
-    drops = tuple([name for name in OURS if getattr(facts, name)]) if facts.tier or facts.prefer else ()
+    drops = ours_in(facts)
     choice = choose_provider(facts, endpoint, org, snapshot)
     if org.rules is not None:
         facts, choice = apply_rules(facts, choice, endpoint, org, snapshot, rules=org.rules)
     wanted = what_is_wanted(facts, endpoint, org, snapshot)
-    if wanted is not None:
-        if facts.body_may_be_read and (facts.is_read_by_envoy or facts.content_length):
-            return ASK_FOR_BODY
-        facts, choice = choose_model(facts, choice, endpoint, org, snapshot, wanted=wanted, health=health)
+    if wanted is None and (facts.fallback is None or choice.model_sent is None):
+        return route_to(facts, choice, endpoint, org, snapshot, drops=drops)
+    if facts.body_may_be_read and (facts.is_read_by_envoy or facts.content_length):
+        return ASK_FOR_BODY
+    return choose_model(facts, choice, endpoint, org, snapshot, wanted=wanted, drops=drops, health=health)
+
+
+def ours_in(facts: Facts) -> tuple[str, ...]:
+    """The members of the body that are for the gateway."""
+    if not (facts.tier or facts.prefer or facts.fallback is not None):
+        return ()
+    return tuple([name for name in OURS if getattr(facts, name) is not None])
+
+
+def route_to(
+    facts: Facts, choice: Choice, endpoint: Endpoint, org: Org, snapshot: Snapshot, *, drops: tuple[str, ...]
+) -> Route | Refuse:
+    """The way to the provider of a choice. `facts` are those of a client that had asked for what was chosen."""
     # A body that hides its model is asked of a model all the same.
     asks_a_model = facts.has_body and endpoint.dialect in snapshot.observation.answers
     if not org.may_use(choice.provider, choice.model_sent or ("" if asks_a_model else None)):
@@ -286,7 +304,7 @@ def choose_route(
 def choose_provider(facts: Traits, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> Choice:
     """Header, path, model, then what the path or the key's shape suggests, then the default. Never a refusal."""
     providers = snapshot.providers
-    model = _model_in_path(facts, endpoint) or facts.model
+    model = model_in_path(facts, endpoint) or facts.model
     notes: list[str] = []
 
     def is_reachable(name: str | None) -> TypeGuard[str]:
@@ -405,7 +423,7 @@ def what_is_wanted(facts: Traits, endpoint: Endpoint, org: Org, snapshot: Snapsh
     """What a model is to be chosen from: a tier, or an alias's models; None for a call that pins one."""
     if tier := facts.at_most or facts.tier:
         return (tier,)
-    model = _model_in_path(facts, endpoint) or facts.model
+    model = model_in_path(facts, endpoint) or facts.model
     if model is None:
         return None
     if model in org.aliases:
@@ -420,14 +438,37 @@ def choose_model(
     org: Org,
     snapshot: Snapshot,
     *,
-    wanted: tuple[str, ...],
+    wanted: tuple[str, ...] | None,
+    drops: tuple[str, ...],
     health: Health,
-) -> tuple[Facts, Choice]:
-    """The call as if its client had asked for the first candidate; as it came, with a note, where there is none."""
+) -> Route | Refuse:
+    """The routes to the candidates; the call's own as it came, with a note, where there is none."""
     plan = plan_for(facts, choice, endpoint, org, snapshot, wanted=wanted, health=health)
     if not plan.candidates:
-        return facts, dataclasses.replace(choice, plan=plan, notes=(*choice.notes, "no_candidate"))
-    row = plan.candidates[0].row
+        choice = dataclasses.replace(choice, plan=plan, notes=(*choice.notes, "no_candidate"))
+        return route_to(facts, choice, endpoint, org, snapshot, drops=drops)
+    rows = [row for row, *_ in plan.candidates[: snapshot.failover.attempts_max if snapshot.failover else 1]]
+    choice = dataclasses.replace(choice, plan=plan)
+    # The client's own choice is the first candidate, and stays what it is.
+    asked = [(facts, choice)] if wanted is None else [as_candidate(facts, choice, rows[0], endpoint, snapshot)]
+    asked += [as_candidate(facts, choice, row, endpoint, snapshot) for row in rows[1:]]
+    routes = [route_to(*each, endpoint, org, snapshot, drops=drops) for each in asked]
+    first, tries = routes[0], tuple(route for route in routes if isinstance(route, Route))
+    has_room = facts.body is not None and len(facts.body) + ENCLOSED_BYTES <= snapshot.limits.max_body_bytes
+    if isinstance(first, Refuse) or len(tries) == 1 or facts.is_upgrade or not has_room:
+        return first
+    observe: Observe = first.observe if len({each.observe for each in tries}) == 1 else "stream"
+    return dataclasses.replace(first, tries=tries, observe=observe)
+
+
+ENCLOSED_BYTES = 128 * 1024
+"More than core/attempt.py writes before the body of such a call: Envoy takes 60 KiB of headers."
+
+
+def as_candidate(
+    facts: Facts, choice: Choice, row: Ranked, endpoint: Endpoint, snapshot: Snapshot
+) -> tuple[Facts, Choice]:
+    """The call as if its client had asked for this candidate."""
     changed = _as_if_asked(facts, endpoint, Arm(row.model, row.provider))
     notes = choice.notes
     if row.provider != choice.provider:
@@ -435,14 +476,7 @@ def choose_model(
         if not _is_key_of(facts, snapshot.providers[row.provider], snapshot):
             changed = dataclasses.replace(changed, credential=None)
     return changed, dataclasses.replace(
-        choice,
-        provider=row.provider,
-        source="chosen",
-        unknown=False,
-        detected=None,
-        model_sent=row.model,
-        notes=notes,
-        plan=plan,
+        choice, provider=row.provider, source="chosen", unknown=False, detected=None, model_sent=row.model, notes=notes
     )
 
 
@@ -453,15 +487,21 @@ def plan_for(
     org: Org,
     snapshot: Snapshot,
     *,
-    wanted: tuple[str, ...],
+    wanted: tuple[str, ...] | None,
     health: Health,
 ) -> Plan:
-    """The models that may answer a call, in order, and why the others may not."""
+    """The models that may answer a call, in order, and why the others may not.
+
+    What the client wrote into `fallback` comes after the first, in the place of the others.
+    """
     conversation = Conversation()
     if facts.body is not None:
         conversation = read_conversation(read_json(facts.body), _COUNTS_FOR.get(endpoint.dialect, endpoint.dialect))
-    auto = score(conversation, snapshot.scoring) if wanted[0] == "auto" else None
-    tier = auto.tier if auto else next((tier for tier in TIERS if tier == wanted[0]), None)
+    # A limit that leaves a cheaper tier leaves no way around it.
+    wished = facts.fallback if facts.at_most is None else None
+    fallback = [word for name in wished or () for word in org.aliases.get(name, (name,))]
+    wants_auto = wanted is not None and wanted[0] == "auto"
+    auto = score(conversation, snapshot.scoring) if wants_auto or "auto" in fallback else None
     named = _named(facts, snapshot)
 
     def refusal(row: Ranked) -> str | None:
@@ -480,19 +520,45 @@ def plan_for(
 
         return figure
 
-    return make_plan(
-        snapshot.tiers[tier] if tier else [_model_of_alias(name, choice, org, snapshot) for name in wanted],
-        conversation,
-        refusal,
-        sick_until_s=of_row(health.sick),
-        measured_ms=of_row(health.first_token_ms),
-        lineup=snapshot.lineup,
-        prices=snapshot.prices,
-        at_s=facts.at_s,
-        prefer=facts.prefer or ("balanced" if tier else None),
-        tier=tier,
-        auto=auto,
-    )
+    def tier_of(word: str) -> Tier | None:
+        if auto is not None and word == "auto":
+            return auto.tier
+        return next((tier for tier in TIERS if tier == word), None)
+
+    def rows_of(words: Iterable[str]) -> list[Ranked]:
+        return [_model_of_alias(word, choice, org, snapshot) for word in words]
+
+    def plan(rows: Iterable[Ranked], refusal: Callable[[Ranked], str | None], **how: Any) -> Plan:
+        known: dict[str, Any] = {
+            "lineup": snapshot.lineup,
+            "prices": snapshot.prices,
+            "at_s": facts.at_s,
+            "sick_until_s": of_row(health.sick),
+            "measured_ms": of_row(health.first_token_ms),
+        }
+        return make_plan(rows, conversation, refusal, **known, **how)
+
+    if wanted is None:  # whatever the client pins is asked first
+        first = plan([Ranked(provider=choice.provider, model=choice.model_sent or "")], lambda _: None)
+    else:
+        tier = tier_of(wanted[0])
+        first = plan(
+            snapshot.tiers[tier] if tier else rows_of(wanted),
+            refusal,
+            prefer=facts.prefer or ("balanced" if tier else None),
+            tier=tier,
+            auto=auto if wants_auto else None,
+        )
+    if not wished:
+        return first
+    rows: list[Ranked] = []
+    for word in fallback:
+        tier = None if word in snapshot.models.registered else tier_of(word)
+        ordered = plan(snapshot.tiers[tier], refusal, prefer="balanced").candidates if tier else ()
+        rows += [row for row, *_ in ordered] if tier else rows_of([word])
+    rest = plan(rows, refusal)
+    candidates = {(one.row.provider, one.row.model): one for one in (*first.candidates[:1], *rest.candidates)}
+    return dataclasses.replace(first, candidates=tuple(candidates.values()), dropped=(*first.dropped, *rest.dropped))
 
 
 _COUNTS_FOR = {"anthropic.count_tokens": "anthropic.messages", "openai.input_tokens": "openai.responses"}
@@ -591,7 +657,7 @@ def _is_at_its_own_path(facts: Traits, endpoint: Endpoint, provider: Provider) -
     return provider.prefix not in {"", "/v1"} and facts.path.startswith(provider.prefix + "/")
 
 
-def _model_in_path(facts: Traits, endpoint: Endpoint) -> str | None:
+def model_in_path(facts: Traits, endpoint: Endpoint) -> str | None:
     in_path = endpoint.pattern.fullmatch(facts.path) if endpoint.has_model else None
     return unquote(in_path["model"]) if in_path else None
 
@@ -654,7 +720,8 @@ def _observe(facts: Traits, endpoint: Endpoint, provider: Provider, snapshot: Sn
     return "native"
 
 
-def _rewritten(body: bytes, boundary: bytes | None, route: Route) -> bytes:
+def rewritten(body: bytes, boundary: bytes | None, route: Route) -> bytes:
+    """The client's body as the provider of this route is to get it."""
     if route.drops:
         body = without(body, route.drops)
     if route.asks_for_usage:
@@ -670,16 +737,18 @@ def _removed(facts: Traits, provider: Provider, *, kept: str | None, plain: bool
     Envoy does not read a compressed answer, and out of one no chunk can be taken: such calls ask for a plain one.
     """
     names = facts.header_names
-    gone = (
-        {name for name in names if name.startswith(_OURS)}
-        | (names & _CREDENTIALS)
-        | names.intersection(provider.refuses)
-        | facts.headers_with_our_keys
-    )
-    # Envoy finds no route for a request without x-forwarded-proto, so that one is left to the route to remove.
+    gone = nobodys(facts) | names.intersection(provider.refuses)
     if plain and "accept-encoding" in names:
         gone.add("accept-encoding")
-    return tuple(sorted(gone - {kept, "x-forwarded-proto"}))
+    return tuple(sorted(gone - {kept}))
+
+
+def nobodys(facts: Traits) -> set[str]:
+    """The headers that are for no provider as they came: ours, proxies', and every credential."""
+    names = facts.header_names
+    gone = {name for name in names if name.startswith(_OURS)} | (names & CREDENTIALS) | facts.headers_with_our_keys
+    # Envoy finds no route for a request without x-forwarded-proto, so that one is left to the route to remove.
+    return gone - {"x-forwarded-proto"}
 
 
 # --- the decision as metadata -----------------------------------------------------------------------------------------
@@ -691,6 +760,8 @@ def _removed(facts: Traits, provider: Provider, *, kept: str | None, plain: bool
 #   tier candidates  of what the model was to be chosen, and how many there were
 #   auto_tier auto_score  what `auto` made of the conversation
 #   chosen   "1"     a model was chosen: the answer says which
+#   attempts         how many candidates are asked at most, where there are several: Envoy goes from one to the next.
+#                    Each attempt writes provider, sent, host, credential and asked anew, and `tries` (core/tries.py)
 #   path             the client's path without its query
 #   stream   "1"     the answer is a stream
 #   host             the provider's address
@@ -736,6 +807,8 @@ def to_metadata(
                 "auto_score": str(plan.auto.score) if plan.auto else None,
                 "chosen": "1" if plan.candidates else None,
             }
+            if isinstance(decision, Route) and decision.tries:
+                fields["attempts"] = str(len(decision.tries))
     match decision:
         case Route():
             fields |= {

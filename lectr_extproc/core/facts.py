@@ -18,7 +18,7 @@ from lectr_extproc.core.json_members import read
 from lectr_extproc.core.multipart import boundary_of, read_field
 from lectr_extproc.core.quick import quick_dataclass
 
-OURS = ("tier", "prefer")
+OURS = ("tier", "prefer", "fallback")
 "The members of a body that are for the gateway."
 _OPTIONS = ("stream", "stream_options", "data_sources")
 
@@ -68,6 +68,8 @@ class Traits:
     "What is to count in the choice."
     at_most: words.Wanted | None = None
     "The tier that a limit of the org leaves for this call, whatever else is asked for."
+    fallback: tuple[str, ...] | None = None
+    "Models to ask where the first one fails, in order; which they are is known only once the body was seen."
     boundary: bytes | None = None
     "Where the body is a form in parts."
     is_read_by_envoy: bool = False
@@ -151,6 +153,7 @@ def read_facts(
         sticky={name: one[name] for name in sticky & one.keys()} if sticky else {},
         tier=_one_of(words.WANTED, request_metadata.get("tier")),
         prefer=_one_of(words.PREFERENCES, request_metadata.get("prefer")),
+        fallback=() if "fallback" in request_metadata else None,
         boundary=boundary_of(one.get("content-type", "")),
         is_read_by_envoy=bool(request_metadata),
     )
@@ -176,6 +179,7 @@ def with_body(facts: Facts, body: bytes) -> Facts:
         options={name: fields[name] for name in _OPTIONS if name in fields},
         tier=_one_of(words.WANTED, fields.get("tier")),
         prefer=_one_of(words.PREFERENCES, fields.get("prefer")),
+        fallback=_names(fields.get("fallback")),
     )
 
 
@@ -186,6 +190,16 @@ def read_json(body: bytes, names: Container[object] | None = None) -> Mapping[An
     except orjson.JSONDecodeError:
         parsed = read(body, names)  # text cut within an emoji, a number too large, NaN
     return parsed if isinstance(parsed, dict) else {}
+
+
+_NAMES_AT_MOST = 16
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    """A list of names; anything else of that name is not for us."""
+    if not isinstance(value, list) or len(value) > _NAMES_AT_MOST:
+        return None
+    return tuple(value) if all(isinstance(name, str) and name for name in value) else None
 
 
 _Word = TypeVar("_Word", bound=str)

@@ -15,6 +15,7 @@ import orjson
 
 from lectr_extproc.core.pricing import UNITS, Cost, Row
 from lectr_extproc.core.record import OWN, Attempt, CallRecord
+from lectr_extproc.core.tries import Try
 from lectr_extproc.core.usage import COUNTS, Usage
 
 Value = str | int | None
@@ -61,6 +62,10 @@ def _list(text: str | None) -> tuple[str, ...]:
     return tuple(orjson.loads(text)) if text else ()
 
 
+def _tries(text: str | None) -> tuple[Try, ...] | None:
+    return tuple(Try(**each) for each in orjson.loads(text)) if text else None
+
+
 def _amounts_kept(amounts: tuple[int, ...], _: Clean) -> str:
     """By name and not by position: rows outlive the order of UNITS. As texts: JSON's numbers end at 64 bits."""
     return _AMOUNTS[len(amounts)] % amounts
@@ -85,6 +90,7 @@ MICROSECONDS = Codec(
     "BIGINT", lambda ms, clean: _number_kept(round(ms * 1000), clean), lambda us: None if us is None else us / 1000
 )
 LIST = Codec("TEXT", _list_kept, _list)
+TRIES = Codec("TEXT", _list_kept, _tries)
 AMOUNTS = Codec("TEXT", _amounts_kept, _amounts)
 
 
@@ -148,6 +154,7 @@ COLUMNS = (
     Column("auto_tier", TEXT, since=4),
     Column("auto_score", NUMBER, since=4),
     Column("candidates", NUMBER, since=4),
+    Column("tries", TRIES, since=7),
     Column("input_tokens", NUMBER, part="usage"),
     Column("output_tokens", NUMBER, part="usage"),
     Column("cache_read_tokens", NUMBER, part="usage"),

@@ -9,6 +9,7 @@ from dataclasses import field, fields
 from operator import attrgetter
 from typing import Literal
 
+from lectr_extproc.core import tries
 from lectr_extproc.core.answer import Answer
 from lectr_extproc.core.estimate import TokenSource, settle
 from lectr_extproc.core.facts import known_task, label
@@ -17,6 +18,7 @@ from lectr_extproc.core.pricing import Cost, price_answer, remarked
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.quick import quick_dataclass
 from lectr_extproc.core.snapshot import Snapshot
+from lectr_extproc.core.tries import Try
 from lectr_extproc.core.usage import Usage
 from lectr_extproc.core.watch import answer_from_metadata
 from lectr_extproc.core.words import REQUEST_ID_LIMIT
@@ -136,6 +138,8 @@ class CallRecord:
     "What `auto` made of the conversation."
     candidates: int | None = None
     "Between how many models was chosen; None where the client pinned one."
+    tries: tuple[Try, ...] | None = None
+    "Who was asked, in order; None where there was one candidate."
 
     @property
     def outcome(self) -> str:
@@ -159,6 +163,7 @@ OWN = frozenset(
         "auto_score",
         "usage",
         "cost",
+        "tries",
     }
 )
 """The fields of a record that differ from call to call. The values of the others are those of many calls, and what is
@@ -305,7 +310,14 @@ def record_from(entry: LogEntry, snapshot: Snapshot) -> CallRecord:
         auto_tier=said.get("auto_tier"),
         auto_score=_number(said.get("auto_score")),
         candidates=_number(said.get("candidates")),
+        tries=_tries(entry) if "tries" in said else None,
     )
+
+
+def _tries(entry: LogEntry) -> tuple[Try, ...]:
+    ended_ms = (entry.start_ns + (entry.duration_ns or 0)) / 1e6
+    answered = entry.status if entry.details == "via_upstream" else None
+    return tries.with_durations(tries.from_text(entry.decision["tries"]), ended_ms, answered)
 
 
 def _answer(entry: LogEntry, provider: str | None, snapshot: Snapshot) -> Answer:

@@ -9,12 +9,13 @@ from lectr_extproc.core.answer import AnswerRow
 from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.candidates import Ranked
 from lectr_extproc.core.credential import Credential
+from lectr_extproc.core.declared import Declared
 from lectr_extproc.core.health import Breaking, Measuring
 from lectr_extproc.core.limits import OrgLimits
 from lectr_extproc.core.offer import Offer
 from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.rewrite import V1
-from lectr_extproc.core.tables import Endpoint, Known, Limits, Models, Org, Provider, Site
+from lectr_extproc.core.tables import Endpoint, Failover, Known, Limits, Models, Org, Provider, Site
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.core.usage import CostReading
 from lectr_extproc.core.words import WANTED
@@ -62,6 +63,10 @@ class Snapshot:
     "The keys held for every org, by provider."
     prices: PriceTable
     limits: Limits = field(default_factory=Limits)
+    declared: tuple[Declared, ...] = ()
+    "The refusals after which another candidate is asked."
+    failover: Failover | None = None
+    "None: Envoy sends each call to one provider."
     scoring: Scoring
     "How `model: auto` scores conversations."
     breaking: Breaking = field(default_factory=Breaking)
@@ -82,10 +87,18 @@ class Snapshot:
     "Those whose values rules ask for."
     limits_of: Mapping[str, OrgLimits] = field(init=False)
     "By org, as its records are settled: the limits of single keys may be left out."
+    orgs: Mapping[str, Org] = field(init=False, repr=False, compare=False)
+    "By name."
+    some_providers_headers: frozenset[str] = field(init=False)
+    "Those that some providers must have and others must not."
     offer: Offer = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "offer", Offer(self.lineup, self.models, self.providers))
+        object.__setattr__(self, "orgs", {org.name: org for org in self.orgs_by_key.values()})
+        rows = self.providers.values()
+        shifting = {*(name for row in rows for name, _ in row.adds), *(name for row in rows for name in row.refuses)}
+        object.__setattr__(self, "some_providers_headers", frozenset(shifting))
         shapes = [(shape, row.id) for row in self.providers.values() for shape in row.key_shapes]
         object.__setattr__(self, "key_shapes", tuple(sorted(shapes, key=lambda pair: -len(pair[0]))))
         prefixes = [(f"{row.prefix}/", row.id) for row in self.providers.values() if row.id == row.kind and row.prefix]

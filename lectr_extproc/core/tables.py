@@ -211,6 +211,17 @@ class Org:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failover:
+    """How a call goes on to its next candidate."""
+
+    attempts_max: int = 3
+    "How many candidates are asked at most."
+    stream_timeout_s: float = 60
+    answer_timeout_s: float = 300
+    "How long a candidate may take until its answer begins: a stream's, and one that begins when all of it is there."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Sizes the operator set."""
 

@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 UPGRADE_SUFFIX = ".h1"
 "Behind a cluster's name: the same address over HTTP/1.1 only, which connections that are upgraded need."
 
+ATTEMPT_SUFFIX = ".attempt"
+"Behind a cluster's name: the same address for calls with several candidates, where lectr makes each attempt ready."
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

@@ -8,12 +8,22 @@ FEATURE_HEADER = "x-lectr-feature"
 TASK_HEADER = "x-lectr-task"
 CLUSTER_HEADER = "x-lectr-cluster"
 "Written by lectr together with the `routed` metadata, read by Envoy's route, removed before the provider."
+REWRITTEN_HEADER = "x-lectr-rewritten"
+"Written by lectr on each attempt that it made ready; Envoy takes it off, and lets no attempt pass without it."
+RETRY_HEADER = "x-lectr-retry"
+"On an answer after which Envoy is to go on to the next candidate."
 OWN_PREFIX = "x-lectr-"
 
 REQUEST_NAMESPACE = "lectr.request"
 "Where json_to_metadata puts what it read from the body."
 NAMESPACE = "lectr"
 "Where the decision travels."
+
+ORDER_NAMESPACE = "lectr.route"
+"Where Envoy reads to which clusters the attempts at a call go, in order."
+
+ATTEMPT_NAMESPACE = "lectr.attempt"
+"Where an attempt says which it is, for whoever reads the answer."
 
 USAGE_NAMESPACE = "lectr.usage"
 "Where what an answer said travels."

@@ -6,17 +6,20 @@ Most calls are one message and one reply, after which the gRPC stream is over an
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from lectr_extproc.core.attempt import enclose, winner
 from lectr_extproc.core.decision import AskForBody, Decision, Route, decide, to_metadata
 from lectr_extproc.core.facts import Facts, read_facts, with_body
 from lectr_extproc.core.memo import Memo, Seen, is_repeatable
 from lectr_extproc.core.snapshot import Snapshot
+from lectr_extproc.core.upstream import ATTEMPT_SUFFIX
 from lectr_extproc.core.watch import Watch, watch_answer
-from lectr_extproc.edge import wire
+from lectr_extproc.edge import attempt, wire
 from lectr_extproc.edge.limits import Limits
 from lectr_extproc.edge.live import Live
 from lectr_extproc.pb import ext_proc_pb2 as ext
@@ -39,6 +42,7 @@ class ExtProc:
         call_id, parent, tail = "", None, b""  # what is this call's own
         seen: Seen | None = None
         facts: Facts | None = None
+        headers: Sequence[tuple[str, str]] = ()
         decision: Decision | None = None
         watch: Watch | None = None
         try:
@@ -56,16 +60,20 @@ class ExtProc:
                 message = wire.request_from(content)
                 kind = message.WhichOneof("request")
                 if kind == "response_headers" and isinstance(decision, Route):
+                    if decision.tries:
+                        decision = winner(decision, wire.winner_from(message))
                     watch = _watch(message.response_headers, decision, snapshot, began_s)
                     if watch is None:
                         return wire.LEAVE_BODY
                     # Answers may take minutes, and come in thousands: what led here is a quarter of what one holds.
-                    facts = seen = None
+                    facts, headers, seen = None, (), None
                     del content, message
                     counts["usage_chunks_left_in"] += watch.leaves_chunk_in
                     await context.write(wire.WATCH_BODY)
                     continue
                 if kind == "request_headers":
+                    if message.attributes:  # which only the filters of attempts send
+                        return await attempt.process(self._live, message, context)
                     snapshot = self._live.snapshot  # the newest, which is the one that the memo is for
                     seen = wire.seen_in(message, content, snapshot.limits)
                     call_id, parent = new_call_id(), self._parent(seen.traceparent, context)
@@ -77,8 +85,9 @@ class ExtProc:
                             return reply
                         await context.write(reply)
                         continue
+                    headers = wire.headers_from(message.request_headers)
                     facts = read_facts(
-                        wire.headers_from(message.request_headers),
+                        headers,
                         wire.request_metadata_from(message),
                         end_of_stream=message.request_headers.end_of_stream,
                         at_s=began_s,
@@ -106,7 +115,12 @@ class ExtProc:
                 if isinstance(decision, Route) and decision.choice.plan is not None:
                     vitals.asked(decision, snapshot.breaking)
                 metadata = to_metadata(decision, facts, call_id, parent)
-                reply = wire.reply_from(decision, metadata, to_body=kind == "request_body")
+                order = b""
+                if isinstance(decision, Route) and decision.tries:
+                    decision = enclose(decision, facts, headers, snapshot)
+                    clusters = [each.cluster + ATTEMPT_SUFFIX for each in decision.tries]
+                    order = wire.order_of(range(len(clusters)), clusters)
+                reply = wire.reply_from(decision, metadata, to_body=kind == "request_body") + order
                 if seen is not None and is_repeatable(decision, facts):
                     self._memo_of(snapshot).keep(seen, tail, reply, decision, facts)
                 if not isinstance(decision, Route) or decision.observe != "stream":

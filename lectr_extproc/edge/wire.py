@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lectr_extproc.core import words
+from lectr_extproc.core.attempt import Outgoing, Verdict
 from lectr_extproc.core.decision import Refuse, Route, Serve
 from lectr_extproc.core.facts import DECIDING, TOLD, label, length_of
 from lectr_extproc.core.memo import Seen
@@ -24,6 +25,9 @@ from lectr_extproc.pb import token_usage_pb2
 
 EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 ACCESS_LOG_SERVICE = "envoy.service.accesslog.v3.AccessLogService"
+
+CLUSTER_ATTRIBUTE, NUMBER_ATTRIBUTE = "xds.cluster_name", "upstream.request_attempt_count"
+"What Envoy says of an attempt."
 
 Unreadable = DecodeError
 "Bytes that are no message."
@@ -79,6 +83,29 @@ def seen_in(message: ext.ProcessingRequest, content: bytes, limits: Limits) -> S
 
 
 _OUR_KEY = words.KEY_PREFIX.encode()
+
+
+def decision_from(message: ext.ProcessingRequest) -> dict[str, Any]:
+    """What lectr said of this call before, in its decision or with an attempt."""
+    return _plain(message.metadata_context.filter_metadata.get(words.NAMESPACE))
+
+
+def winner_from(message: ext.ProcessingRequest) -> dict[str, Any]:
+    """What the last attempt said of itself."""
+    return _plain(message.metadata_context.filter_metadata.get(words.ATTEMPT_NAMESPACE))
+
+
+def place_from(message: ext.ProcessingRequest) -> tuple[str, int]:
+    """Of which cluster this is an attempt, and which in order."""
+    told = _plain(message.attributes["envoy.filters.http.ext_proc"])
+    return told.get(CLUSTER_ATTRIBUTE, ""), told.get(NUMBER_ATTRIBUTE, 0)
+
+
+def order_from(message: ext.ProcessingRequest) -> list[int]:
+    """The candidates' places in the plan, in the order in which Envoy asks them."""
+    order = message.metadata_context.filter_metadata.get(words.ORDER_NAMESPACE) or Struct()
+    groups = order.fields["priority_groups"].list_value.values
+    return [int(group.struct_value.fields["name"].string_value) for group in groups]
 
 
 def traceparent_from(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
@@ -148,6 +175,33 @@ def tail(call_id: str, parent: str | None) -> bytes:
     return own + _member("parent", parent) if parent else own
 
 
+def order_of(places: Sequence[int], clusters: Sequence[str]) -> bytes:
+    """What is put behind a reply that says to which clusters the attempts go, in order."""
+    order = Struct()
+    groups: list[Any] = [{"name": str(p), "clusters": [{"cluster_name": clusters[p], "weight": 1}]} for p in places]
+    order.update({words.ORDER_NAMESPACE: {"priority_groups": groups}})
+    return ext.ProcessingResponse(dynamic_metadata=order).SerializeToString()
+
+
+def attempt_reply(attempt: Outgoing) -> bytes:
+    """The request of an attempt, as the reply to its body."""
+    parts = [_set(name, value) for name, value in attempt.sets.items()]
+    parts += [_field(_REMOVE_HEADERS, name.encode()) for name in attempt.removes]
+    common = _field(_HEADER_MUTATION, b"".join(parts)) + _field(_BODY_MUTATION, _field(_BODY, attempt.body))
+    news = _dynamic_metadata(words.NAMESPACE, attempt.news) + _dynamic_metadata(words.ATTEMPT_NAMESPACE, attempt.mark)
+    return _field(_REQUEST_BODY, _field(_RESPONSE, common)) + news
+
+
+def verdict_reply(verdict: Verdict, clusters: Sequence[str], *, to_body: bool) -> bytes:
+    """What the answer to an attempt means, as the reply to its headers or its document."""
+    parts = _set(words.RETRY_HEADER, "1") if verdict.goes_on else b""
+    parts += _set("retry-after", str(verdict.wait_s)) if verdict.wait_s is not None else b""
+    common = _field(_HEADER_MUTATION, parts) if parts else b""
+    reply = _field(_RESPONSE_BODY if to_body else _RESPONSE_HEADERS, _field(_RESPONSE, common))
+    reply += _dynamic_metadata(words.NAMESPACE, verdict.news) if verdict.news else b""
+    return reply + (order_of(verdict.order, clusters) if verdict.order is not None else b"")
+
+
 def pass_chunk(replacement: bytes | None, news: Mapping[str, str | int]) -> bytes:
     """The reply to a chunk: as it came, or what is left of it; with what it told."""
     reply = _PASS if replacement is None else _replaced(replacement)
@@ -192,6 +246,15 @@ WATCH_BODY = ext.ProcessingResponse(
     mode_override=_mode(response_header_mode=ext.ProcessingMode.SEND, response_body_mode=ext.ProcessingMode.STREAMED),
 ).SerializeToString()
 "The reply to response headers that lets the body pass by, chunk by chunk."
+
+SHOW_REQUEST = ext.ProcessingResponse(request_headers=ext.HeadersResponse()).SerializeToString()
+"The reply to the headers of an attempt: its body is what matters."
+
+SHOW_DOCUMENT = ext.ProcessingResponse(
+    response_headers=ext.HeadersResponse(),
+    mode_override=_mode(response_header_mode=ext.ProcessingMode.SEND, response_body_mode=ext.ProcessingMode.BUFFERED),
+).SerializeToString()
+"The reply to the response headers of an attempt whose error is to be looked into; Envoy holds them until then."
 
 LEAVE_BODY = ext.ProcessingResponse(response_headers=ext.HeadersResponse()).SerializeToString()
 "The reply to response headers whose body is not for us."
@@ -243,6 +306,8 @@ _CHUNK_BODY = _tag(ext.HttpBody, "body")
 _CHUNK_ENDS = _tag(ext.HttpBody, "end_of_stream", 0) + b"\x01"
 _REQUEST_HEADERS = _tag(ext.ProcessingResponse, "request_headers")
 _REQUEST_BODY = _tag(ext.ProcessingResponse, "request_body")
+_RESPONSE_HEADERS = _tag(ext.ProcessingResponse, "response_headers")
+_RESPONSE_BODY = _tag(ext.ProcessingResponse, "response_body")
 _DYNAMIC_METADATA = _tag(ext.ProcessingResponse, "dynamic_metadata")
 _RESPONSE = _tag(ext.HeadersResponse, "response")
 _HEADER_MUTATION = _tag(ext.CommonResponse, "header_mutation")
@@ -311,7 +376,7 @@ def _member(name: str, value: str | int) -> bytes:
     return _field(_FIELDS, _field(_KEY, name.encode()) + _field(_VALUE, written))
 
 
-_VARIES = frozenset({"call_id", "parent"})
+_VARIES = frozenset({"call_id", "parent", "tries"})
 _known_member = lru_cache(4096)(_member)
 "For what is the same in many calls. No text in metadata is long, and none is secret."
 

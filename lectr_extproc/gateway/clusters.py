@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from lectr_extproc.core.upstream import UPGRADE_SUFFIX, Signing, Upstream
-from lectr_extproc.gateway.filters import CLUSTER
+from lectr_extproc.core.upstream import ATTEMPT_SUFFIX, UPGRADE_SUFFIX, Signing, Upstream
+from lectr_extproc.gateway.filters import CLUSTER, attempt_filters
 from lectr_extproc.gateway.options import GatewayOptions, LectrTls, worker_address
 from lectr_extproc.gateway.routes import UNROUTED
 from lectr_extproc.gateway.text import address, fill, needs_dns, quote, seconds, without_comments
@@ -24,8 +24,9 @@ def clusters(options: GatewayOptions, upstreams: Iterable[Upstream]) -> list[str
     rendered = [_lectr(options), _unrouted()]
     by_name = {upstream.cluster: upstream for upstream in upstreams}
     for number, upstream in enumerate(by_name.values()):
-        pair = [_provider(upstream, options, upgrades=False), _provider(upstream, options, upgrades=True)]
-        rendered += pair if number == 0 else map(without_comments, pair)
+        kinds = ("", UPGRADE_SUFFIX, ATTEMPT_SUFFIX) if options.profile == "native" else ("", UPGRADE_SUFFIX)
+        of_one = [_provider(upstream, options, kind) for kind in kinds]
+        rendered += of_one if number == 0 else map(without_comments, of_one)
     return rendered
 
 
@@ -105,8 +106,8 @@ def _unrouted() -> str:
     )
 
 
-def _provider(upstream: Upstream, options: GatewayOptions, *, upgrades: bool) -> str:
-    by_alpn = upstream.scheme == "https" and not upgrades
+def _provider(upstream: Upstream, options: GatewayOptions, kind: str) -> str:
+    by_alpn = upstream.scheme == "https" and kind != UPGRADE_SUFFIX
     return fill(
         """
         name: $name
@@ -125,18 +126,17 @@ def _provider(upstream: Upstream, options: GatewayOptions, *, upgrades: bool) ->
             # is being closed fails, and is not sent again.
             common_http_protocol_options: {idle_timeout: 55s}
             $protocol
-            $signing
+            $filters
         load_assignment:
           cluster_name: $name
           endpoints: [{lb_endpoints: [{endpoint: {address: $address}}]}]
         $tls
         """,
-        name=quote(upstream.cluster + (UPGRADE_SUFFIX if upgrades else "")),
+        name=quote(upstream.cluster + kind),
         discovery=_discovery(upstream),
         connect_timeout=seconds(options.connect_timeout_s),
         protocol=_by_alpn() if by_alpn else _h1(),
-        # It would wait for the end of a body, which an upgraded connection does not have.
-        signing=_signing(upstream.signing) if upstream.signing and not upgrades else "",
+        filters=_filters(upstream, options, kind),
         address=f"{{socket_address: {{address: {quote(upstream.host)}, port_value: {upstream.port}}}}}",
         tls=_provider_tls(upstream, options) if upstream.scheme == "https" else "",
     )
@@ -174,21 +174,34 @@ def _h1() -> str:
     return "explicit_http_config: {http_protocol_options: {}}\n"
 
 
+def _filters(upstream: Upstream, options: GatewayOptions, kind: str) -> str:
+    """What each attempt at a call passes, below the router."""
+    chain = attempt_filters(options) if kind == ATTEMPT_SUFFIX else ""
+    # It would wait for the end of a body, which an upgraded connection does not have.
+    chain += _signing(upstream.signing) if upstream.signing and kind != UPGRADE_SUFFIX else ""
+    return chain and fill(
+        """
+        http_filters:
+        $chain
+        - name: envoy.filters.http.upstream_codec
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec
+        """,
+        chain=chain,
+    )
+
+
 def _signing(signing: Signing) -> str:
     return fill(
         """
         # Of the cluster, not of the listener: what is signed is the request as it leaves, after lectr's changes. It
         # holds each body for its hash, within the limit that bodies have anyway. Without credentials calls go unsigned.
-        http_filters:
         - name: envoy.filters.http.aws_request_signing
           typed_config:
             "@type": type.googleapis.com/envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigning
             service_name: $service
             region: $region
             $credentials
-        - name: envoy.filters.http.upstream_codec
-          typed_config:
-            "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec
         """,
         service=quote(signing.service),
         region=quote(signing.region),

@@ -66,7 +66,7 @@ def connection_manager(options: GatewayOptions, *, chain: Mapping[str, str], rou
         filters="".join(chain[name] for name in filters(options)),
         router_again=router,
         routes=routes,
-        local_replies=_local_replies(),
+        local_replies=_local_replies(options),
         access_log=_spool(options.spool, options) if options.spool else _logger(CALL_LOG, options, filter_=""),
     )
 
@@ -181,6 +181,7 @@ def _path(match: str) -> str:
 
 # Before the decision the path says whose SDK is asking; afterwards lectr has said so, and the path may be a provider's.
 _BY_PATH: Mapping[Shape, str] = {"anthropic": _path(""), "openai": _path(", invert_match: true")}
+_GUARDED = _details("lua_response") + _metadata("attempts", "present_match: true")
 _ROUTED = _metadata("routed", "present_match: true")
 _BY_DECISION: Mapping[Shape, str] = {
     "anthropic": _ROUTED + _metadata("shape", "string_match: {exact: anthropic}"),
@@ -188,7 +189,7 @@ _BY_DECISION: Mapping[Shape, str] = {
 }
 
 
-def _local_replies() -> str:
+def _local_replies(options: GatewayOptions) -> str:
     return fill(
         """
         # Without it Envoy's own answers are plain text that names connections and certificates; no SDK understands it.
@@ -203,6 +204,7 @@ def _local_replies() -> str:
                 ("request_too_large", _TOO_LARGE, _BY_PATH),
                 ("provider_timeout", _TIMED_OUT, _BY_DECISION),
                 ("provider_unreachable", _UNREACHABLE, _BY_DECISION),
+                *[("gateway_unavailable", _GUARDED, _BY_DECISION)][: options.profile == "native"],
                 ("gateway_unavailable", _UNDECIDED, _BY_PATH),
             )
             for shape, conditions in by.items()

@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping
 
-from lectr_extproc.core.words import LONGEST_EVENT_S, NAMESPACE, REQUEST_NAMESPACE, USAGE_NAMESPACE
+from lectr_extproc.core.words import (
+    ATTEMPT_NAMESPACE,
+    LONGEST_EVENT_S,
+    NAMESPACE,
+    ORDER_NAMESPACE,
+    REQUEST_NAMESPACE,
+    REWRITTEN_HEADER,
+    USAGE_NAMESPACE,
+)
 from lectr_extproc.gateway.options import GatewayOptions
 from lectr_extproc.gateway.text import fill, seconds
 
@@ -12,6 +20,9 @@ CLUSTER = "lectr"
 JSON_TO_METADATA = "lectr_json_to_metadata"
 EXT_PROC = "lectr"
 AI_PROTOCOL_MANAGER = "lectr_ai_protocol_manager"
+
+ATTEMPT_ATTRIBUTES = ("xds.cluster_name", "upstream.request_attempt_count")
+"What Envoy says of an attempt; no other filter of ours sends attributes, by which lectr tells them apart."
 
 UPGRADE_FILTERS = (EXT_PROC,)
 "What an upgraded call passes: it has no body to read, and a filter that waited for one would hang it."
@@ -49,6 +60,8 @@ def _json_to_metadata() -> str:
           - {selectors: [{key: stream}], on_present: {metadata_namespace: $namespace, key: stream}}
           - {selectors: [{key: tier}], on_present: {metadata_namespace: $namespace, key: tier}}
           - {selectors: [{key: prefer}], on_present: {metadata_namespace: $namespace, key: prefer}}
+          # A list, which metadata does not take: that there is one says enough.
+          - {selectors: [{key: fallback}], on_present: {metadata_namespace: $namespace, key: fallback, value: "1"}}
           - selectors: [{key: stream_options}, {key: include_usage}]
             on_present: {metadata_namespace: $namespace, key: include_usage}
           # How long the answer may be, which limits hold money for: a body has one of these at most.
@@ -66,12 +79,7 @@ def _ext_proc(options: GatewayOptions) -> str:
         """
         "@type": $type
         grpc_service:
-          $grpc_service
-          timeout: 0s  # message_timeout below bounds the wait; a long streamed answer must not be cut
-          retry_policy:  # a lectr that restarts: the default back-off of 25 ms and more would eat the message timeout
-            num_retries: 3
-            retry_on: connect-failure,refused-stream,unavailable,reset,cancelled
-            retry_back_off: {base_interval: 0.005s, max_interval: 0.05s}
+          $calls
         message_timeout: $message_timeout  # the default of 200 ms turns one pause into a failed call
         max_message_timeout: $longest_event  # for a provider that pauses within an event that lectr may take out
         # Safe only because a call without lectr's metadata meets the 503 route: a lectr that is down lets nothing
@@ -84,18 +92,87 @@ def _ext_proc(options: GatewayOptions) -> str:
         allow_mode_override: true
         mutation_rules:
           allow_all_routing: true  # without it a new :authority is dropped in silence
-          disallow_expression: {regex: "^(x-envoy-.*|:method|:scheme)$$"}
+          disallow_expression: {regex: "^(:method|:scheme)$$"}
+          # How often, and after how long, the router goes on to the next candidate: it reads these and removes them.
+          allow_expression: {regex: "^x-envoy-(max-retries|upstream-rq-per-try-timeout-ms)$$"}
         metadata_options:
-          forwarding_namespaces: {untyped: [$request_namespace]}
-          receiving_namespaces: {untyped: [$namespace, $usage]}  # others are dropped in silence
+          forwarding_namespaces: {untyped: [$request_namespace, $attempt]}
+          receiving_namespaces: {untyped: [$namespace, $usage, $order]}  # others are dropped in silence
         """,
         type=TYPES[EXT_PROC],
-        grpc_service=grpc_service(),
+        calls=_calls(),
         message_timeout=seconds(options.message_timeout_s),
         longest_event=seconds(LONGEST_EVENT_S),
         request_namespace=REQUEST_NAMESPACE,
         namespace=NAMESPACE,
         usage=USAGE_NAMESPACE,
+        order=ORDER_NAMESPACE,
+        attempt=ATTEMPT_NAMESPACE,
+    )
+
+
+def _calls() -> str:
+    return fill(
+        """
+        $grpc_service
+        timeout: 0s  # message_timeout below bounds the wait; a long streamed answer must not be cut
+        retry_policy:  # a lectr that restarts: the default back-off of 25 ms and more would eat the message timeout
+          num_retries: 3
+          retry_on: connect-failure,refused-stream,unavailable,reset,cancelled
+          retry_back_off: {base_interval: 0.005s, max_interval: 0.05s}
+        """,
+        grpc_service=grpc_service(),
+    )
+
+
+def attempt_filters(options: GatewayOptions) -> str:
+    """Of a cluster for calls with several candidates, below the router: lectr makes each attempt ready."""
+    return fill(
+        """
+        - name: lectr_attempt
+          typed_config:
+            "@type": $type
+            grpc_service:
+              $calls
+            message_timeout: $message_timeout
+            # A lectr that goes while the provider answers breaks no answer. Before, the next filter stops the attempt.
+            failure_mode_allow: true
+            # Of the answer its head, and where that is a refusal which may be worth another candidate, its document.
+            # Never FULL_DUPLEX_STREAMED: Envoy 1.40 crashes.
+            processing_mode:
+              {request_header_mode: SEND, request_body_mode: BUFFERED, response_header_mode: SEND}
+            allow_mode_override: true
+            mutation_rules:
+              allow_all_routing: true
+              disallow_expression: {regex: "^(x-envoy-.*|:method|:scheme)$$"}
+            request_attributes: [$attributes]
+            metadata_options:
+              forwarding_namespaces: {untyped: [$namespace, $order]}
+              receiving_namespaces: {untyped: [$namespace, $order, $attempt]}
+            stat_prefix: attempt
+        # What lectr has not made ready carries the request of the attempt before, or of none: it must not leave,
+        # whatever the reason. The mark is taken off each attempt, so that the next one needs its own.
+        - name: lectr_attempt_guard
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+            default_source_code:
+              inline_string: |
+                function envoy_on_request(call)
+                  if call:headers():get("$mark") then
+                    call:headers():remove("$mark")
+                  else
+                    call:respond({[":status"] = "503"}, "")
+                  end
+                end
+        """,
+        type=TYPES[EXT_PROC],
+        calls=_calls(),
+        message_timeout=seconds(options.message_timeout_s),
+        attributes=", ".join(ATTEMPT_ATTRIBUTES),
+        namespace=NAMESPACE,
+        order=ORDER_NAMESPACE,
+        attempt=ATTEMPT_NAMESPACE,
+        mark=REWRITTEN_HEADER,
     )
 
 

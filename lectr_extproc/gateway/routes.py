@@ -2,7 +2,7 @@
 
 from lectr_extproc.core.credential import HEADERS, Form
 from lectr_extproc.core.refusal import REFUSALS
-from lectr_extproc.core.words import CLUSTER_HEADER, KEY_HEADER, NAMESPACE, Shape
+from lectr_extproc.core.words import CLUSTER_HEADER, KEY_HEADER, NAMESPACE, ORDER_NAMESPACE, RETRY_HEADER, Shape
 from lectr_extproc.gateway.filters import filters
 from lectr_extproc.gateway.options import GatewayOptions
 from lectr_extproc.gateway.text import fill, quote, seconds
@@ -52,6 +52,7 @@ def route_configuration(options: GatewayOptions) -> str:
           # It counts only where the route a call meets first has a route action: hence the cluster without endpoints.
           request_body_buffer_limit: $max_body_bytes
           routes:
+          $attempted
           $chosen
           $routed
           # A gateway is no proxy. No prefix matches a CONNECT, whose body would be held before anyone asks for a key;
@@ -69,8 +70,11 @@ def route_configuration(options: GatewayOptions) -> str:
         """,
         name=NAME,
         max_body_bytes=str(options.max_body_bytes),
-        chosen=_routed("lectr_chosen", "chosen", _told(), options),
-        routed=_routed("lectr_routed", "routed", "", options),
+        attempted=_routed("lectr_attempted", "attempts", _TOLD_OF_ATTEMPTS + _told(), _in_turn(), options)
+        if options.profile == "native"
+        else "",
+        chosen=_routed("lectr_chosen", "chosen", _told(), _once(), options),
+        routed=_routed("lectr_routed", "routed", "", _once(), options),
         disabled=_disabled(options),
         doors="".join(doors),
         unrouted=UNROUTED,
@@ -96,7 +100,52 @@ def _told() -> str:
     )
 
 
-def _routed(name: str, key: str, told: str, options: GatewayOptions) -> str:
+_TOLD_OF_ATTEMPTS = f"response_headers_to_remove: [{RETRY_HEADER}]\n"
+
+
+def _once() -> str:
+    return fill(
+        """
+        cluster_header: $cluster_header
+        # No retry_policy: a call whose model the client chose is sent once.
+        """,
+        cluster_header=CLUSTER_HEADER,
+    )
+
+
+def _in_turn() -> str:
+    return fill(
+        """
+        # Each attempt goes to the next of the clusters that lectr's metadata names. Without it there is none.
+        inline_cluster_specifier_plugin:
+          extension:
+            name: envoy.router.cluster_specifier_plugin.priority_group
+            typed_config:
+              "@type": $priority_group
+              override_metadata_namespace: $order
+              priority_groups: [{name: none, clusters: [{cluster_name: $unrouted, weight: 1}]}]
+        retry_policy:
+          # Whatever comes before the first byte of an answer, and what lectr declares to be worth another candidate.
+          retry_on: 5xx,reset,connect-failure,refused-stream,retriable-status-codes,retriable-headers
+          retriable_status_codes: [408, 429]
+          retriable_headers: [{name: $retry, present_match: true}]
+          num_retries: 0  # and the time for an attempt: lectr's reply says both
+          refresh_cluster_on_retry: true
+          retry_back_off: {base_interval: 0.001s, max_interval: 0.01s}  # it is another provider's turn: no need to wait
+        """,
+        priority_group=_PRIORITY_GROUP,
+        order=ORDER_NAMESPACE,
+        unrouted=UNROUTED,
+        retry=RETRY_HEADER,
+    )
+
+
+_PRIORITY_GROUP = (
+    "type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
+)
+
+
+def _routed(name: str, key: str, told: str, to: str, options: GatewayOptions) -> str:
     return fill(
         """
         # The only ways to a provider come first, because lectr removes the key and then the routes are read again.
@@ -107,10 +156,9 @@ def _routed(name: str, key: str, told: str, options: GatewayOptions) -> str:
             dynamic_metadata: [{filter: $namespace, path: [{key: $key}], value: {present_match: true}}]
           $told
           route:
-            cluster_header: $cluster_header
+            $to
             timeout: 0s  # the default cuts every answer after 15 s
             idle_timeout: $idle  # the default of 300 s cuts models that think in silence
-          # No retry_policy: a call whose model the client chose is sent once.
           # Ours, and what proxies add: not the provider's business.
           request_headers_to_remove:
           - $cluster_header
@@ -126,6 +174,7 @@ def _routed(name: str, key: str, told: str, options: GatewayOptions) -> str:
         name=name,
         key=key,
         told=told,
+        to=to,
         namespace=NAMESPACE,
         cluster_header=CLUSTER_HEADER,
         idle=seconds(options.stream_idle_timeout_s),

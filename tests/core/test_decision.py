@@ -23,7 +23,7 @@ from lectr_extproc.core.health import Health, Target
 from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
 from lectr_extproc.core.snapshot import Snapshot
-from lectr_extproc.core.tables import Limits, Site
+from lectr_extproc.core.tables import Failover, Limits, Site
 from lectr_extproc.core.upstream import UPGRADE_SUFFIX, Signing, Upstream
 from lectr_extproc.core.words import PREFERENCES, WANTED
 from tests.core.given import CLIENT_KEY, DISABLED_KEY, KEY, azure_site, held, recorded, request, routed, snapshot
@@ -1740,6 +1740,7 @@ SAID: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 def asked(body: dict[str, Any], *headers: tuple[str, str], bearer: str | None = None, **more: Any) -> Facts:
     """A call whose body was seen, at the time that the catalogue is of."""
     read: dict[str, object] = {name: body[name] for name in ("model", "stream", "tier", "prefer") if name in body}
+    read |= {"fallback": "1"} if "fallback" in body else {}
     facts = dataclasses.replace(request(None, *headers, bearer=bearer, metadata=read, **more), at_s=NOW)
     return with_body(facts, json.dumps(body).encode())
 
@@ -2021,3 +2022,83 @@ def test_a_clients_key_follows_to_the_provider_that_it_certainly_is_of() -> None
     route = routed(facts, tables)
     assert (route.choice.provider, keys_out(route)) == ("xai", {"authorization": "Bearer xai-x"})
     assert route.choice.notes == ()
+
+
+# --- several candidates -----------------------------------------------------------------------------------------------
+
+
+def failing_over(attempts_max: int = 3, **keys: str) -> Snapshot:
+    return dataclasses.replace(holding(**(keys or EVERY_KEY)), failover=Failover(attempts_max=attempts_max))
+
+
+def tried(facts: Facts, tables: Snapshot) -> list[tuple[str, str | None]]:
+    return [(each.choice.provider, each.choice.model_sent) for each in routed(facts, tables).tries]
+
+
+def test_a_choice_has_a_route_to_each_of_its_first_candidates() -> None:
+    facts = asked({"model": "premium", **SAID})
+    route = routed(facts, failing_over())
+    assert len(route.tries) == 3
+    assert route.tries[0].cluster == route.cluster
+    assert (route.body, route.choice.source) == (None, "chosen")
+    assert len(routed(facts, failing_over(attempts_max=2)).tries) == 2
+    said = to_metadata(route, facts, "c1")
+    assert (said["attempts"], said["candidates"]) == ("3", "5")
+    for one in (failing_over(attempts_max=1), holding(**EVERY_KEY)):
+        alone = routed(facts, one)
+        assert (alone.tries, "attempts" in to_metadata(alone, facts, "c1")) == ((), False)
+        assert alone.body is not None
+
+
+def test_what_a_client_falls_back_to_comes_after_what_it_asked_for() -> None:
+    tables = failing_over()
+    facts = asked({"model": "gpt-4o", "fallback": ["claude-opus-4-7", "gpt-4o", "groq/openai/gpt-oss-120b"], **SAID})
+    assert decide(dataclasses.replace(facts, body=None), tables) == ASK_FOR_BODY
+    assert tried(facts, tables) == [
+        ("openai", "gpt-4o"),
+        ("anthropic", "claude-opus-4-7"),
+        ("groq", "openai/gpt-oss-120b"),
+    ]
+    route = routed(facts, tables)
+    assert (route.choice.source, to_metadata(route, facts, "c1")["chosen"]) == ("prefix", "1")
+    chosen = asked({"model": "economy", "fallback": ["claude-opus-4-7"], **SAID})
+    assert [model for _, model in tried(chosen, tables)][1:] == ["claude-opus-4-7"]
+
+
+def test_a_tier_to_fall_back_to_is_its_models_by_price() -> None:
+    tables = replaced_org(failing_over(attempts_max=8), aliases={"cheap": ("economy",)})
+    economy = [model for _, model in tried(asked({"model": "economy", **SAID}), tables)]
+    for word in ("economy", "cheap", "auto"):
+        facts = asked({"model": "gpt-4o", "fallback": [word], **SAID})
+        assert tried(facts, tables)[0] == ("openai", "gpt-4o")
+        assert [model for _, model in tried(facts, tables)][1:] == economy[:7]
+    ours = dataclasses.replace(tables, models=dataclasses.replace(tables.models, registered={"economy": "groq"}))
+    assert tried(asked({"model": "gpt-4o", "fallback": ["economy"], **SAID}), ours)[1:] == [("groq", "economy")]
+
+
+def test_what_a_call_cannot_fall_back_to_is_dropped_and_a_lone_candidate_is_sent_as_a_choice() -> None:
+    facts = asked({"model": "gpt-4o", "fallback": ["claude-opus-4-7"], **SAID})
+    tables = failing_over(openai="k")
+    route = routed(facts, tables)
+    assert (route.tries, why_not(facts, tables)) == ((), {"claude-opus-4-7": "credential"})
+    assert json.loads(route.body or b"") == {"model": "gpt-4o", **SAID}
+
+
+def test_a_call_without_a_model_has_nothing_to_fall_back_from() -> None:
+    facts = asked({"fallback": ["gpt-4o"], **SAID})
+    route = routed(facts, failing_over())
+    assert (route.tries, route.choice.plan, json.loads(route.body or b"")) == ((), None, SAID)
+
+
+def test_a_body_that_leaves_no_room_is_sent_once() -> None:
+    tables = dataclasses.replace(failing_over(), limits=Limits(max_body_bytes=100_000))
+    assert tried(asked({"model": "premium", **SAID}), tables) == []
+
+
+def test_an_answer_is_read_by_envoy_only_where_it_can_read_every_candidates() -> None:
+    native = asked({"model": "gpt-4o", "fallback": ["gpt-4.1"], **SAID})
+    mixed = asked({"model": "cerebras/llama3.1-8b", "fallback": ["gpt-4o"], **SAID})
+    assert {each.observe for each in routed(mixed, failing_over()).tries} == {"native", "stream"}
+    assert routed(mixed, failing_over()).observe == "stream"
+    route = routed(native, failing_over())
+    assert {each.observe for each in route.tries} == {route.observe}

@@ -255,3 +255,22 @@ def test_the_words_for_the_gateway_are_known_and_any_other_is_not_for_it() -> No
     assert (seen.tier, seen.prefer) == ("auto", "coding")
     foreign = with_body(read, b'{"tier": ["premium"], "prefer": "warm"}')
     assert (foreign.tier, foreign.prefer) == (None, None)
+
+
+FALLBACKS: dict[str, tuple[object, tuple[str, ...] | None]] = {
+    "names": (["a", "b/c"], ("a", "b/c")),
+    "none": ([], ()),
+    "a name": ("a", None),
+    "what are no names": (["a", 1], None),
+    "a name of nothing": ([""], None),
+    "too many": (["a"] * 17, None),
+}
+
+
+@pytest.mark.parametrize("case", FALLBACKS)
+def test_models_to_fall_back_to_are_a_list_of_names_and_known_once_the_body_is_seen(case: str) -> None:
+    value, names = FALLBACKS[case]
+    read = request(metadata={"model": "gpt-4o", "fallback": "1"})
+    assert read.fallback == ()
+    assert with_body(read, json.dumps({"fallback": value}).encode()).fallback == names
+    assert request(metadata={"model": "gpt-4o"}).fallback is None

@@ -29,6 +29,7 @@ from lectr_extproc.core.ledger import (
 )
 from lectr_extproc.core.pricing import UNITS, Cost, Row
 from lectr_extproc.core.record import Attempt, CallRecord, LogEntry
+from lectr_extproc.core.tries import Try
 from lectr_extproc.core.usage import COUNTS, Usage
 from tests.core.given import recorded
 
@@ -49,6 +50,16 @@ COSTS = st.builds(
     st.none() | st.integers(0, 2**63 - 1),
 )
 USAGES = st.builds(Usage, **dict.fromkeys(COUNTS, COUNT)).map(lambda usage: None if usage == Usage() else usage)
+TRIES = st.builds(
+    Try,
+    provider=TEXTS,
+    model=TEXTS,
+    began_ms=st.integers(0, 2**53),
+    status=COUNT,
+    why=st.none() | TEXTS,
+    wait_s=COUNT,
+    duration_ms=MILLISECONDS,
+)
 BY_TYPE: dict[object, st.SearchStrategy[Any]] = {
     "str": TEXTS,
     "str | None": st.none() | TEXTS,
@@ -58,6 +69,7 @@ BY_TYPE: dict[object, st.SearchStrategy[Any]] = {
     "bool": st.booleans(),
     "tuple[str, ...]": st.lists(TEXTS, max_size=3).map(tuple),
     "Usage | None": USAGES,
+    "Tries": st.none() | st.lists(TRIES, min_size=1, max_size=3).map(tuple),
     "Cost | None": st.none() | COSTS,
     "ErrorSource | None": st.sampled_from([None, "client", "gateway", "provider"]),
     "TokenSource": st.sampled_from(["provider", "estimated", "none"]),
@@ -69,7 +81,7 @@ def any_of(kind: Any) -> st.SearchStrategy[Any]:
         return (getattr(type_, "__name__", None) if isinstance(type_, type) else None) or str(type_).rpartition(".")[2]
 
     by_field = {"error_source": "ErrorSource | None", "token_source": "TokenSource", "usage": "Usage | None"}
-    by_field["cost"] = "Cost | None"
+    by_field["cost"], by_field["tries"] = "Cost | None", "Tries"
     by_field["notes"] = by_field["finish_reasons"] = by_field["flags"] = "tuple[str, ...]"
     return st.builds(
         kind,

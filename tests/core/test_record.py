@@ -10,10 +10,12 @@ from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.native import NativeUsage
 from lectr_extproc.core.record import CODE_OF_ROUTE, Attempt, CallRecord, LogEntry, attempt_from, record_from
 from lectr_extproc.core.refusal import REFUSALS
+from lectr_extproc.core.tries import Try
 from lectr_extproc.core.usage import Usage
 from tests.core.given import recorded, snapshot
 
 START = 1_790_000_000_000_000_000
+MS = START // 10**6
 DECIDED = {"call_id": "c1", "routed": "1", "org": "acme", "provider": "openai", "source": "exact", "path": "/v1/x"}
 
 
@@ -295,6 +297,7 @@ def test_a_full_entry_becomes_a_full_record() -> None:
                 "auto_tier": "premium",
                 "auto_score": "63",
                 "candidates": "2",
+                "tries": f'[["openai","gpt-4o",{MS},503,null,null],["groq","llama",{MS + 20},null,null,null]]',
             },
         )
     )
@@ -348,6 +351,10 @@ def test_a_full_entry_becomes_a_full_record() -> None:
         "auto_tier": "premium",
         "auto_score": 63,
         "candidates": 2,
+        "tries": (
+            Try(provider="openai", model="gpt-4o", began_ms=MS, status=503, duration_ms=20.0),
+            Try(provider="groq", model="llama", began_ms=MS + 20, status=200, duration_ms=880.0),
+        ),
     }
 
 

@@ -4,8 +4,8 @@ import asyncio
 import json
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,6 +70,13 @@ PAUSE_S = 0.02
 "Between two calls of a client: without it the load would be whatever the machine can bear."
 NO_ANSWER = 0
 "The status of a call whose connection broke before its answer was there."
+
+
+@contextmanager
+def in_background(make: Callable[[], httpx.Response]) -> Iterator[Future[httpx.Response]]:
+    """A call that waits while the block goes on; its answer is there after the block."""
+    with ThreadPoolExecutor(1) as client:
+        yield client.submit(make)
 
 
 @contextmanager

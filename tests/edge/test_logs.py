@@ -1,6 +1,7 @@
 """What lectr writes: one JSON object per line, and no secret in any."""
 
 import asyncio
+import dataclasses
 import io
 import json
 import logging
@@ -168,7 +169,7 @@ def test_each_finished_call_is_one_line() -> None:
 
 @given(st.lists(any_of(CallRecord), max_size=2))
 def test_a_line_has_all_that_is_known_of_its_call(records: list[CallRecord]) -> None:
-    known = [json.loads(json.dumps(as_fields(record))) for record in records]
+    known = [json.loads(json.dumps(as_fields(record), default=dataclasses.asdict)) for record in records]
     lines = lines_of(*records)
     assert [
         {name: value for name, value in line.items() if name not in {"time", "level", "event"}} for line in lines

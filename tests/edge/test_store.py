@@ -101,7 +101,7 @@ def test_a_newer_schema_than_the_program_knows_is_refused(store: Store, another:
     with store._database.transaction(writes=True) as transaction:
         transaction.run("UPDATE schema_version SET version = 99")
     for refused in (another().migrate, another().check):
-        with pytest.raises(Unusable, match="its schema has version 99, and this lectr knows 6"):
+        with pytest.raises(Unusable, match="its schema has version 99, and this lectr knows 7"):
             refused()
 
 
@@ -125,7 +125,7 @@ def test_who_writes_goes_on_when_a_newer_program_brings_the_schema_up_to_date(st
         of_old()
     assert store.write([second := call()], [attempt()]) == Written(1)
     assert ids(store) == ids(newer) == ids(reader) == [first.call_id, second.call_id]
-    with pytest.raises(Unusable, match="version 7"):
+    with pytest.raises(Unusable, match="version 8"):
         another().check()
 
 

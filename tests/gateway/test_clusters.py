@@ -6,7 +6,7 @@ import pytest
 from lectr_extproc.core.upstream import Signing, Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 from lectr_extproc.gateway.clusters import clusters as rendered
-from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, bootstrap, clusters
+from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, bootstrap, clusters
 
 
 def cluster_of(url: str, suffix: str = "") -> dict[str, Any]:
@@ -56,10 +56,27 @@ def test_https_providers_are_called_over_http_2_where_they_speak_it_but_never_fo
     assert protocol(cluster_of("http://some.test")) == ["explicit_http_config"]
 
 
-def test_every_upstream_has_a_cluster_for_upgrades() -> None:
-    names = set(clusters(bootstrap()))
-    expected = {name for upstream in DEFAULT_UPSTREAMS for name in (upstream.cluster, f"{upstream.cluster}.h1")}
+@pytest.mark.parametrize(("options", "kinds"), [(NATIVE, ("", ".h1", ".attempt")), (PORTABLE, ("", ".h1"))])
+def test_every_upstream_has_a_cluster_for_upgrades_and_one_for_attempts(
+    options: GatewayOptions, kinds: tuple[str, ...]
+) -> None:
+    names = set(clusters(bootstrap(options)))
+    expected = {upstream.cluster + kind for upstream in DEFAULT_UPSTREAMS for kind in kinds}
     assert names == {"lectr", "lectr_unrouted"} | expected
+
+
+def test_an_attempt_is_made_ready_and_guarded_before_it_is_signed() -> None:
+    signing = Signing(service="bedrock", region="eu-central-1")
+    ready, guard, signs, codec = signing_in(signing, ".attempt")
+    assert [part["name"] for part in (ready, guard, signs, codec)] == [
+        "lectr_attempt",
+        "lectr_attempt_guard",
+        "envoy.filters.http.aws_request_signing",
+        "envoy.filters.http.upstream_codec",
+    ]
+    assert ready["typed_config"]["processing_mode"]["request_body_mode"] == "BUFFERED"
+    assert ready["typed_config"]["request_attributes"] == ["xds.cluster_name", "upstream.request_attempt_count"]
+    assert 'get("x-lectr-rewritten")' in guard["typed_config"]["default_source_code"]["inline_string"]
 
 
 def signing_in(signing: Signing, suffix: str = "") -> list[dict[str, Any]]:

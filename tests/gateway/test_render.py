@@ -107,4 +107,6 @@ def test_the_portable_listener_holds_a_whole_body_because_envoy_1_36_looks_nowhe
 def test_no_setting_is_repeated_with_its_reason(options: GatewayOptions) -> None:
     """The first provider's cluster explains; the others are the same without the words."""
     text = render_includes(options, DEFAULT_UPSTREAMS)["cds.yaml"]
-    assert text.count("happy eyeballs") == 2  # the first provider's cluster, and its copy for upgrades
+    assert text.count("happy eyeballs") == (
+        3 if options is NATIVE else 2
+    )  # the first provider's cluster and its copies

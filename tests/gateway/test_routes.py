@@ -8,7 +8,7 @@ from lectr_extproc.core.credential import HEADERS
 from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.gateway.filters import filters
-from tests.gateway.examples import NATIVE, bootstrap, manager
+from tests.gateway.examples import NATIVE, PORTABLE, bootstrap, manager
 
 HOST = manager(bootstrap())["route_config"]["virtual_hosts"][0]
 ROUTES = {route["name"]: route for route in HOST["routes"]}
@@ -16,6 +16,7 @@ ROUTES = {route["name"]: route for route in HOST["routes"]}
 
 def test_routes_are_tried_in_the_order_that_works_when_lectr_has_removed_the_key() -> None:
     assert list(ROUTES) == [
+        "lectr_attempted",
         "lectr_chosen",
         "lectr_routed",
         "lectr_connect",
@@ -36,6 +37,27 @@ def test_only_a_call_with_lectrs_metadata_reaches_a_provider_and_once() -> None:
         assert "retry_policy" not in routed["route"]
     to_providers = [name for name, route in ROUTES.items() if "cluster_header" in route.get("route", {})]
     assert to_providers == ["lectr_chosen", "lectr_routed"]
+
+
+def test_a_call_with_several_candidates_goes_from_one_to_the_next_as_lectrs_metadata_says() -> None:
+    attempted = ROUTES["lectr_attempted"]
+    (match,) = attempted["match"]["dynamic_metadata"]
+    assert (match["filter"], match["path"]) == ("lectr", [{"key": "attempts"}])
+    plugin = attempted["route"]["inline_cluster_specifier_plugin"]["extension"]["typed_config"]
+    assert plugin["override_metadata_namespace"] == "lectr.route"
+    assert [group["clusters"] for group in plugin["priority_groups"]] == [
+        [{"cluster_name": "lectr_unrouted", "weight": 1}]
+    ]
+    retry = attempted["route"]["retry_policy"]
+    assert (retry["num_retries"], retry["refresh_cluster_on_retry"]) == (0, True)
+    assert retry["retriable_headers"] == [{"name": "x-lectr-retry", "present_match": True}]
+    assert attempted["response_headers_to_remove"] == ["x-lectr-retry"]
+    assert attempted["response_headers_to_add"] == ROUTES["lectr_chosen"]["response_headers_to_add"]
+
+
+def test_the_portable_profile_sends_a_call_to_one_provider() -> None:
+    routes = manager(bootstrap(PORTABLE))["route_config"]["virtual_hosts"][0]["routes"]
+    assert "lectr_attempted" not in [route["name"] for route in routes]
 
 
 def test_the_answer_of_a_chosen_call_alone_says_what_was_chosen() -> None:
