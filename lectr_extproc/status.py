@@ -49,7 +49,11 @@ def health_of(said: Mapping[str, Any]) -> Health:
 
 
 def _by_target(rows: Iterable[Mapping[str, Any]], figure: str) -> dict[Target, int]:
-    return {Target(row["provider"], row["model"], row["host"]): row[figure] for row in rows}
+    return {_target(row): row[figure] for row in rows}
+
+
+def _target(row: Mapping[str, Any]) -> Target:
+    return Target(row["provider"], row["model"], row["host"])
 
 
 def as_text(said: Mapping[str, Any]) -> str:
@@ -77,12 +81,13 @@ def _rows(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "telemetry", said["telemetry"]["problem"] or _figures(said["telemetry"], "spans", "metrics")
     if said["records_problem"]:
         yield "records", said["records_problem"]
-    for one in said["breakers"]:
+    # Of several workers each tells what it knows.
+    for one in {_target(each): each for each in said["breakers"]}.values():
         state = f"open until {one['until']}" if one["state"] == "open" else "half-open: one call tries"
         yield "breaker", f"{one['provider']}/{one['model']} at {one['host']}: {state}, {one['failures']} failures"
     if not said["breakers"]:
         yield "breakers", "all closed"
-    yield "latency", f"measured of {len(said['first_tokens'])} models"
+    yield "latency", f"measured of {len({_target(one) for one in said['first_tokens']})} models"
 
 
 def _figures(said: Mapping[str, Any], *names: str) -> str:

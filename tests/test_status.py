@@ -142,3 +142,6 @@ def test_a_model_that_fails_is_shown_and_known_to_who_asks(monkeypatch: pytest.M
     assert health_of(shown.health()).sick == {Target("openai", "gpt-4.1-mini", "api.openai.com"): 1030}
     monkeypatch.setattr(time, "time", lambda: 2000.0)
     assert said(shown)["breaker"].endswith("half-open: one call tries, 3 failures")
+    alone, health = as_text(shown.health()), shown.health()
+    another = [{**health["breakers"][0], "failures": 3}, {**health["breakers"][0], "failures": 3}]
+    assert as_text({**health, "breakers": another}) == alone, "of several workers each says so"
