@@ -117,13 +117,15 @@ class Settings:
     envoy_directory: str | None
     llm_spans: Literal["always", "follow_parent", "off"]
     ledger: LedgerSettings
+    says_failover: bool
+    "The file has something under `failover`."
     log_level: str
     log_calls: bool
 
     @property
     def warnings(self) -> list[str]:
         """What is allowed and can hardly be meant."""
-        return [*self.open_doors, *self.idle_rules]
+        return [*self.open_doors, *self.idle_rules, *self.no_failover]
 
     @property
     def idle_rules(self) -> list[str]:
@@ -134,6 +136,13 @@ class Settings:
             for name, rules in orgs.items()
             for rule, by in rules.hidden()
         ]
+
+    @property
+    def no_failover(self) -> list[str]:
+        """What the file says of failing over where nothing can."""
+        if self.snapshot.failover is not None or not self.says_failover:
+            return []
+        return ["failover: in the portable profile each call goes to its first candidate alone (docs/routing.md)"]
 
     @property
     def open_doors(self) -> list[str]:
@@ -258,6 +267,7 @@ def _settings(file: SettingsFile, keys: Mapping[str, Credential]) -> Settings:
         envoy_directory=envoy.directory,
         llm_spans=file.telemetry.llm_spans,
         ledger=LedgerSettings(**file.ledger.model_dump()),
+        says_failover="failover" in file.model_fields_set,
         log_level=file.log.level,
         log_calls=file.log.calls,
     )

@@ -212,6 +212,15 @@ def test_check_warns_of_doors_that_are_open_to_strangers(tmp_path: Path, capsys:
     assert "\nwarning: grpc.listen (0.0.0.0:9191) is open to whoever reaches it" in out
 
 
+@pytest.mark.parametrize(("profile", "warns"), [("portable", True), ("native", False)])
+def test_check_warns_of_failing_over_where_nothing_can(
+    tmp_path: Path, capsys: Capture, profile: str, *, warns: bool
+) -> None:
+    (tmp_path / "lectr.yaml").write_text(f"failover: {{attempts_max: 2}}\nenvoy: {{profile: {profile}}}")
+    out = said(capsys, "check", "--envoy-binary", fake_envoy(tmp_path, "exit 0"))
+    assert ("\nwarning: failover: in the portable profile each call goes" in out) is warns
+
+
 def test_check_warns_of_rules_that_no_call_reaches(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "lectr.yaml").write_text(RULED + "  - {name: idle, when: {model: gpt-4o}, then: {model: gpt-5}}\n")
     with pytest.MonkeyPatch.context() as environment:

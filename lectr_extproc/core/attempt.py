@@ -158,7 +158,10 @@ def make(
     wanted = {name: value for name, value in kept["headers"].items() if name not in route.removes} | dict(route.sets)
     model = label(planned.model, MODEL_LIMIT) or ""
     asks = "1" if route.asks_for_usage else ""
-    made = (*tries.from_text(said.get("tries")), Try(provider=planned.provider, model=model, began_ms=now_ms))
+    made = (
+        *tries.from_text(said.get("tries")),
+        Try(provider=planned.provider, model=model, host=route.authority, began_ms=now_ms),
+    )
     return Outgoing(
         sets={
             ":authority": route.authority,

@@ -5,13 +5,14 @@ whatever it gets wrong refuses no call.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from math import ceil
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from lectr_extproc.core.health import Breaking, Target
-from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.record import CallRecord, category_of
 from lectr_extproc.core.tables import Provider
 
 TARGETS = 1000
@@ -130,6 +131,30 @@ _CALLERS_WORDS = re.compile(
 "The same in a provider's own words: within a stream they are all there is, and some say a full window with a 500."
 _COUNTING = frozenset({"anthropic.count_tokens", "openai.input_tokens", "bedrock.count_tokens"})
 "Calls that a model's machines have no part in."
+
+
+def events_of(record: CallRecord, providers: Mapping[str, Provider]) -> Iterator[Event]:
+    """What a finished call says of each whom it was sent to."""
+    for one in (record.tries or ())[:-1]:
+        if one.why is not None:  # a full window, a spent credit, a bad key
+            continue
+        category = "unreachable" if one.status is None else category_of(one.status)
+        failed = replace(
+            record,
+            provider=one.provider,
+            model_sent=one.model,
+            host=one.host,
+            started_ns=one.began_ms * 1_000_000,
+            duration_ms=one.duration_ms,
+            status=one.status,
+            error_category=category,
+            error_source="provider",
+            error_code=None,
+        )
+        if event := event_of(failed, providers):
+            yield event
+    if event := event_of(record, providers):
+        yield event
 
 
 def event_of(record: CallRecord, providers: Mapping[str, Provider]) -> Event | None:

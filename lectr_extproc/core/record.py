@@ -373,7 +373,7 @@ def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, E
     is_routed = "routed" in entry.decision
     code = _text(entry.decision.get("refused")) or CODE_OF_ROUTE.get(entry.route)
     if code is not None:
-        return _category(status), "gateway", code
+        return category_of(status), "gateway", code
     reported = said.code or said.type if said else None
     if "broken" in entry.answer:  # whether the client hung up when it was told so, or a moment later
         return "stream_error" if said else "stream_interrupted", "provider", reported or "stream_interrupted"
@@ -394,13 +394,13 @@ def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, E
             return "stream_interrupted", "provider", None
         return "unreachable", "provider", "provider_unreachable"
     if status >= 400:
-        return _category(status), "provider" if entry.details == "via_upstream" else "gateway", reported
+        return category_of(status), "provider" if entry.details == "via_upstream" else "gateway", reported
     if said is not None:
         return "stream_error", "provider", reported
     return None, None, None
 
 
-def _category(status: int) -> str:
+def category_of(status: int) -> str:
     return CATEGORY_OF_STATUS.get(status) or ("server_error" if status >= 500 else "invalid_request")
 
 

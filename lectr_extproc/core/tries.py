@@ -17,6 +17,7 @@ class Try:
 
     provider: str
     model: str
+    host: str
     began_ms: int
     "Milliseconds since 1970, by the clock of the lectr that made it."
     status: int | None = None
@@ -31,7 +32,7 @@ class Try:
 
 def to_text(tries: Sequence[Try]) -> str:
     """As one text: a Struct in the metadata would make numbers doubles, and nothing reads a part of it."""
-    return orjson.dumps([(t.provider, t.model, t.began_ms, t.status, t.why, t.wait_s) for t in tries]).decode()
+    return orjson.dumps([(t.provider, t.model, t.host, t.began_ms, t.status, t.why, t.wait_s) for t in tries]).decode()
 
 
 def from_text(text: object) -> tuple[Try, ...]:
@@ -39,8 +40,16 @@ def from_text(text: object) -> tuple[Try, ...]:
     try:
         rows = orjson.loads(text) if isinstance(text, str) else []
         return tuple(
-            Try(provider=str(provider), model=str(model), began_ms=int(began), status=status, why=why, wait_s=wait)
-            for provider, model, began, status, why, wait in rows
+            Try(
+                provider=str(provider),
+                model=str(model),
+                host=str(host),
+                began_ms=int(began),
+                status=status,
+                why=why,
+                wait_s=wait,
+            )
+            for provider, model, host, began, status, why, wait in rows
         )
     except (ValueError, TypeError):  # orjson's own error is a ValueError
         return ()

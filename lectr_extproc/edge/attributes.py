@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from lectr_extproc.core.pricing import PICO, Cost
 from lectr_extproc.core.record import Attempt, CallRecord, shared_of
+from lectr_extproc.core.tries import Try
 from lectr_extproc.core.usage import NO_USAGE, Usage
 from lectr_extproc.edge.logs import without_keys
 
@@ -210,6 +211,21 @@ LAST = (SERVER_ADDRESS, SERVER_PORT, ERROR_TYPE, STATUS_CODE)
 def of_attempt(attempt: Attempt) -> dict[str, Value]:
     """The attributes of the span of an attempt that failed."""
     return {name: value for name, read in ATTEMPT.items() if (value := read(attempt)) is not None}
+
+
+def of_try(one: Try, failed: Attempt | None) -> dict[str, Value]:
+    """The attributes of the span of one of several candidates; `failed` is what Envoy says of it, if it failed."""
+    values: dict[str, Value | None] = {
+        "lectr.provider": one.provider,
+        REQUEST_MODEL: clean(one.model),
+        SERVER_ADDRESS: address(one.host)[0],
+        SERVER_PORT: address(one.host)[1],
+        STATUS_CODE: one.status,
+        ERROR_TYPE: None if one.status and one.status < 400 else str(one.status or "error"),
+        "lectr.error.category": one.why,
+        **(of_attempt(failed) if failed else {}),
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def of_last(record: CallRecord) -> dict[str, Value]:

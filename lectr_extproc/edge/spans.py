@@ -5,6 +5,7 @@ Everything in a span follows from the record, its ids too: exported twice it is 
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Literal
 
 from opentelemetry import trace
@@ -16,6 +17,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from lectr_extproc.core.record import Attempt, CallRecord
+from lectr_extproc.core.tries import Try
 from lectr_extproc.edge import attributes as names
 from lectr_extproc.edge.metrics import SCOPE_NAME, SCOPE_VERSION
 
@@ -79,7 +81,11 @@ class Spans:
         count = record.attempts or 0
         if count < 2:
             return
-        tries = [(n, a.started_ns, ended_ns(a), names.of_attempt(a)) for n, a in enumerate(failed[:count], 1)]
+        if record.tries:
+            asked = zip_longest(record.tries, failed[: failures_among(record)])
+            tries = [(n, *_times(t), names.of_try(t, a)) for n, (t, a) in enumerate(asked, 1) if t is not None]
+        else:
+            tries = [(n, a.started_ns, ended_ns(a), names.of_attempt(a)) for n, a in enumerate(failed[:count], 1)]
         # A stream that broke off has an entry of its own beside the call's, though it began well.
         if len(tries) < count and failures_among(record) < count:
             began_ns = _last_began_ns(record, tries[-1][2] if tries else 0)
@@ -111,6 +117,11 @@ class Spans:
             end_time=times[1],
             instrumentation_scope=self._scope,
         )
+
+
+def _times(one: Try) -> tuple[int, int]:
+    began_ns = one.began_ms * 1_000_000
+    return began_ns, began_ns + round((one.duration_ms or 0) * 1e6)
 
 
 def _last_began_ns(record: CallRecord, failure_ended_ns: int) -> int:

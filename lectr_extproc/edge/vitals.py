@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
-from lectr_extproc.core.breaker import Breakers, Event, State, event_of
+from lectr_extproc.core.breaker import Breakers, Event, State, events_of
 from lectr_extproc.core.decision import Route
 from lectr_extproc.core.health import Breaking, Health, Target
 from lectr_extproc.core.record import CallRecord
@@ -43,17 +43,15 @@ class Vitals:
         """What finished calls tell."""
         now_s = time.time()
         for record in records:
-            if record.error_category is None and not self._breakers.states:
+            if record.error_category is None and not self._breakers.states and record.tries is None:
                 continue  # all is well, as nearly always
-            event = event_of(record, snapshot.providers)
-            if event is None:
-                continue
-            target = event.target._replace(model=without_keys(event.target.model))
-            # An Envoy whose clock is ahead must not hold a model back.
-            event = event._replace(target=target, at_s=min(event.at_s, now_s))
-            if event.what == "failed" or target in self._breakers.states:
-                self._news.append(event)
-                self._tell(target, *self._breakers.take(event, snapshot.breaking))
+            for event in events_of(record, snapshot.providers):
+                target = event.target._replace(model=without_keys(event.target.model))
+                # An Envoy whose clock is ahead must not hold a model back.
+                heard = event._replace(target=target, at_s=min(event.at_s, now_s))
+                if heard.what == "failed" or target in self._breakers.states:
+                    self._news.append(heard)
+                    self._tell(target, *self._breakers.take(heard, snapshot.breaking))
 
     def asked(self, route: Route, rule: Breaking) -> None:
         """A chosen call goes on its way: where its model is half-open, this is the call that tries."""

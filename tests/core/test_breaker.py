@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.breaker import TARGETS, Breakers, Event, State, event_of, step
+from lectr_extproc.core.breaker import TARGETS, Breakers, Event, State, event_of, events_of, step
 from lectr_extproc.core.health import Breaking, Target
 from lectr_extproc.core.record import CATEGORY_OF_STATUS
+from lectr_extproc.core.tries import Try
 from tests.core.finished import STARTED_S, call
 
 MINI = Target("openai", "gpt-4.1-mini", "api.openai.com")
@@ -199,3 +200,30 @@ CASES: dict[str, tuple[dict[str, Any], str | None]] = {
 def test_a_call_says_of_its_model(case: str) -> None:
     changes, what = CASES[case]
     assert said(**{"error_category": "request_too_large", **changes}) == what
+
+
+def test_each_candidate_that_failed_before_another_answered_has_failed() -> None:
+    def tried(provider: str, status: int | None, why: str | None = None) -> Try:
+        return Try(
+            provider=provider, model="m", host="h", began_ms=STARTED_S * 1000, status=status, why=why, duration_ms=500.0
+        )
+
+    record = call(
+        host="g.example",
+        provider="groq",
+        model_sent="llama",
+        tries=(
+            tried("openai", 503),
+            tried("anthropic", 429),
+            tried("xai", None),
+            tried("gemini", 402, "quota"),
+            tried("groq", 200),
+        ),
+    )
+    assert [(event.target.provider, event.what, event.at_s - STARTED_S) for event in events_of(record, PROVIDERS)] == [
+        ("openai", "failed", 0.5),
+        ("xai", "failed", 0.5),
+        ("groq", "well", 0.0),
+    ]
+    assert [event.what for event in events_of(call(host="h", tries=None), PROVIDERS)] == ["well"]
+    assert list(events_of(call(host=None), PROVIDERS)) == []

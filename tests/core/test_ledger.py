@@ -54,6 +54,7 @@ TRIES = st.builds(
     Try,
     provider=TEXTS,
     model=TEXTS,
+    host=TEXTS,
     began_ms=st.integers(0, 2**53),
     status=COUNT,
     why=st.none() | TEXTS,

@@ -297,7 +297,8 @@ def test_a_full_entry_becomes_a_full_record() -> None:
                 "auto_tier": "premium",
                 "auto_score": "63",
                 "candidates": "2",
-                "tries": f'[["openai","gpt-4o",{MS},503,null,null],["groq","llama",{MS + 20},null,null,null]]',
+                "tries": f'[["openai","gpt-4o","o.example",{MS},503,null,null],'
+                f'["groq","llama","g.example",{MS + 20},null,null,null]]',
             },
         )
     )
@@ -352,8 +353,8 @@ def test_a_full_entry_becomes_a_full_record() -> None:
         "auto_score": 63,
         "candidates": 2,
         "tries": (
-            Try(provider="openai", model="gpt-4o", began_ms=MS, status=503, duration_ms=20.0),
-            Try(provider="groq", model="llama", began_ms=MS + 20, status=200, duration_ms=880.0),
+            Try(provider="openai", model="gpt-4o", host="o.example", began_ms=MS, status=503, duration_ms=20.0),
+            Try(provider="groq", model="llama", host="g.example", began_ms=MS + 20, status=200, duration_ms=880.0),
         ),
     }
 

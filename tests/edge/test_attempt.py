@@ -121,7 +121,7 @@ async def test_an_error_is_looked_into_and_declared(tmp_path: Path) -> None:
     told: Any = verdict.dynamic_metadata
     order = told["lectr.route"]["priority_groups"]  # no window of my-model is known: it may do
     assert [group["name"] for group in order] == ["0", "2", "1"]
-    assert json.loads(said(verdict)["tries"])[0][3:] == [400, "context", None]
+    assert json.loads(said(verdict)["tries"])[0][4:] == [400, "context", None]
 
 
 async def test_where_all_have_refused_for_now_the_soonest_return_is_told(tmp_path: Path) -> None:

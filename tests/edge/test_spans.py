@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from lectr_extproc.core.ledger import record_of, row_of
 from lectr_extproc.core.record import Attempt, CallRecord
+from lectr_extproc.core.tries import Try
 from lectr_extproc.edge import attributes as names
 from lectr_extproc.edge.logs import without_keys
 from lectr_extproc.edge.spans import LlmSpans, Spans, asks_a_model, failures_among
@@ -173,6 +174,34 @@ def test_attempts_are_spans_below_that_of_their_call_and_the_last_is_what_the_ca
 def test_the_last_attempt_begins_when_its_first_byte_less_the_providers_time_was() -> None:
     (_, _, last) = spans_of(call(attempts=2, first_byte_ms=500.0, provider_first_byte_ms=400.0), [failed(1, 10)])
     assert told([last])[0][1] == 100
+
+
+def test_the_attempts_at_several_candidates_say_who_was_asked() -> None:
+    began_ms = STARTED_NS // MS
+    first = Try(
+        provider="openai", model="gpt-4o", host="o.example", began_ms=began_ms + 1, status=503, duration_ms=10.0
+    )
+    silent = dataclasses.replace(
+        first, provider="groq", host="g.example", began_ms=began_ms + 11, status=None, duration_ms=5.0
+    )
+    last = dataclasses.replace(
+        first, provider="xai", model="grok", host="x.example:81", began_ms=began_ms + 16, status=200
+    )
+    record = call(attempts=3, tries=(first, silent, last))
+    refused = failed(11, 5, status=None, flags=("upstream_request_timeout",))
+    named = {"gen_ai.request.model": "gpt-4o"}
+    expected = [
+        ("attempt 1", 1, 11, {"lectr.provider": "openai", "server.address": "o.example", **named}, "503"),
+        ("attempt 2", 11, 16, {"lectr.provider": "groq", "server.address": "g.example", **named}, "error"),
+        ("attempt 3", 16, 26, {"lectr.provider": "xai", "server.address": "x.example"}, None),
+    ]
+    spans = told(spans_of(record)[1:])
+    assert [(name, began, ended) for name, began, ended, _ in spans] == [each[:3] for each in expected]
+    for (*_, attributes), (*_, known, error) in zip(spans, expected, strict=True):
+        assert known.items() <= attributes.items()
+        assert attributes.get("error.type") == error
+    flagged = told(spans_of(record, [failed(1, 10), refused])[1:])
+    assert [each[3].get("error.type") for each in flagged] == ["503", "upstream_request_timeout", None]
 
 
 def test_of_a_call_that_failed_each_attempt_has_an_entry_of_its_own() -> None:

@@ -10,6 +10,7 @@ from lectr_extproc.core.breaker import State
 from lectr_extproc.core.decision import Route
 from lectr_extproc.core.health import Breaking, Target
 from lectr_extproc.core.record import CallRecord
+from lectr_extproc.core.tries import Try
 from lectr_extproc.edge.vitals import HOLD_S, Vitals
 from tests.core.finished import call
 from tests.core.given import request, routed, snapshot
@@ -134,3 +135,14 @@ def test_a_key_that_a_client_put_where_the_model_belongs_is_shown_to_nobody(now:
     vitals.heed([dataclasses.replace(finished(1000), model_sent=key)] * 3, TABLES)
     assert vitals.breakers()[0]["model"] == "lc_key_…"
     assert key not in repr(vitals.news())
+
+
+def test_a_candidate_that_failed_before_another_answered_opens_too(now: list[float]) -> None:
+    vitals = Vitals()
+    one = Try(provider="openai", model=MINI.model, host=MINI.host, began_ms=999_000, status=503, duration_ms=1000.0)
+    answered = dataclasses.replace(
+        one, provider="groq", model="llama", host="g.example", began_ms=1_000_000, status=200
+    )
+    won = dataclasses.replace(finished(1000, well=True), provider="groq", model_sent="llama", host="g.example")
+    vitals.heed([dataclasses.replace(won, tries=(one, answered))] * 3, TABLES)
+    assert dict(vitals.health.sick) == {MINI: 1030}

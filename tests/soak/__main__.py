@@ -1,4 +1,5 @@
-"""What holds for hours and in crowds, tried by hand: `python -m tests.soak inflight`, `run`, `stream` or `restarts`.
+"""What holds for hours and in crowds, tried by hand: `python -m tests.soak inflight`, `run`, `stream`, `restarts`
+or `failover`.
 
 Each prints what it saw, ends with what was sent, answered and recorded, and fails if a promise did not hold.
 """
@@ -9,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak import inflight, restarts, run, stream
+from tests.soak import failover, inflight, restarts, run, stream
 
 parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
 commands = parser.add_subparsers(dest="command", required=True)
@@ -26,6 +27,8 @@ long.add_argument("--pause", type=float, default=20, help="seconds from one chun
 lossy = commands.add_parser("restarts", help="restarts and kills under traffic, and the records that each costs")
 lossy.add_argument("names", nargs="*", default=list(restarts.RESTARTS), help="of those: all")
 lossy.add_argument("--times", type=int, default=1, help="how often each happens")
+failing = commands.add_parser("failover", help="candidates that fail at random, and what each of them is sent")
+failing.add_argument("--calls", type=int, default=5000)
 commands.add_parser("provider", help="what `inflight` calls, in a process of its own")
 arguments = parser.parse_args()
 
@@ -39,6 +42,8 @@ with tempfile.TemporaryDirectory(prefix="soak-") as directory:
         holds = inflight.crowd(Path(directory), arguments.calls, is_read=arguments.read).holds
     elif arguments.command == "stream":
         holds = stream.stream(Path(directory), arguments.minutes, arguments.pause)
+    elif arguments.command == "failover":
+        holds = failover.failover(Path(directory), arguments.calls)
     elif arguments.command == "restarts":
         holds = restarts.restarts(arguments.names, arguments.times)
     else:
