@@ -46,7 +46,8 @@ def failing_over(providers: Providers, keys: Path, **failover: float) -> dict[st
         "credentials": {name: f"file:{keys}/{name}" for name in HELD},
         "aliases": {"any": [MODELS["openai"], MODELS["anthropic"], MODELS["groq"]]},
     }
-    return settings | {"failover": failover}
+    # However often a candidate fails, it is asked in its turn.
+    return settings | {"failover": failover, "breaker": {"failures": 1000}}
 
 
 def refusal(status: int, message: str = "no", headers: Headers | None = None, **more: object) -> Answer:

@@ -176,6 +176,19 @@ def test_what_counts_is_taken_out_of_a_pinned_call_and_changes_nothing(choosing:
     assert providers["openai"].requests[-1].body == foreign
 
 
+def test_models_to_fall_back_to_are_taken_out_of_the_body_and_make_a_call_a_chosen_one(
+    choosing: Gateway, providers: Providers, call_id: str
+) -> None:
+    answer = call(choosing, body=asking("gpt-4o", fallback=["claude-haiku-4-5"]), call_id=call_id)
+    assert told(answer) == {"model": "gpt-4o", "provider": "openai"}
+    assert providers["openai"].next_request().body == asking("gpt-4o")
+    assert contacted(providers) == ["openai"]
+    assert choosing.record(call_id)["candidates"] == 2
+    foreign = asking("gpt-4o", fallback="claude-haiku-4-5")
+    call(choosing, body=foreign)
+    assert providers["openai"].requests[-1].body == foreign
+
+
 NAMES: dict[str, tuple[str, str, dict[str, str]]] = {
     "small-talk": (CHAT, "gpt-4.1-mini", {"tier": "economy"}),
     "writer": (CHAT, "gpt-4.1", {}),
