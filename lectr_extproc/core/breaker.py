@@ -136,8 +136,9 @@ _COUNTING = frozenset({"anthropic.count_tokens", "openai.input_tokens", "bedrock
 def events_of(record: CallRecord, providers: Mapping[str, Provider]) -> Iterator[Event]:
     """What a finished call says of each whom it was sent to."""
     for one in (record.tries or ())[:-1]:
-        if one.why is not None:  # a full window, a spent credit, a bad key
-            continue
+        row = providers.get(one.provider)
+        if one.why is not None and (row is None or one.status not in row.quota_statuses):
+            continue  # a full window, a spent credit, a bad key
         category = "unreachable" if one.status is None else category_of(one.status)
         failed = replace(
             record,

@@ -558,7 +558,10 @@ def plan_for(
         rows += [row for row, *_ in ordered] if tier else rows_of([word])
     rest = plan(rows, refusal)
     candidates = {(one.row.provider, one.row.model): one for one in (*first.candidates[:1], *rest.candidates)}
-    return dataclasses.replace(first, candidates=tuple(candidates.values()), dropped=(*first.dropped, *rest.dropped))
+    order = list(candidates.values())
+    if wanted is not None:
+        order.sort(key=lambda one: one.sick_until_s is not None)
+    return dataclasses.replace(first, candidates=tuple(order), dropped=(*first.dropped, *rest.dropped))
 
 
 _COUNTS_FOR = {"anthropic.count_tokens": "anthropic.messages", "openai.input_tokens": "openai.responses"}

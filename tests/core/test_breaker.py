@@ -217,12 +217,14 @@ def test_each_candidate_that_failed_before_another_answered_has_failed() -> None
             tried("anthropic", 429),
             tried("xai", None),
             tried("gemini", 402, "quota"),
+            tried("groq", 413, "quota"),
             tried("groq", 200),
         ),
     )
     assert [(event.target.provider, event.what, event.at_s - STARTED_S) for event in events_of(record, PROVIDERS)] == [
         ("openai", "failed", 0.5),
         ("xai", "failed", 0.5),
+        ("groq", "failed", 0.5),
         ("groq", "well", 0.0),
     ]
     assert [event.what for event in events_of(call(host="h", tries=None), PROVIDERS)] == ["well"]

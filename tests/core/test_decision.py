@@ -1772,6 +1772,21 @@ def test_a_call_that_leaves_the_choice_is_asked_for_its_body_and_goes_to_the_fir
     assert key.endswith(f"held-{route.choice.provider}")
 
 
+def test_a_fallback_comes_before_a_chosen_model_that_fails_and_after_a_pinned_one() -> None:
+    tables = holding(openai="k", anthropic="k")
+    sick = Health(sick={Target("openai", "gpt-4.1-mini", "api.openai.com"): NOW + 1})
+    alias = replaced_org(tables, aliases={"mini": ("gpt-4.1-mini",)})
+
+    def first(model: str) -> str | None:
+        decision = decide(asked({"model": model, "fallback": ["claude-haiku-4-5"], **SAID}), alias, sick)
+        assert isinstance(decision, Route)
+        assert decision.choice.plan is not None
+        assert len(decision.choice.plan.candidates) == 2
+        return decision.choice.model_sent
+
+    assert (first("mini"), first("gpt-4.1-mini")) == ("claude-haiku-4-5", "gpt-4.1-mini")
+
+
 def test_who_wants_it_fast_gets_what_was_measured_to_be_where_it_would_be_asked() -> None:
     tables = holding(openai="k", anthropic="k")
 
