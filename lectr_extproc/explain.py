@@ -94,7 +94,7 @@ def explain(
         "model_requested": choice.model_requested,
         "model_sent": choice.model_sent,
         "rule": _rule(facts, choice, caller),
-        **({"plan": _plan(choice.plan)} if choice.plan else {}),
+        **({"plan": _plan(choice.plan, decision)} if choice.plan else {}),
         "notes": list(choice.notes),
     }
     if every_rule:
@@ -135,13 +135,14 @@ def as_text(answer: Mapping[str, Any]) -> str:
     return "\n".join(lines + (_plan_lines(answer["plan"]) if "plan" in answer else []))
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
+def _plan(plan: Plan, decision: Route | Refuse) -> dict[str, Any]:
     """What a model was chosen from, and why the others were not in it."""
     return {
         "tier": plan.tier,
         "auto": {"score": plan.auto.score, "signals": dict(plan.auto.signals)} if plan.auto else None,
         "prefer": plan.prefer,
         "candidates": [_candidate(one) for one in plan.candidates],
+        "attempts": len(decision.tries) or 1 if isinstance(decision, Route) and plan.candidates else 0,
         "health": None,
         "dropped": [dropped._asdict() for dropped in plan.dropped],
     }
@@ -173,6 +174,7 @@ def _plan_lines(plan: Mapping[str, Any]) -> list[str]:
         if one["open_until"]:
             figures += f"  open until {one['open_until']}"
         lines.append(f"{f'candidate {place}':<18} {one['provider']}/{one['model']}  {cost}  {figures}".rstrip())
+    lines.append(f"{'attempts':<18} {plan['attempts']} at most")
     lines += [f"{'dropped':<18} {one['provider']}/{one['model']}: {one['reason']}" for one in plan["dropped"]]
     return [*lines, f"{'health':<18} {plan['health']}"] if plan["health"] else lines
 

@@ -161,11 +161,13 @@ def test_explain_tells_what_a_model_would_be_chosen_from_and_why(tmp_path: Path,
     assert (plan["tier"], plan["prefer"], plan["auto"]["signals"]["length"]) == ("economy", "quality", 5)
     assert [one["model"] for one in plan["candidates"]] == ["gpt-4.1-mini", "claude-haiku-4-5"]
     assert Decimal(plan["candidates"][0]["estimated_usd"]) > Decimal("0.0012")
+    assert plan["attempts"] == 2
     dropped = {one["model"]: one["reason"] for one in plan["dropped"]}
     assert (dropped["gemini-2.5-flash"], dropped["llama3.1-8b"]) == ("credential", "retired")
     shown = said(capsys, "explain", "--config", settings, "--body", body)
     assert re.search(r"^tier +economy \(score \d+: code=0 ", shown, re.MULTILINE)
     assert re.search(r"^candidate 1 +openai/gpt-4.1-mini  \$0\.001\d+  quality=65.0  coding=23.6", shown, re.MULTILINE)
+    assert re.search(r"^attempts +2 at most$", shown, re.MULTILINE)
     assert re.search(r"^dropped +gemini/gemini-2.5-flash: credential$", shown, re.MULTILINE)
     tier = said(capsys, "explain", "--config", settings, "--model", "premium")
     assert re.search(r"^tier +premium$", tier, re.MULTILINE)

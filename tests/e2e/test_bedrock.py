@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 
 from tests.core.aws import message, text
 from tests.e2e.calls import CHAT, asking, call, error_of, new_id
+from tests.e2e.conftest import once
 from tests.e2e.documented import DOCUMENTED, expected_in, read_in
 from tests.e2e.gateway import Build, Gateway, wait_until
 from tests.e2e.provider import Answer, Headers, Loop, Provider, Received, json_answer, websocket_answer
@@ -245,6 +246,23 @@ def test_envoy_signs_what_leaves_whatever_credential_came(
     assert received.target == target
     assert_signed(received)
     assert received.json()["model"] == ("signed/some-model" if "/model/" in path else "some-model")
+
+
+@once
+def test_each_attempt_at_several_candidates_is_signed_as_it_leaves(scene: Scene, call_id: str) -> None:
+    refused = Answer(status=503, pieces=(b"{}",))
+    scene.bedrock.answer_with(refused, refused)
+    body = asking("signed/some-model", fallback=["bedrock/plain-model", "signed/another-model"])
+    sent = {"X-Lectr-Key": ORG_KEY, "Content-Type": "application/json", "Authorization": f"Bearer {BEARER}"}
+    assert call(scene.gateway, headers=sent, body=body, call_id=call_id).status_code == 200
+    first, plain, last = (scene.bedrock.next_request() for _ in range(3))
+    assert_signed(first)
+    assert_signed(last)
+    assert (first.json()["model"], last.json()["model"]) == ("some-model", "another-model")
+    assert credentials_in(plain) == [("authorization", f"Bearer {BEARER}")]
+    assert [name for name in plain.names if name.startswith("x-amz-")] == []
+    tries = scene.gateway.record(call_id)["tries"]
+    assert [(one["provider"], one["status"]) for one in tries] == [("signed", 503), ("bedrock", 503), ("signed", 200)]
 
 
 def test_a_call_without_a_body_is_signed(scene: Scene) -> None:
