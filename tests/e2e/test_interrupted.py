@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -11,6 +12,8 @@ import pytest
 
 from tests.e2e.answers import Flavour
 from tests.e2e.calls import JSON, asking, call, new_id
+from tests.e2e.candidates import failing_over, refusal
+from tests.e2e.conftest import Launch, once
 from tests.e2e.gateway import Build, Gateway
 from tests.e2e.provider import Cut, Gate, Piece, sse_answer
 from tests.e2e.scene import PROMPT, Providers, secret, settings_for
@@ -37,9 +40,9 @@ def event(**document: Any) -> bytes:
     return f"{name}data: {json.dumps(document)}\n\n".encode()
 
 
-def words(client: openai.OpenAI) -> Iterator[str]:
+def words(client: openai.OpenAI, model: str = "economy") -> Iterator[str]:
     with client.chat.completions.create(
-        model="economy", messages=[{"role": "user", "content": PROMPT}], stream=True
+        model=model, messages=[{"role": "user", "content": PROMPT}], stream=True
     ) as chunks:
         yield from (chunk.choices[0].delta.content or "" for chunk in chunks)
 
@@ -161,3 +164,19 @@ def test_a_pinned_stream_is_as_the_provider_sent_it(choosing: Gateway, providers
         providers["openai"].answer_with(sse_answer(pieces))
         answer = call(choosing, body=asking("gpt-4.1-mini", stream=True))
         assert answer.content == b"".join(pieces)
+
+
+@once
+def test_whoever_was_asked_after_another_is_guarded_too(
+    launch: Launch, providers: Providers, tmp_path: Path, call_id: str
+) -> None:
+    gateway = launch(failing_over(providers, tmp_path))
+    providers["openai"].answer_with(refusal(503))
+    providers["anthropic"].answer_with(sse_answer([APIS["OpenAI's chat"][2]]))
+    with openai_client(gateway, **{"x-request-id": call_id}) as client:
+        stream = words(client, "any")
+        assert next(stream) == "Fjords "
+        with pytest.raises(openai.APIError, match="broke"):
+            next(stream)
+    record = gateway.record(call_id)
+    assert (record["provider"], record["error_category"]) == ("anthropic", "stream_interrupted")
