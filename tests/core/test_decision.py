@@ -2117,3 +2117,10 @@ def test_an_answer_is_read_by_envoy_only_where_it_can_read_every_candidates() ->
     assert routed(mixed, failing_over()).observe == "stream"
     route = routed(native, failing_over())
     assert {each.observe for each in route.tries} == {route.observe}
+
+
+def test_a_limit_that_leaves_a_cheaper_tier_leaves_no_way_around_it() -> None:
+    facts = asked({"model": "gpt-4o", "fallback": ["claude-opus-4-7"], **SAID})
+    cheaper = dataclasses.replace(facts, at_most="economy")
+    assert "claude-opus-4-7" not in [model for _, model in tried(cheaper, failing_over(attempts_max=8))]
+    assert json.loads(routed(cheaper, failing_over(attempts_max=1)).body or b"").keys() == {"model", "messages"}
