@@ -40,21 +40,19 @@ def refusal(exceeded: Exceeded, now_ns: int) -> Refusal:
 def _message(limit: Limit, amount: int, used: int, held: int, resets_s: int) -> str:
     most, of = shown(limit, limit.most), limit.of
     again = f"It fits again at {moment(resets_s)}."
-    match limit.unit:
-        case "usd":
-            word = {"daily": "daily spend", "monthly": "monthly spend"}.get(limit.kind, f"{limit.window_s} s spend")
-            spent = f"{shown(limit, used)} of {most} USD are spent"
-            if held:
-                spent += f" and {shown(limit, held)} held for calls that are not over"
-            costs = f"this call may cost {shown(limit, amount)}"
-            if amount > limit.most:
-                again = "It never fits: ask for a shorter answer (max_tokens), or for a cheaper model."
-            return f"The {word} limit of {of} is reached: {spent}, and {costs}. {again}"
-        case "streams":
-            return f"{used} of the {most} streams that {of} may have at a time are open. Try again when one has ended."
-        case "requests" | "tokens":
-            wants = f", and this call may take {amount}" if limit.unit == "tokens" else ""
-            return f"{of[0].upper()}{of[1:]} may use {most} {limit.unit} per minute: {used} are used{wants}. {again}"
+    if limit.unit == "usd":
+        word = {"daily": "daily spend", "monthly": "monthly spend"}.get(limit.kind, f"{limit.window_s} s spend")
+        spent = f"{shown(limit, used)} of {most} USD are spent"
+        if held:
+            spent += f" and {shown(limit, held)} held for calls that are not over"
+        costs = f"this call may cost {shown(limit, amount)}"
+        if amount > limit.most:
+            again = "It never fits: ask for a shorter answer (max_tokens), or for a cheaper model."
+        return f"The {word} limit of {of} is reached: {spent}, and {costs}. {again}"
+    if limit.unit == "streams":
+        return f"{used} of the {most} streams that {of} may have at a time are open. Try again when one has ended."
+    wants = f", and this call may take {amount}" if limit.unit == "tokens" else ""
+    return f"{of[0].upper()}{of[1:]} may use {most} {limit.unit} per minute: {used} are used{wants}. {again}"
 
 
 def told(warned: Warned, at_s: int) -> dict[str, object]:

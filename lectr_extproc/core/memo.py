@@ -30,13 +30,17 @@ class Seen(NamedTuple):
     values: Sequence[bytes]
     "Of the headers in it."
     traceparent: str | None = None
+    content_length: int | None = None
+
+
+Known = tuple[bytes, Route | None, Facts | None]
+"""The reply to a call like one before; its route, less the headers it sets, where lectr reads the answer or the org has
+limits; and what such limits are asked with: less every key, and what is each call's own."""
 
 
 def is_repeatable(decision: Decision, facts: Facts) -> TypeGuard[Route]:
     """Whether all calls with these traits are decided so: none of what is this call's own had a say."""
     if not isinstance(decision, Route) or facts.body is not None or decision.choice.plan is not None:
-        return False
-    if decision.org.limits is not None:  # what is left of them has a say, and what is held is each call's own
         return False
     rules = decision.org.rules.ordered if decision.org.rules else ()
     return not any(rule.name == decision.choice.rule and len(rule.arms) > 1 for rule in rules)  # drawn by call or user
@@ -45,6 +49,7 @@ def is_repeatable(decision: Decision, facts: Facts) -> TypeGuard[Route]:
 @dataclass(frozen=True, slots=True)
 class _Kept:
     route: Route | None
+    facts: Facts | None
     parts: Sequence[bytes]
     "Of the reply's head: what stands between the client's key, or all of it."
     at: int
@@ -60,12 +65,12 @@ class Memo:
         self._kept: dict[bytes, _Kept] = {}
         self._room = self._left = room
 
-    def find(self, seen: Seen, tail: bytes) -> tuple[bytes, Route | None] | None:
-        """The reply to a call like one before; and its route, less the headers it sets, if lectr reads the answer."""
+    def find(self, seen: Seen, tail: bytes) -> Known | None:
+        """What is known of a call like one before."""
         kept = self._kept.get(self._place(seen, tail)) if seen.everything else None
         if kept is None:
             return None
-        return seen.values[kept.at][kept.key].join(kept.parts) + tail, kept.route
+        return seen.values[kept.at][kept.key].join(kept.parts) + tail, kept.route, kept.facts
 
     def keep(self, seen: Seen, tail: bytes, reply: bytes, route: Route, facts: Facts) -> None:
         """Keep the reply for calls like this one, if nobody's key stays in it."""
@@ -79,9 +84,11 @@ class Memo:
             self._kept.clear()
             self._left = self._room
         self._left -= size
+        is_limited = route.org.limits is not None
         start = seen.values[at].index(secret)
         self._kept[self._place(seen, tail)] = _Kept(
-            route=replace(route, sets={}) if route.observe == "stream" else None,
+            route=replace(route, sets={}) if route.observe == "stream" or is_limited else None,
+            facts=replace(facts, lectr_keys=(), credential=None, traceparent=None, sticky={}) if is_limited else None,
             parts=head.split(secret) if secret else [head],
             at=at,
             key=slice(start, start + len(secret)),

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -79,12 +80,14 @@ class ExtProc:
                     call_id, parent = new_call_id(), self._parent(seen.traceparent, context)
                     tail = wire.tail(call_id, parent)
                     if (known := self._memo_of(snapshot).find(seen, tail)) is not None:
-                        counts["decisions"] += 1
-                        reply, decision = known
-                        if decision is None:
-                            return reply
-                        await context.write(reply)
-                        continue
+                        reply, decision, told = known
+                        # A call that limits have a word to say to is decided anew.
+                        if told is None or await self._fits(told, decision, seen, call_id, began_s):
+                            counts["decisions"] += 1
+                            if decision is None or decision.observe != "stream":
+                                return reply
+                            await context.write(reply)
+                            continue
                     headers = wire.headers_from(message.request_headers)
                     facts = read_facts(
                         headers,
@@ -143,6 +146,13 @@ class ExtProc:
         """Settings that change in the middle of a call are the next call's, unless its address is no more."""
         known = {upstream.cluster for upstream in self._live.snapshot.upstreams}
         return isinstance(decision, Route) and decision.cluster not in known
+
+    async def _fits(self, told: Facts, route: Route | None, seen: Seen, call_id: str, at_s: int) -> bool:
+        """Whether a call that is known goes on as it is, as far as its org's limits go."""
+        if route is None or self._limits is None:
+            return True
+        facts = replace(told, content_length=seen.content_length, call_id=call_id, at_s=at_s)
+        return await self._limits.fits(facts, route, self._live.snapshot)
 
     def _memo_of(self, snapshot: Snapshot) -> Memo:
         """What was decided with this snapshot, and with no other: a key that was revoked is not known here."""

@@ -106,6 +106,16 @@ class Limits:
             route = replace(route, choice=replace(choice, notes=(*choice.notes, NOTE)))
         return facts, route
 
+    async def fits(self, facts: Facts, route: Route, snapshot: Snapshot) -> bool:
+        """Whether a call that is decided already goes on as it is; then what it may take is held for it."""
+        if (limits := route.org.limits) is None:
+            return True
+        try:
+            return await self._reserve(ask_for(route, facts, snapshot, limits)) is None
+        except Away:
+            self._counts["limits_let_through"] += not limits.is_closed
+            return not limits.is_closed
+
     async def _reserve(self, ask: Ask) -> Exceeded | None:
         if not ask.holds:
             return None

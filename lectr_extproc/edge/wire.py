@@ -74,12 +74,13 @@ def seen_in(message: ext.ProcessingRequest, content: bytes, limits: Limits) -> S
         elif name in TOLD:
             told.setdefault(name, header.raw_value or header.value.encode())
     read = message.metadata_context.SerializeToString(deterministic=True)
-    size = limits.passed_by(length_of(told.get("content-length", b"").decode("latin-1")) or 0)
+    content_length = length_of(told.get("content-length", b"").decode("latin-1"))
+    size = limits.passed_by(content_length or 0)
     parts = b"\0".join(["\0".join(names).encode(), *values])
     everything = b"%d %d %d\0%b%b" % (asked.end_of_stream, size, len(read), read, parts)
     is_clear = parts.count(b"\0") < len(names) + len(values) and content.count(_OUR_KEY) == everything.count(_OUR_KEY)
     traceparent = label(told["traceparent"].decode("utf-8", "surrogateescape")) if "traceparent" in told else None
-    return Seen(everything if is_clear else b"", values, traceparent)
+    return Seen(everything if is_clear else b"", values, traceparent, content_length)
 
 
 _OUR_KEY = words.KEY_PREFIX.encode()

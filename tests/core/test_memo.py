@@ -43,13 +43,28 @@ def test_a_reply_comes_back_with_the_tail_of_the_next_call() -> None:
     kept = memo()
     kept.keep(SEEN, TAIL, b"a reply and " + TAIL, ROUTE, FACTS)
     found = kept.find(SEEN, b"call-2")
-    assert found == (b"a reply and call-2", None)
+    assert found == (b"a reply and call-2", None, None)
 
 
 def test_a_route_comes_back_where_lectr_reads_the_answer_and_without_its_headers() -> None:
     kept = memo()
     kept.keep(SEEN, TAIL, b"a reply" + TAIL, replace(ROUTE, observe="stream"), FACTS)
-    assert kept.find(SEEN, TAIL) == (b"a reply" + TAIL, replace(ROUTE, observe="stream", sets={}))
+    assert kept.find(SEEN, TAIL) == (b"a reply" + TAIL, replace(ROUTE, observe="stream", sets={}), None)
+
+
+def test_of_an_org_with_limits_what_these_are_asked_with_comes_back_too_and_no_key() -> None:
+    kept, tables = memo(), limited()
+    facts = replace(request("gpt-4o"), call_id="one", traceparent="00-1", sticky={"x-user": "hush"})
+    route = replace(routed(facts, tables), observe="native")
+    kept.keep(SEEN, TAIL, b"a reply" + TAIL, route, facts)
+    found = kept.find(SEEN, TAIL)
+    assert found is not None
+    _, known, told = found
+    assert known == replace(route, sets={})
+    assert told is not None
+    assert (told.model, told.feature) == (facts.model, facts.feature)
+    said = b"".join(texts_in(found))
+    assert not any(text in said for text in (KEY.encode(), CLIENT_KEY.encode(), b"00-1", b"hush"))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +146,7 @@ REPEATABLE: dict[str, tuple[Facts, Snapshot, bool]] = {
     "no model": (request(path="/v1/files", method="GET", has_body=False), snapshot(), True),
     "a rule for all": (FACTS, ruled(Arm(provider="openai")), True),
     "a rule that draws": (FACTS, ruled(Arm("gpt-4o"), Arm("gpt-4.1")), False),
-    "an org with limits": (FACTS, limited(), False),
+    "an org with limits": (FACTS, limited(), True),
     "a choice": (request("economy", has_body=False), snapshot(), False),
     "a refusal": (request("gpt-4o", key=None), snapshot(), False),
     "an answer of our own": (request(path="/v1/models", method="GET", has_body=False), snapshot(), False),
