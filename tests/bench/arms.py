@@ -5,7 +5,6 @@ find the model's provider, read usage, know the cost.
 """
 
 import contextlib
-import hashlib
 import http.client
 import io
 import json
@@ -23,6 +22,7 @@ import httpx
 import yaml
 
 from lectr_extproc.cli import main as lectr
+from lectr_extproc.keys import digest
 from tests.bench.host import THEIRS, cpu_s, on, resident_mib
 from tests.bench.load import REPOSITORY
 from tests.e2e.gateway import BUILDS, LECTR, Build
@@ -67,6 +67,8 @@ class Arm:
     admin: str | None = None
     "Of lectr: where it says what has been recorded."
     exports: bool = False
+    is_done: bool = False
+    "With a call, once it was answered."
     recorded: int = 0
     "How many calls it has a record of."
 
@@ -79,6 +81,8 @@ class Arm:
 
     def settle(self, calls: int) -> None:
         """Wait until what the arm does about these calls afterwards is done: it belongs to what they cost."""
+        if self.is_done:
+            return
         time.sleep(FLUSH_S)
         if self.admin is None:
             return
@@ -167,52 +171,68 @@ def _envoy(bench: Bench, name: str, build: Build, bootstrap: Path) -> int:
 def direct(bench: Bench) -> Arm:
     """No gateway at all: what the generator and the provider can do."""
     headers = {**CALLER, "authorization": f"Bearer {PROVIDER_KEY}"}
-    return first_answer(Arm(name="direct", port=bench.provider, headers=headers), time.monotonic())
+    return first_answer(Arm(name="direct", port=bench.provider, headers=headers, is_done=True), time.monotonic())
 
 
 def envoy_alone(bench: Bench) -> Arm:
     """A static route to the provider."""
-    return _static(bench, "envoy", None)
+    return static(bench, "envoy")
 
 
 def empty_ext_proc(bench: Bench) -> Arm:
     """The same with an ext_proc server that does nothing."""
-    return _static(bench, "empty", {"request_header_mode": "SEND", "response_header_mode": "SKIP"})
+    return static(bench, "empty", {"request_header_mode": "SEND", "response_header_mode": "SKIP"})
 
 
 def passing_ext_proc(bench: Bench) -> Arm:
     """The same with one that lets every chunk of an answer pass."""
-    return _static(
+    return static(
         bench,
         "passing",
         {"request_header_mode": "SEND", "response_header_mode": "SEND", "response_body_mode": "STREAMED"},
     )
 
 
-def _static(bench: Bench, name: str, mode: Mapping[str, str] | None) -> Arm:
-    arm = Arm(name=name, port=free_port(), headers={**CALLER, "authorization": f"Bearer {PROVIDER_KEY}"})
-    filters, clusters = [_typed("filters.http.router.v3.Router")], [_cluster("provider", bench.provider)]
+def static(
+    bench: Bench,
+    name: str,
+    mode: Mapping[str, str] | None = None,
+    *,
+    filters: Sequence[Mapping[str, Any]] = (),
+    access_log: Sequence[Mapping[str, Any]] = (),
+) -> Arm:
+    """An Envoy with one route, and these before it. An ext_proc is asked in this mode, and a log sent to its server."""
+    arm = Arm(
+        name=name,
+        port=free_port(),
+        headers={**CALLER, "authorization": f"Bearer {PROVIDER_KEY}"},
+        is_done=not access_log,
+    )
+    chain, clusters = [*filters, typed("filters.http.router.v3.Router")], [_cluster("provider", bench.provider)]
     arm.processes = processes = {}
     began = time.monotonic()
+    if mode or access_log:
+        socket, serves = bench.directory / f"{name}.sock", "passing" if name == "passing" else "empty"
+        processes["Python"] = bench.start(f"{name}-python", [sys.executable, "-m", "tests.bench.empty", serves, socket])
+        clusters.append(_cluster("lectr", socket))
     if mode:
-        socket = bench.directory / f"{name}.sock"
-        processes["Python"] = bench.start(f"{name}-python", [sys.executable, "-m", "tests.bench.empty", name, socket])
-        clusters.append(_cluster("empty", socket))
-        filters.insert(
+        chain.insert(
             0,
-            _typed(
+            typed(
                 "filters.http.ext_proc.v3.ExternalProcessor",
-                grpc_service={"envoy_grpc": {"cluster_name": "empty"}, "timeout": "0s"},
+                grpc_service={"envoy_grpc": {"cluster_name": "lectr"}, "timeout": "0s"},
                 message_timeout="2s",
                 processing_mode=dict(mode),
             ),
         )
     route = {"match": {"prefix": "/"}, "route": {"cluster": "provider", "timeout": "0s"}}
-    manager = _typed(
+    host = {"name": "all", "domains": ["*"], "routes": [route], "request_body_buffer_limit": 32 << 20}
+    manager = typed(
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=name,
-        http_filters=filters,
-        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        http_filters=chain,
+        access_log=list(access_log),
+        route_config={"virtual_hosts": [host]},
     )
     listener = {"name": name, "address": _address(arm.port), "filter_chains": [{"filters": [manager]}]}
     bootstrap = bench.directory / f"{name}.yaml"
@@ -222,7 +242,7 @@ def _static(bench: Bench, name: str, mode: Mapping[str, str] | None) -> Arm:
     return first_answer(arm, began)
 
 
-def _typed(kind: str, **config: Any) -> dict[str, Any]:
+def typed(kind: str, **config: Any) -> dict[str, Any]:
     type_url = f"type.googleapis.com/envoy.extensions.{kind}"
     return {"name": kind, "typed_config": {"@type": type_url, **config}}
 
@@ -244,7 +264,7 @@ def _cluster(name: str, where: int | Path) -> dict[str, Any]:
         options: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}
         kind = "upstreams.http.v3.HttpProtocolOptions"
         made["typed_extension_protocol_options"] = {
-            f"envoy.extensions.{kind}": _typed(kind, **options)["typed_config"],
+            f"envoy.extensions.{kind}": typed(kind, **options)["typed_config"],
         }
     return made
 
@@ -281,11 +301,12 @@ def lectr_arm(name: str, build: Build = NATIVE, *, exports: bool = False, **sect
 
 
 def _settings(bench: Bench, arm: Arm, build: Build, directory: Path, sections: Mapping[str, Any]) -> dict[str, Any]:
-    org: dict[str, Any] = {"name": "bench", "keys": [{"sha256": hashlib.sha256(KEY.encode()).hexdigest()}]}
-    org |= {"limits": sections["limits"]} if "limits" in sections else {}
+    """`org` is more about the caller's, `orgs` and `providers` are others, `settings` stands beside them."""
+    org = {"name": "bench", "keys": [{"sha256": digest(KEY)}], **sections.get("org", {})}
     openai = {"id": "openai", "base_url": f"http://127.0.0.1:{bench.provider}/v1"}
     openai["observe"] = "native" if build.profile == "native" else "auto"
     return {
+        **sections.get("settings", {}),
         "orgs": [org, *sections.get("orgs", ())],
         "providers": [openai, *sections.get("providers", ())],
         "grpc": {"listen": f"unix:{directory}/lectr.sock"},
@@ -370,9 +391,6 @@ ARMS: dict[str, Callable[[Bench], Arm]] = {
     "passing": passing_ext_proc,
     "native": lectr_arm("native"),
     "native+otlp": lectr_arm("native+otlp", exports=True),
-    "native+limits": lectr_arm(
-        "native+limits", limits={"daily_usd": 10**5, "monthly_usd": 10**5, "requests_per_minute": 10**9}
-    ),
     "portable": lectr_arm("portable", PORTABLE),
     "litellm": litellm,
     "portkey": portkey,

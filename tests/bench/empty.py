@@ -1,7 +1,7 @@
 """`python -m tests.bench.empty empty|passing SOCKET`: an ext_proc server that does nothing.
 
 What grpc.aio costs before any line of lectr runs: the floor for a server in Python. *empty* answers request headers and
-no more, *passing* lets an answer's chunks pass as well, one by one.
+no more, *passing* lets an answer's chunks pass as well, one by one. Both take access logs, and read nothing of them.
 """
 
 import sys
@@ -38,6 +38,13 @@ async def passing(messages: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes
         yield _REPLIES[message[0] >> 3]
 
 
+async def forget(entries: AsyncIterator[bytes], _: Any) -> bytes:
+    """Take batches of log entries until their stream ends."""
+    async for _entries in entries:
+        pass
+    return b""
+
+
 METHODS = {
     "empty": grpc.stream_stream_rpc_method_handler(
         empty,
@@ -50,8 +57,14 @@ METHODS = {
 
 async def serve(what: str, path: str) -> None:
     server = grpc.aio.server(options=[("grpc.max_concurrent_streams", 100_000)])
-    method = {"Process": METHODS[what]}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(wire.EXT_PROC_SERVICE, method),))
+    process = {"Process": METHODS[what]}
+    log: dict[str, Any] = {"StreamAccessLogs": grpc.stream_unary_rpc_method_handler(forget)}
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(wire.EXT_PROC_SERVICE, process),
+            grpc.method_handlers_generic_handler(wire.ACCESS_LOG_SERVICE, log),
+        )
+    )
     server.add_insecure_port(f"unix:{path}")
     await server.start()
     await server.wait_for_termination()

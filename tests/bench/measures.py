@@ -1,9 +1,10 @@
 """What is measured of each arm. Rounds take one arm after the other, so that what else the machine does meets all."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tests.bench import choosing
 from tests.bench.arms import Arm, asking
 from tests.bench.host import cpu_s
 from tests.bench.load import Seen, request, run
@@ -84,12 +85,42 @@ class Meter:
         for arm in arms:
             yield self._sample("growth", arm, "16", round_, body=asking(), connections=16)
 
+    def parts_of_envoy(self, arms: Sequence[Arm], round_: int) -> Iterator[Sample]:
+        """Plain calls, and large ones, to Envoys with one part of what lectr renders."""
+        for arm in arms:
+            yield self._sample("envoy", arm, "16", round_, body=asking(), connections=16)
+            yield self._sample("envoy", arm, "10 MiB", round_, body=asking(size=SIZES["10 MiB"]))
+
+    def choosing(self, arm: Arm, round_: int) -> Iterator[Sample]:
+        """Calls that leave the choice, and some of an org with limits, beside pinned ones to the same lectr."""
+        for name, case in choosing.CASES.items():
+            for connections in (1, 16):
+                yield self._sample(
+                    "choosing",
+                    arm,
+                    str(connections),
+                    round_,
+                    body=asking(model=case.model),
+                    headers=choosing.headers(arm, case),
+                    connections=connections,
+                    name=name,
+                )
+
     def _sample(
-        self, part: str, arm: Arm, case: str, round_: int, *, body: bytes, connections: int = 1, name: str | None = None
+        self,
+        part: str,
+        arm: Arm,
+        case: str,
+        round_: int,
+        *,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        connections: int = 1,
+        name: str | None = None,
     ) -> Sample:
         how = "follow" if part == "streams" else "drive"
         before, began, provider = arm.cpu_s(), time.monotonic(), cpu_s(self.provider_pid)
-        seen = run(how, arm.port, request(arm.port, arm.headers, body), self.seconds, connections)
+        seen = run(how, arm.port, request(arm.port, headers or arm.headers, body), self.seconds, connections)
         took, provider = time.monotonic() - began, cpu_s(self.provider_pid) - provider
         arm.settle(len(seen.took))
         after = arm.cpu_s()

@@ -1,7 +1,8 @@
 """`python -m tests.bench.provider`: what every arm calls. It knows no HTTP beyond what it needs to answer at once.
 
 One thread, one epoll, answers made beforehand. Says its port on standard output. A request whose body asks for a stream
-gets as many chunks as its `max_tokens`; each says when it left, and two of a paced stream are PACE_S apart.
+gets as many chunks as its `max_tokens`; each says when it left, and two of a paced stream are PACE_S apart. Below
+FAILING every request gets 503.
 """
 
 import json
@@ -11,6 +12,7 @@ import socket
 import time
 
 PACE_S = 0.002
+FAILING = "/failing"
 MODEL = "gpt-4o"
 ANSWERED = "gpt-4o-2024-08-06"
 USAGE = {
@@ -26,11 +28,13 @@ _MESSAGE = {"index": 0, "message": {"role": "assistant", "content": _TEXT}, "fin
 _ANSWER = json.dumps({**_COMMON, "object": "chat.completion", "choices": [_MESSAGE], "usage": USAGE}).encode()
 
 
-def _head(content_type: str, length: str) -> bytes:
-    return f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n{length}\r\n\r\n".encode()
+def _head(content_type: str, length: str, status: str = "200 OK") -> bytes:
+    return f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\n{length}\r\n\r\n".encode()
 
 
 PLAIN = _head("application/json", f"content-length: {len(_ANSWER)}") + _ANSWER
+_ERROR = json.dumps({"error": {"message": "Overloaded.", "type": "server_error", "code": None}}).encode()
+FAILED = _head("application/json", f"content-length: {len(_ERROR)}", "503 Service Unavailable") + _ERROR
 TAKEN = _head("application/x-protobuf", "content-length: 0")
 "To what a gateway exports: an empty protobuf message."
 _STREAM = _head("text/event-stream; charset=utf-8", "transfer-encoding: chunked")
@@ -102,6 +106,8 @@ class Client:
             return True
         if self._head.startswith((b"POST /v1/traces", b"POST /v1/metrics")):
             self.connection.sendall(TAKEN)
+        elif self._head.startswith(f"POST {FAILING}".encode()):
+            self.connection.sendall(FAILED)
         elif len(self._body) < _SMALL and _ASKS_FOR_STREAM.search(self._body):
             stream(self.connection, self._body)
         else:
