@@ -195,9 +195,10 @@ def attempt_reply(attempt: Outgoing) -> bytes:
 
 def verdict_reply(verdict: Verdict, clusters: Sequence[str], *, to_body: bool) -> bytes:
     """What the answer to an attempt means, as the reply to its headers or its document."""
-    parts = _set(words.RETRY_HEADER, "1") if verdict.goes_on else b""
+    # Whatever a provider says of it: whether another candidate is asked is lectr's word.
+    parts = _set(words.RETRY_HEADER, "1") if verdict.goes_on else _field(_REMOVE_HEADERS, words.RETRY_HEADER.encode())
     parts += _set("retry-after", str(verdict.wait_s)) if verdict.wait_s is not None else b""
-    common = _field(_HEADER_MUTATION, parts) if parts else b""
+    common = _field(_HEADER_MUTATION, parts)
     reply = _field(_RESPONSE_BODY if to_body else _RESPONSE_HEADERS, _field(_RESPONSE, common))
     reply += _dynamic_metadata(words.NAMESPACE, verdict.news) if verdict.news else b""
     return reply + (order_of(verdict.order, clusters) if verdict.order is not None else b"")

@@ -70,7 +70,7 @@ def route_configuration(options: GatewayOptions) -> str:
         """,
         name=NAME,
         max_body_bytes=str(options.max_body_bytes),
-        attempted=_routed("lectr_attempted", "attempts", _TOLD_OF_ATTEMPTS + _told(), _in_turn(), options)
+        attempted=_routed("lectr_attempted", "attempts", _told(RETRY_HEADER), _in_turn(), options)
         if options.profile == "native"
         else "",
         chosen=_routed("lectr_chosen", "chosen", _told(), _once(), options),
@@ -91,16 +91,14 @@ _TOLD = {
 "What an answer says of the model that was chosen for it, by the decision's keys."
 
 
-def _told() -> str:
-    """Headers of answers. Envoy leaves out those whose metadata is not there."""
-    return "response_headers_to_add:\n" + "".join(
-        f"- {{header: {{key: x-model-router-{name}, value: '%DYNAMIC_METADATA({NAMESPACE}:{key})%'}}, "
+def _told(*gone: str) -> str:
+    """Headers of answers. Envoy leaves out those without metadata; a provider's own never pass for them."""
+    names = {f"x-model-router-{name}": key for name, key in _TOLD.items()}
+    return f"response_headers_to_remove: [{', '.join((*gone, *names))}]\nresponse_headers_to_add:\n" + "".join(
+        f"- {{header: {{key: {name}, value: '%DYNAMIC_METADATA({NAMESPACE}:{key})%'}}, "
         "append_action: OVERWRITE_IF_EXISTS_OR_ADD}\n"
-        for name, key in _TOLD.items()
+        for name, key in names.items()
     )
-
-
-_TOLD_OF_ATTEMPTS = f"response_headers_to_remove: [{RETRY_HEADER}]\n"
 
 
 def _once() -> str:

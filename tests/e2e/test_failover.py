@@ -164,6 +164,17 @@ def test_what_has_begun_is_final(falling: Gateway, providers: Providers, call_id
     assert falling.record(call_id)["error_category"] == "stream_interrupted"
 
 
+def test_a_provider_has_no_say_in_who_is_asked_and_in_what_is_said_of_the_choice(
+    falling: Gateway, providers: Providers
+) -> None:
+    headers = [("x-lectr-retry", "1"), ("x-model-router-tier", "premium"), ("x-model-router-model", "another")]
+    providers["openai"].answer_with(json_answer({"choices": []}, headers=headers))
+    answer = call(falling, body=asking("any"))
+    assert (answer.status_code, contacted(providers)) == (200, ["openai"])
+    assert told(answer) == {"model": "gpt-4o", "provider": "openai"}
+    assert [name for name in answer.headers if name.startswith("x-lectr-")] == []
+
+
 def test_where_all_fail_the_last_answer_is_the_calls(falling: Gateway, providers: Providers, call_id: str) -> None:
     failures: list[tuple[Flavour, int]] = [("openai", 500), ("anthropic", 429), ("groq", 503)]
     for name, status in failures:

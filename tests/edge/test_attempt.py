@@ -139,9 +139,9 @@ async def test_the_answer_is_read_as_that_of_who_gave_it(tmp_path: Path) -> None
         reading, call = await decided(channel)
         await sent(channel, call)
         stream, _ = await sent(channel, call)
-        assert await reply_to(stream, answered(200)) == ext.ProcessingResponse(
-            response_headers=ext.HeadersResponse(response={})
-        )
+        verdict = await reply_to(stream, answered(200, x_lectr_retry="1"))
+        mutation = verdict.response_headers.response.header_mutation
+        assert (list(mutation.remove_headers), list(mutation.set_headers)) == (["x-lectr-retry"], [])
         head = answered(200, content_type="text/event-stream")
         head.metadata_context.CopyFrom(call.metadata)
         watched = await reply_to(reading, head)

@@ -51,7 +51,8 @@ def test_a_call_with_several_candidates_goes_from_one_to_the_next_as_lectrs_meta
     retry = attempted["route"]["retry_policy"]
     assert (retry["num_retries"], retry["refresh_cluster_on_retry"]) == (0, True)
     assert retry["retriable_headers"] == [{"name": "x-lectr-retry", "present_match": True}]
-    assert attempted["response_headers_to_remove"] == ["x-lectr-retry"]
+    gone = ROUTES["lectr_chosen"]["response_headers_to_remove"]
+    assert attempted["response_headers_to_remove"] == ["x-lectr-retry", *gone]
     assert attempted["response_headers_to_add"] == ROUTES["lectr_chosen"]["response_headers_to_add"]
 
 
@@ -70,10 +71,11 @@ def test_the_answer_of_a_chosen_call_alone_says_what_was_chosen() -> None:
         "x-model-router-auto-tier": "%DYNAMIC_METADATA(lectr:auto_tier)%",
         "x-model-router-auto-score": "%DYNAMIC_METADATA(lectr:auto_score)%",
     }
+    assert chosen["response_headers_to_remove"] == list(told), "a provider may not say them"
     assert pinned == {
         name: value
         for name, value in {**chosen, "name": "lectr_routed", "match": pinned["match"]}.items()
-        if name != "response_headers_to_add"
+        if name not in ("response_headers_to_add", "response_headers_to_remove")
     }
 
 
