@@ -1,12 +1,13 @@
 """What a call takes of its org's limits: held before it is sent, as far as that is known, and settled by its record."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from lectr_extproc.core.conversation import Conversation, read_conversation
 from lectr_extproc.core.decision import Route
 from lectr_extproc.core.facts import Facts, read_json
-from lectr_extproc.core.limits import Ask, Hold, OrgLimits, Unit
+from lectr_extproc.core.limits import Ask, Hold, Limit, OrgLimits, Unit
 from lectr_extproc.core.pricing import price
 from lectr_extproc.core.record import GENERATES, CallRecord
 from lectr_extproc.core.snapshot import Snapshot
@@ -28,10 +29,12 @@ class Settlement(NamedTuple):
     used: Mapping[Unit, int | None]
     holds: tuple[Hold, ...]
     "What counts it if nothing was held for it, because the counters could not be had."
+    others: frozenset[str] = frozenset()
+    "The limits of models that were held for it, and did not answer."
 
 
 def ask_for(route: Route, facts: Facts, snapshot: Snapshot, limits: OrgLimits) -> Ask:
-    """What to hold for a call. Of several candidates the dearest counts, for each may come to answer."""
+    """What to hold for a call. Of several candidates the dearest counts, and each one's limits: any may answer."""
     choice, plan = route.choice, route.choice.plan
     usage = _expected(route, facts, snapshot, limits)
     models = {(choice.provider, choice.model_sent or choice.model_requested)}
@@ -44,12 +47,19 @@ def ask_for(route: Route, facts: Facts, snapshot: Snapshot, limits: OrgLimits) -
         "usd": min(max([cost for cost in costs if cost is not None], default=0), _DEAREST),
         "tokens": min((usage.input_tokens or 0) + (usage.output_tokens or 0), _LONGEST) if usage else 0,
     }
+    names = [choice.model_requested, choice.model_sent, *(one.choice.model_sent for one in route.tries)]
     holds = [
         Hold(limit, amounts[limit.unit], limit.starts(facts.at_s))
         for limit in limits.rows
-        if amounts[limit.unit] and limit.is_for(facts.feature, choice.model_sent, choice.model_requested)
+        if amounts[limit.unit] and limit.is_for(facts.feature, *names)
     ]
     return Ask(facts.call_id, tuple(holds), is_cheaper=bool(facts.at_most and plan and plan.candidates))
+
+
+def without(route: Route, limit: Limit) -> Route | None:
+    """The call less the candidates of a model that has used up its limit; None where that would change nothing."""
+    rest = tuple(one for one in route.tries if one.choice.model_sent != limit.model)
+    return replace(rest[0], tries=rest, observe=route.observe) if 0 < len(rest) < len(route.tries) else None
 
 
 def _expected(route: Route, facts: Facts, snapshot: Snapshot, limits: OrgLimits) -> Usage | None:
@@ -107,4 +117,11 @@ def settlement_of(record: CallRecord, snapshot: Snapshot) -> Settlement | None:
         and limit.key is None
         and limit.is_for(record.feature, record.model_sent, record.model_requested)
     ]
-    return Settlement(record.call_id, used, tuple(holds))
+    answered = {record.model_requested, record.model_sent}
+    asked = answered | {each.model for each in record.tries or ()}
+    others = frozenset(
+        limit.name
+        for limit in limits.rows
+        if limit.model is not None and limit.model not in (asked if limit.unit == "requests" else answered)
+    )
+    return Settlement(record.call_id, used, tuple(holds), others)

@@ -149,7 +149,7 @@ def settle(transaction: "Transaction", settlements: Sequence[Settlement], kept: 
     for one in settlements:
         counted = set()
         for name, starts, unit, amount, step_ns in holds.pop(one.call_id, ()):
-            used = one.used[unit]
+            used = 0 if name in one.others else one.used[unit]
             counted.add(name)
             added[name, starts] += 0 if used is None else _bounded((used - amount) * step_ns)
         if one.call_id not in done:

@@ -22,7 +22,7 @@ from lectr_extproc.core.limits import Ask, Exceeded, Warned
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.refusal import REFUSALS, Refusal
 from lectr_extproc.core.snapshot import Snapshot
-from lectr_extproc.core.spending import Settlement, ask_for, settlement_of
+from lectr_extproc.core.spending import Settlement, ask_for, settlement_of, without
 from lectr_extproc.edge.counters import Counters
 from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.live import Live
@@ -87,6 +87,9 @@ class Limits:
             return facts, route
         try:
             exceeded = await self._reserve(ask_for(route, facts, snapshot, limits))
+            while exceeded and (rest := without(route, exceeded.hold.limit)):  # another candidate may still answer
+                route = rest
+                exceeded = await self._reserve(ask_for(route, facts, snapshot, limits))
             if exceeded and (tier := exceeded.hold.limit.over) and facts.at_most is None:
                 cheaper = replace(facts, at_most=tier)
                 again = decide(cheaper, snapshot, health)

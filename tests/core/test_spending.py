@@ -9,7 +9,9 @@ from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import with_body
 from lectr_extproc.core.limits import Hold, Kind, Limit, OrgLimits
 from lectr_extproc.core.snapshot import Snapshot
-from lectr_extproc.core.spending import ask_for, settlement_of
+from lectr_extproc.core.spending import ask_for, settlement_of, without
+from lectr_extproc.core.tables import Failover
+from lectr_extproc.core.tries import Try
 from lectr_extproc.core.usage import Usage
 from tests.core.finished import STARTED_S, call
 from tests.core.given import request, routed, snapshot
@@ -126,6 +128,40 @@ def test_of_a_choice_the_dearest_candidate_is_held() -> None:
     assert not ask.is_cheaper
 
 
+def failing_over() -> tuple[Snapshot, Any, Any]:
+    """A call that pins one model and falls back to another, each of which has a limit of its own."""
+    rows = (
+        limit("daily"),
+        limit("requests", model="gpt-4.1"),
+        limit("tokens", model="gpt-4o"),
+        limit("daily", model="o3"),
+    )
+    tables = dataclasses.replace(limited(*rows), failover=Failover())
+    content = json.dumps({"model": "gpt-4o", "messages": MESSAGES, "fallback": ["gpt-4.1"]}).encode()
+    facts = with_body(request("gpt-4o"), content)
+    return tables, facts, routed(facts, tables)
+
+
+def test_of_a_call_that_may_fail_over_the_limits_of_each_candidates_model_count() -> None:
+    tables, facts, route = failing_over()
+    ask = ask_for(route, facts, tables, route.org.limits)
+    assert [(hold.limit.kind, hold.limit.model) for hold in ask.holds] == [
+        ("daily", None),
+        ("requests", "gpt-4.1"),
+        ("tokens", "gpt-4o"),
+    ]
+
+
+def test_a_candidate_whose_model_has_no_room_is_left_out_where_there_is_another() -> None:
+    _, _, route = failing_over()
+    for name, rest in {"gpt-4.1": "gpt-4o", "gpt-4o": "gpt-4.1"}.items():
+        less = without(route, limit("daily", model=name))
+        assert less is not None
+        assert (less.choice.model_sent, [one.choice.model_sent for one in less.tries]) == (rest, [rest])
+        assert without(less, limit("daily", model=rest)) is None, "nobody would be left"
+    assert without(route, limit("daily")) is None
+
+
 def test_what_a_limit_left_of_a_call_is_told_apart_and_is_no_more_than_that() -> None:
     tables = limited()
     content = json.dumps({"model": "gpt-4o", "messages": MESSAGES, "tier": "premium"}).encode()
@@ -212,6 +248,15 @@ def test_what_counts_a_call_that_nothing_was_held_for_is_the_money_it_is_known_f
     free = settlement_of(call(**{**ROUTED, "cost": None}), limited())
     assert free is not None
     assert [hold.amount for hold in free.holds] == [0]
+
+
+def test_a_model_that_did_not_answer_takes_nothing_and_if_it_was_asked_a_request() -> None:
+    rows = [limit(kind, model=name) for name in ("gpt-4o", "gpt-4.1", "o3") for kind in ("daily", "requests")]
+    failed = Try(provider="openai", model="gpt-4.1", host="h", began_ms=0, status=503)
+    found = settlement_of(call(**ROUTED, tries=(failed,)), limited(*rows))
+    assert found is not None
+    taken = {(row.model, row.kind) for row in rows if row.name not in found.others}
+    assert taken == {("gpt-4o", "daily"), ("gpt-4o", "requests"), ("gpt-4.1", "requests")}
 
 
 def test_who_has_no_limits_settles_nothing() -> None:

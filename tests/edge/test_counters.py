@@ -125,6 +125,12 @@ def test_what_nobody_can_say_stays_as_it_was_held_and_a_failure_gives_back(store
     assert store.counters.give_back([], STARTED_S + EXPIRES_S) == 0, "both are over"
 
 
+def test_the_limit_of_a_model_that_did_not_answer_gets_all_of_it_back(store: Store) -> None:
+    assert fits(store, ask(DAY, amount=60, call_id="a")) == [True]
+    finish(store, settled("a", 50)._replace(others=frozenset({DAY.name})))
+    assert used(store) == 0
+
+
 def test_a_call_that_nothing_was_held_for_is_counted_once(store: Store) -> None:
     hold = Hold(DAY, 7, DAY.starts(STARTED_S))
     for _ in range(2):

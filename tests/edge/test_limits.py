@@ -173,6 +173,22 @@ def over(held: Any, **more: Any) -> Held:
 CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
 
 
+async def test_a_candidate_whose_model_is_beyond_its_limit_is_not_asked_and_who_pins_it_is_refused(held: Any) -> None:
+    lectr = held(narrower=[{"for": {"model": "gpt-4.1"}, "requests_per_minute": 1}])
+    bearer = ("authorization", "Bearer sk-proj-0123456789abcdefghij")
+
+    async def asked(model: str, other: str) -> ext.ProcessingResponse:
+        message = headers(model, bearer)
+        message.metadata_context.filter_metadata["lectr.request"].update({"fallback": "1"})
+        return await answer(channel, message, body(json.dumps({**CHAT, "model": model, "fallback": [other]}).encode()))
+
+    async with serving(lectr.live, limits=lectr.limits) as channel:
+        found = [said(await asked("gpt-4o", "gpt-4.1")) for _ in range(2)]
+        assert [(told["sent"], told["attempts"]) for told in found] == [("gpt-4o", "2"), ("gpt-4o", "1")]
+        assert code(await asked("gpt-4.1", "gpt-4o")) == "rate_limit_exceeded"
+    assert lectr.counts == {"held": 1, "refused": 1}
+
+
 async def test_beyond_a_limit_a_cheaper_tier_is_chosen_in_the_place_of_a_refusal(held: Any) -> None:
     lectr = over(held)
     async with serving(lectr.live, limits=lectr.limits) as channel:
