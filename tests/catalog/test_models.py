@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -138,20 +139,24 @@ def provider_of(model: str, *, ollama: bool = True) -> str | None:
     return found.provider if found else None
 
 
+def sent_of(model: str) -> str | None:
+    found = detect(model, MODELS, PROVIDERS, ollama=True)
+    return found.model_sent if found else None
+
+
 SEEDS = {model: provider for provider, models in SEED_MODELS.items() for model in models}
 
 
-@pytest.mark.parametrize(("model", "provider"), SEEDS.items(), ids=SEEDS)
 @pytest.mark.parametrize("ollama", [True, False])
-def test_every_seed_model_is_detected(model: str, provider: str, ollama: bool) -> None:
-    assert provider_of(model, ollama=ollama) == provider
+def test_every_seed_model_is_detected(ollama: bool) -> None:
+    assert {model: provider_of(model, ollama=ollama) for model in SEEDS} == SEEDS
 
 
-@pytest.mark.parametrize(("model", "provider"), SEEDS.items(), ids=SEEDS)
-def test_the_provider_gets_the_name_as_written_or_without_its_own_prefix(model: str, provider: str) -> None:
-    found = detect(model, MODELS, PROVIDERS, ollama=True)
-    assert found is not None
-    assert found.model_sent == (model if model in MODELS.exact else model.removeprefix(f"{provider}/"))
+def test_the_provider_gets_the_name_as_written_or_without_its_own_prefix() -> None:
+    assert {model: sent_of(model) for model in SEEDS} == {
+        model: model if model in MODELS.exact else model.removeprefix(f"{provider}/")
+        for model, provider in SEEDS.items()
+    }
 
 
 NEWER = {
@@ -242,18 +247,17 @@ NEWER = {
 }
 
 
-@pytest.mark.parametrize(("model", "provider"), NEWER.items(), ids=NEWER)
-def test_a_dated_or_newer_member_of_a_family_is_detected(model: str, provider: str) -> None:
-    assert provider_of(model) == provider
+def test_a_dated_or_newer_member_of_a_family_is_detected() -> None:
+    assert {model: provider_of(model) for model in NEWER} == NEWER
 
 
-@pytest.mark.parametrize("model", SEEDS)
 @pytest.mark.parametrize("suffix", ["-20261120", "-2026-11-20", "-0905", "@20261120"])
-def test_a_date_behind_a_seed_model_changes_nothing(model: str, suffix: str) -> None:
-    found = detect(model + suffix, MODELS, PROVIDERS, ollama=True)
-    sent = model if model in MODELS.exact else model.removeprefix(f"{SEEDS[model]}/")
-    assert found is not None
-    assert (found.provider, found.model_sent) == (SEEDS[model], sent + suffix)
+def test_a_date_behind_a_seed_model_changes_nothing(suffix: str) -> None:
+    assert {model: provider_of(model + suffix) for model in SEEDS} == SEEDS
+    assert {model: sent_of(model + suffix) for model in SEEDS} == {
+        model: (model if model in MODELS.exact else model.removeprefix(f"{provider}/")) + suffix
+        for model, provider in SEEDS.items()
+    }
 
 
 FAMILY_SEEDS = [model for model in SEEDS if model not in MODELS.exact and ":" not in model and "/" not in model]
@@ -261,10 +265,9 @@ FAMILY_SEEDS = [model for model in SEEDS if model not in MODELS.exact and ":" no
 WORDED = [model for model in FAMILY_SEEDS if model != "llama3.1-8b"]
 
 
-@pytest.mark.parametrize("model", WORDED)
 @pytest.mark.parametrize("suffix", ["-latest", "-preview"])
-def test_a_word_behind_a_seed_model_changes_nothing(model: str, suffix: str) -> None:
-    assert provider_of(model + suffix) == SEEDS[model]
+def test_a_word_behind_a_seed_model_changes_nothing(suffix: str) -> None:
+    assert {model: provider_of(model + suffix) for model in WORDED} == {model: SEEDS[model] for model in WORDED}
 
 
 def test_every_alternative_of_every_family_finds_a_name_here() -> None:
@@ -286,10 +289,12 @@ def outermost(pattern: str) -> list[str]:
     return parts
 
 
-@pytest.mark.parametrize("model", FAMILY_SEEDS)
-def test_letter_case_does_not_matter_to_a_family_and_is_kept(model: str) -> None:
-    for written in (model.upper(), model.title()):
-        assert detect(written, MODELS, PROVIDERS, ollama=True) == Detected(SEEDS[model], "prefix", written)
+@pytest.mark.parametrize("spelt", [str.upper, str.title])
+def test_letter_case_does_not_matter_to_a_family_and_is_kept(spelt: Callable[[str], str]) -> None:
+    written = {spelt(model): SEEDS[model] for model in FAMILY_SEEDS}
+    assert {model: detect(model, MODELS, PROVIDERS, ollama=True) for model in written} == {
+        model: Detected(provider, "prefix", model) for model, provider in written.items()
+    }
 
 
 # What the names of one row have in common would, read alone, send some of them to another provider of the row.

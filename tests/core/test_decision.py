@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -452,19 +453,19 @@ def call_with(ingress: str, secret: str, *headers: tuple[str, str], path: str = 
     return request("m", *arrived, *headers, path=path + query.format(secret), bearer=None)
 
 
-@pytest.mark.parametrize("ingress", INGRESS)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_key_leaves_in_its_providers_form_and_in_no_other(ingress: str, provider: str) -> None:
-    facts = call_with(ingress, CLIENT_KEY, ("x-lectr-provider", provider))
-    route = routed(facts, EVERYWHERE)
+def test_a_key_leaves_in_its_providers_form_and_in_no_other(provider: str) -> None:
     header = EGRESS.get(provider, "authorization")
     value = f"Bearer {CLIENT_KEY}" if header == "authorization" else CLIENT_KEY
-    assert {name: value for name, value in route.sets.items() if name in KEY_HEADERS} == (
-        {header: value} if header else {}
-    )
-    assert (KEY_HEADERS & facts.header_names) - {header} <= set(route.removes)
-    assert header not in route.removes
-    assert CLIENT_KEY not in route.path
+    for ingress in INGRESS:
+        facts = call_with(ingress, CLIENT_KEY, ("x-lectr-provider", provider))
+        route = routed(facts, EVERYWHERE)
+        assert {name: value for name, value in route.sets.items() if name in KEY_HEADERS} == (
+            {header: value} if header else {}
+        )
+        assert (KEY_HEADERS & facts.header_names) - {header} <= set(route.removes)
+        assert header not in route.removes
+        assert CLIENT_KEY not in route.path
 
 
 NATIVE_GEMINI = {
@@ -517,13 +518,13 @@ def test_no_key_is_for_the_provider_to_answer(provider: str) -> None:
     assert not KEY_HEADERS & route.sets.keys()
 
 
-@pytest.mark.parametrize("ingress", INGRESS)
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_org_key_that_strayed_never_reaches_a_provider(ingress: str, provider: str) -> None:
-    facts = call_with(ingress, KEY, ("x-lectr-provider", provider))
-    route = routed(facts, EVERYWHERE)
-    assert KEY not in "".join((*route.sets.values(), route.path))
-    assert KEY_HEADERS & facts.header_names <= set(route.removes)
+def test_an_org_key_that_strayed_never_reaches_a_provider(provider: str) -> None:
+    for ingress in INGRESS:
+        facts = call_with(ingress, KEY, ("x-lectr-provider", provider))
+        route = routed(facts, EVERYWHERE)
+        assert KEY not in "".join((*route.sets.values(), route.path))
+        assert KEY_HEADERS & facts.header_names <= set(route.removes)
 
 
 # --- keys that the gateway holds --------------------------------------------------------------------------------------
@@ -1584,21 +1585,17 @@ MAY_BE_ASKED = {"openai", "anthropic", "gemini", "azure", "xai", "ollama", "cust
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions", RESPONSES, MESSAGES, "/v1/embeddings"])
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_stream_is_asked_for_usage_only_where_its_provider_and_its_api_know_the_option(
-    provider: str, path: str
-) -> None:
-    facts, tables = (
-        at(provider, path, stream=True),
-        dataclasses.replace(EVERYWHERE, orgs_by_key=snapshot(azure_site("v1")).orgs_by_key),
-    )
-    is_asked = provider in MAY_BE_ASKED and path in {CHAT, "/v1/completions"}
-    assert (decide(facts, tables) is ASK_FOR_BODY) is is_asked
+def test_a_stream_is_asked_for_usage_only_where_its_provider_and_its_api_know_the_option(path: str) -> None:
+    tables = dataclasses.replace(EVERYWHERE, orgs_by_key=snapshot(azure_site("v1")).orgs_by_key)
     body = b'{"model":"m-1","stream":true}'
-    route = routed(with_body(facts, body), tables)
-    assert route.asks_for_usage is is_asked
-    assert route.body == (b'{"stream_options":{"include_usage":true},' + body[1:] if is_asked else None)
-    assert to_metadata(route, facts, "c1").get("asked") == ("1" if is_asked else None)
+    for provider in PROVIDERS:
+        facts = at(provider, path, stream=True)
+        is_asked = provider in MAY_BE_ASKED and path in {CHAT, "/v1/completions"}
+        assert (decide(facts, tables) is ASK_FOR_BODY) is is_asked, provider
+        route = routed(with_body(facts, body), tables)
+        assert route.asks_for_usage is is_asked, provider
+        assert route.body == (b'{"stream_options":{"include_usage":true},' + body[1:] if is_asked else None)
+        assert to_metadata(route, facts, "c1").get("asked") == ("1" if is_asked else None)
 
 
 NOT_ASKED: dict[str, dict[str, object]] = {
@@ -1958,15 +1955,15 @@ def test_a_clients_own_key_is_enough_for_its_provider_and_for_no_other(key: str,
     assert any(key in value for value in route.sets.values())
 
 
-@pytest.mark.parametrize("prefer", PREFERENCES)
-@pytest.mark.parametrize("tier", WANTED)
 @pytest.mark.parametrize("key", [CLIENT_KEY, "sk-ant-api03-x", "gsk_x", "AIza-x", None])
-def test_no_key_goes_to_another_provider_whatever_is_chosen(tier: str, prefer: str, key: str | None) -> None:
+def test_no_key_goes_to_another_provider_whatever_is_chosen(key: str | None) -> None:
     owners = {CLIENT_KEY: "openai", "sk-ant-api03-x": "anthropic", "gsk_x": "groq", "AIza-x": "gemini"}
-    route = routed(asked({"model": tier, "prefer": prefer, **SAID}, bearer=key), holding(**EVERY_KEY))
-    (value,) = keys_out(route).values()
-    held, owner = f"held-{route.choice.provider}", owners.get(key or "")
-    assert held in value or (owner == route.choice.provider and key is not None and key in value)
+    tables = holding(**EVERY_KEY)
+    for tier, prefer in itertools.product(WANTED, PREFERENCES):
+        route = routed(asked({"model": tier, "prefer": prefer, **SAID}, bearer=key), tables)
+        (value,) = keys_out(route).values()
+        held, owner = f"held-{route.choice.provider}", owners.get(key or "")
+        assert held in value or (owner == route.choice.provider and key is not None and key in value)
 
 
 def test_an_alias_is_a_tier_or_the_first_of_its_models_that_fits() -> None:

@@ -89,21 +89,21 @@ def test_whatever_the_text_the_line_is_one_line_of_json(message: str, field: dic
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
-@pytest.mark.parametrize("before", ["", " ", "Bearer ", "\t", "'", "key=", "\n"], ids=repr)
-def test_a_key_is_not_printed_wherever_it_stands(before: str, secret: str) -> None:
-    text = before + secret
-    try:
-        raise ValueError(text) from RuntimeError(text)
-    except ValueError as error:
-        written = [
-            line(text),
-            line("%s failed", text),
-            line("failed", error=error),
-            line("failed", feature=text, deep={"notes": [text]}, object=ValueError(text)),
-        ]
-    for one in written:
-        json.loads(one)
-        assert secret not in one
+def test_a_key_is_not_printed_wherever_it_stands(secret: str) -> None:
+    for before in ("", " ", "Bearer ", "\t", "'", "key=", "\n"):
+        text = before + secret
+        try:
+            raise ValueError(text) from RuntimeError(text)
+        except ValueError as error:
+            written = [
+                line(text),
+                line("%s failed", text),
+                line("failed", error=error),
+                line("failed", feature=text, deep={"notes": [text]}, object=ValueError(text)),
+            ]
+        for one in written:
+            json.loads(one)
+            assert secret not in one
 
 
 @given(st.text(alphabet="abcXYZ019_-", min_size=16, max_size=60), st.text(), st.text())
