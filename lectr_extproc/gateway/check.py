@@ -8,6 +8,9 @@ import yaml
 from lectr_extproc.gateway.filters import AI_PROTOCOL_MANAGER, EXT_PROC, JSON_TO_METADATA, filters
 from lectr_extproc.gateway.options import GatewayOptions
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"libyaml where PyYAML has it: a bootstrap takes a tenth of the time."
+
 _MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
@@ -36,7 +39,7 @@ _FILTER_BREAKS: Mapping[str, str] = {
 def check_existing(text: str, options: GatewayOptions) -> list[str]:
     """What is missing in each connection manager that uses lectr, one line each with what breaks."""
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, _LOADER)  # noqa: S506 - both are safe loaders
     except yaml.YAMLError as error:
         return [f"not readable as YAML: {error}"]
     managers = [manager for manager in _of_type(document, _MANAGER) if EXT_PROC in _filters_of(manager)]

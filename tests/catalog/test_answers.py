@@ -28,22 +28,28 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 CASES = {f"{path.parent.name}/{path.name.removesuffix('.usage.json')}": path for path in FIXTURES.rglob("*.usage.json")}
 
 
+@functools.cache
 def body(case: str) -> bytes:
     """The answer of a case, as the provider sends it."""
     (found,) = CASES[case].parent.glob(CASES[case].name.removesuffix("usage.json") + "response.*")
     return found.read_bytes()
 
 
+@functools.cache
+def about(case: str) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(CASES[case].read_text())
+    return said
+
+
 def read(case: str, chunks: Iterable[bytes], content_encoding: str = "", content_type: str | None = None) -> Answer:
     """What is read of it when it comes in these chunks."""
-    about = json.loads(CASES[case].read_text())
     answer = reader(
         CASES[case].parent.name,
-        about["provider"],
-        status=about["status"],
-        content_type=about["content_type"] if content_type is None else content_type,
+        about(case)["provider"],
+        status=about(case)["status"],
+        content_type=about(case)["content_type"] if content_type is None else content_type,
         content_encoding=content_encoding,
-        headers=about.get("headers"),
+        headers=about(case).get("headers"),
     )
     for chunk in chunks:
         answer.feed(chunk)
@@ -77,7 +83,7 @@ def counts(usage: Usage | None) -> dict[str, int] | None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_documented_answer_is_read_as_its_vendor_means_it(case: str) -> None:
-    assert plain(read_whole(case)) == json.loads(CASES[case].read_text())["answer"]
+    assert plain(read_whole(case)) == about(case)["answer"]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -135,8 +141,7 @@ def test_every_dialect_of_an_endpoint_has_a_row_or_is_known_to_have_no_usage() -
 
 
 def test_every_fixture_says_where_its_facts_are_from() -> None:
-    about = [json.loads(path.read_text()) for path in CASES.values()]
-    assert all(said["source"].startswith("https://") and said["checked"] for said in about)
+    assert all(about(case)["source"].startswith("https://") and about(case)["checked"] for case in CASES)
 
 
 def test_of_a_dialect_nobody_knows_errors_are_still_read() -> None:

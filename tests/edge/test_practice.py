@@ -1,16 +1,19 @@
+import importlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx
-import openai
 import pytest
 
 from lectr_extproc.edge import practice
 from lectr_extproc.edge.admin import http_server
 from tests.reading import reader
+
+if TYPE_CHECKING:  # each takes a second to import, which every worker would spend
+    import anthropic
+    import openai
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
@@ -168,18 +171,22 @@ async def test_our_own_readers_read_what_it_says_in_each_api(path: str, asked: o
 
 
 @asynccontextmanager
-async def openai_sdk(provider: str = "openai") -> AsyncIterator[openai.AsyncOpenAI]:
+async def openai_sdk(provider: str = "openai") -> AsyncIterator["openai.AsyncOpenAI"]:
     async with http_server(practice.practice_app(), "127.0.0.1:0") as port:
         base = f"http://127.0.0.1:{port}/{provider}/v1"
-        async with openai.AsyncOpenAI(api_key="practice", base_url=base, max_retries=0) as client:
+        async with importlib.import_module("openai").AsyncOpenAI(
+            api_key="practice", base_url=base, max_retries=0
+        ) as client:
             yield client
 
 
 @asynccontextmanager
-async def anthropic_sdk() -> AsyncIterator[anthropic.AsyncAnthropic]:
+async def anthropic_sdk() -> AsyncIterator["anthropic.AsyncAnthropic"]:
     async with http_server(practice.practice_app(), "127.0.0.1:0") as port:
         base = f"http://127.0.0.1:{port}/anthropic"
-        async with anthropic.AsyncAnthropic(api_key="practice", base_url=base, max_retries=0) as client:
+        async with importlib.import_module("anthropic").AsyncAnthropic(
+            api_key="practice", base_url=base, max_retries=0
+        ) as client:
             yield client
 
 
@@ -235,7 +242,6 @@ SDKS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {"openai": ope
 
 @pytest.mark.parametrize("sdk", SDKS)
 async def test_an_error_is_one_the_sdk_knows(sdk: str) -> None:
-    kind: Any = {"openai": openai.BadRequestError, "anthropic": anthropic.BadRequestError}[sdk]
     async with SDKS[sdk]() as client:
-        with pytest.raises(kind, match="needs a `model`"):
+        with pytest.raises(importlib.import_module(sdk).BadRequestError, match="needs a `model`"):
             await client.post("/v1/messages", body={}, cast_to=object)

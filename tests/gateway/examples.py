@@ -15,9 +15,13 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 "A second of parsing becomes a tenth; dozens of tests parse."
 
 
-def bootstrap(options: GatewayOptions = NATIVE, upstreams: list[Upstream] = DEFAULT_UPSTREAMS) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.load(render_bootstrap(options, upstreams), _LOADER)
+def parsed(text: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.load(text, _LOADER)
     return document
+
+
+def bootstrap(options: GatewayOptions = NATIVE, upstreams: list[Upstream] = DEFAULT_UPSTREAMS) -> dict[str, Any]:
+    return parsed(render_bootstrap(options, upstreams))
 
 
 def listener(document: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import certifi
 import pytest
-import yaml
 
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.gateway import (
@@ -18,7 +17,7 @@ from lectr_extproc.gateway import (
     render_includes,
 )
 from tests.e2e.gateway import BUILDS, Build
-from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, bootstrap, clusters, listener, manager
+from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, bootstrap, clusters, listener, manager, parsed
 
 FOLDER = Path(__file__).parents[2] / "envoy"
 PROFILES = pytest.mark.parametrize("options", [NATIVE, PORTABLE], ids=lambda options: options.profile)
@@ -78,7 +77,7 @@ def test_envoy_accepts_the_bootstrap_that_includes(build: Build, profile: Any, t
 @PROFILES
 def test_the_bootstrap_is_the_includes_inlined(options: GatewayOptions) -> None:
     """So `envoy --mode validate` on it checks what Envoy does not look into: the included files."""
-    includes = {name: yaml.safe_load(text) for name, text in render_includes(options, DEFAULT_UPSTREAMS).items()}
+    includes = {name: parsed(text) for name, text in render_includes(options, DEFAULT_UPSTREAMS).items()}
 
     def resources(name: str) -> list[dict[str, Any]]:
         return [{key: value for key, value in item.items() if key != "@type"} for item in includes[name]["resources"]]
@@ -94,8 +93,8 @@ def test_the_bootstrap_is_the_includes_inlined(options: GatewayOptions) -> None:
 
 @PROFILES
 def test_the_including_bootstrap_has_the_connection_manager_of_hcm_yaml(options: GatewayOptions) -> None:
-    included = yaml.safe_load(render_include_bootstrap(options, options.include_directory))
-    assert manager(included) == yaml.safe_load(render_includes(options, [])["hcm.yaml"])
+    included = parsed(render_include_bootstrap(options, options.include_directory))
+    assert manager(included) == parsed(render_includes(options, [])["hcm.yaml"])
 
 
 def test_the_portable_listener_holds_a_whole_body_because_envoy_1_36_looks_nowhere_else() -> None:
