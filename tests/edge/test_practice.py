@@ -190,10 +190,18 @@ async def anthropic_sdk() -> AsyncIterator["anthropic.AsyncAnthropic"]:
             yield client
 
 
+@pytest.fixture(scope="module")
+def sdks() -> None:
+    """Imported before a test's own time runs: on a busy machine that may take as long as a test may."""
+    for name in SDKS:
+        importlib.import_module(name)
+
+
 CHAT: Any = {"model": "gpt-4o", "messages": MESSAGES}
 MESSAGE: Any = {"model": "claude-sonnet-4", "messages": MESSAGES, "max_tokens": 100}
 
 
+@pytest.mark.usefixtures("sdks")
 async def test_openais_sdk_reads_its_answers() -> None:
     async with openai_sdk() as client:
         chat = await client.chat.completions.create(**CHAT)
@@ -207,6 +215,7 @@ async def test_openais_sdk_reads_its_answers() -> None:
         assert [model.id async for model in client.models.list()] == ["practice"]
 
 
+@pytest.mark.usefixtures("sdks")
 async def test_openais_sdk_reads_its_streams() -> None:
     async with openai_sdk() as client:
         whole = (await client.chat.completions.create(**CHAT)).choices[0].message.content
@@ -225,6 +234,7 @@ async def test_openais_sdk_reads_its_streams() -> None:
         assert last.usage.completion_tokens == len(str(whole).split(" "))
 
 
+@pytest.mark.usefixtures("sdks")
 async def test_anthropics_sdk_reads_its_answers_and_streams() -> None:
     async with anthropic_sdk() as client:
         answer = await client.messages.create(**MESSAGE)
@@ -240,6 +250,7 @@ async def test_anthropics_sdk_reads_its_answers_and_streams() -> None:
 SDKS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {"openai": openai_sdk, "anthropic": anthropic_sdk}
 
 
+@pytest.mark.usefixtures("sdks")
 @pytest.mark.parametrize("sdk", SDKS)
 async def test_an_error_is_one_the_sdk_knows(sdk: str) -> None:
     async with SDKS[sdk]() as client:
