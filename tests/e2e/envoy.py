@@ -24,7 +24,7 @@ from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.gateway import GatewayOptions
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import ext_proc_pb2 as ext
-from tests.e2e.gateway import SAID, Build
+from tests.e2e.gateway import HTTP, SAID, Build
 from tests.e2e.rawhttp import Connection, Head
 from tests.e2e.scene import HUSH
 from tests.ports import free_port
@@ -194,7 +194,7 @@ class Envoy:
         """It listens, and its filters and routes have arrived."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return httpx.get(f"http://{self.admin}/ready", trust_env=False).status_code == 200
+                return HTTP.get(f"http://{self.admin}/ready").status_code == 200
         except (httpx.TransportError, OSError):
             return False
 

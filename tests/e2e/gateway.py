@@ -39,6 +39,9 @@ NOWHERE = "http://127.0.0.1:9/v1"
 Record = dict[str, Any]
 Settings = Mapping[str, Any]
 
+HTTP = httpx.Client(trust_env=False, verify=False, limits=httpx.Limits(max_keepalive_connections=0))
+"Asked every 20 ms until a gateway serves: a client of its own would take longer than that to read who is trusted."
+
 SAID: list[str] = []
 "Everything any gateway of this run printed, served or wrote: conftest holds it against the keys and prompts used."
 
@@ -250,12 +253,12 @@ class Gateway:
         return said.getvalue()
 
     def healthz(self) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.admin_port}/healthz", trust_env=False)
+        return HTTP.get(f"http://127.0.0.1:{self.admin_port}/healthz")
 
     def stat(self, name: str, of: int | None = None) -> int:
         """One of Envoy's counters or gauges; or of another Envoy, by its admin port."""
         address = f"http://127.0.0.1:{of or self.envoy_admin_port}/stats"
-        text = httpx.get(address, params={"filter": f"^{name}$"}, trust_env=False).text
+        text = HTTP.get(address, params={"filter": f"^{name}$"}).text
         return int(text.rpartition(":")[2])
 
     def _start(self) -> None:
@@ -276,7 +279,7 @@ class Gateway:
         pages = ("ready", "init_dump", "stats?usedonly&filter=cluster_manager|listener_manager|update_")
         try:
             address = f"http://127.0.0.1:{self.envoy_admin_port}"
-            return "\n".join(httpx.get(f"{address}/{page}", trust_env=False).text for page in pages)
+            return "\n".join(HTTP.get(f"{address}/{page}").text for page in pages)
         except httpx.TransportError as error:
             return f"Envoy's admin port: {error}"
 
