@@ -32,7 +32,7 @@ from tests.ports import free_port
 from tests.soak.inflight import crowd
 
 PARTS = ("calls", "streams", "sizes", "growth", "choosing", "envoy", "inflight", "startup", "micro")
-RUN_S = 0.6
+RUN_S = 0.5
 "Of the generator: with three rounds the whole is done in less than ten minutes."
 PARTS_ROUNDS = 2
 "Of Envoy's parts, which are told by their CPU: it varies less than latency."

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 from lectr_extproc.core.decision import decide
@@ -25,6 +26,6 @@ def measure() -> Iterator[tuple[str, str]]:
         others = tuple(Rule(name=str(i), when=when, arms=(Arm("gpt-4.1"),)) for i, when in enumerate(written))
         for what, rules in ((f"no rule of {count:,}", others), (f"the last of {count + 1:,} rules", (*others, last))):
             ruled = replace(plain, orgs_by_key={key: replace(org, rules=Rules(rules) if rules else None)})
-            yield f"decide: {what} matches", f"{microseconds(lambda tables=ruled: decide(facts, tables)):6.1f} µs"  # type: ignore[misc]
+            yield f"decide: {what} matches", f"{microseconds(partial(decide, facts, ruled), calls=1_000):6.1f} µs"
     split = Rule(name="split", arms=(Arm(), Arm("gpt-4.1", None, 2), Arm("gpt-4o-mini", None, 3)))
     yield "the part of a user, of three", f"{microseconds(lambda: split.arm('bench', 'user-1')):6.1f} µs"
