@@ -104,7 +104,8 @@ def explain(
         return answer | {"refused": {"status": refusal.status, "code": refusal.code, "message": refusal.message}}
     if caller.limits is not None:
         everybodys = replace(caller.limits, rows=tuple(row for row in caller.limits.rows if row.key is None))
-        answer["limits"] = verdicts(ask_for(decision, facts, snapshot, everybodys), counted, at_s * 10**9)
+        ask = ask_for(decision, facts, snapshot, everybodys)
+        answer["limits"] = verdicts(ask, decision, counted, at_s * 10**9)
     carrier = next((name for name in decision.sets if name in HEADERS), None)
     return answer | {
         "upstream": {"host": decision.authority, "path": decision.path, "cluster": decision.cluster},

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lectr_extproc.core.decision import Route
 from lectr_extproc.core.exceeded import CODES, moment, shown
 from lectr_extproc.core.limits import Ask, Exceeded, Limit, judge, used_now
 from lectr_extproc.core.snapshot import Snapshot
+from lectr_extproc.core.spending import without
 
 Read = Callable[[Sequence[Limit]], Mapping[str, Mapping[int, int]]]
 "What is counted of limits: by name, and by the bucket's first second."
@@ -45,7 +47,7 @@ def as_text(lines: Sequence[Mapping[str, Any]]) -> str:
     return "".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
 
 
-def verdicts(ask: Ask, read: Read | None, now_ns: int) -> list[dict[str, Any]]:
+def verdicts(ask: Ask, route: Route, read: Read | None, now_ns: int) -> list[dict[str, Any]]:
     """What each limit says of a call; without its counters, what would be held of it."""
     counted = read([hold.limit for hold in ask.holds]) if read else None
     lines = []
@@ -55,6 +57,8 @@ def verdicts(ask: Ask, read: Read | None, now_ns: int) -> list[dict[str, Any]]:
             found = judge(hold, counted[row.name], now_ns)
             code = f"429 {CODES[row.kind]}" if row.over is None else f"a model of the tier {row.over} instead"
             verdict = code if isinstance(found, Exceeded) else "fits"
+            if isinstance(found, Exceeded) and (rest := without(route, row)):
+                route, verdict = rest, "that candidate is not asked"
         lines.append(
             {
                 "limit": label(row),

@@ -115,3 +115,18 @@ def test_explain_says_who_is_refused(file: Path, ledger: Store, capsys: Capture)
     found = explained(capsys, "--config", file, "--model", "gpt-4o")["limits"]
     (verdict,) = [line["verdict"] for line in found if line["limit"] == "daily USD"]
     assert verdict == "429 daily_spend_limit_exceeded"
+
+
+def test_explain_says_which_candidate_is_not_asked_as_its_model_has_no_room(
+    file: Path, ledger: Store, capsys: Capture, tmp_path: Path
+) -> None:
+    use(ledger, file, streams=3)
+    content = tmp_path / "call.json"
+    said = []
+    for models in (["gpt-4.1", "gpt-4o"], ["gpt-4o", "gpt-4.1"]):
+        asked = {"model": models[0], "fallback": models[1:], "stream": True, "messages": []}
+        content.write_text(json.dumps(asked))
+        header = ("--header", "Authorization: Bearer sk-proj-0123456789abcdefghij")
+        found = explained(capsys, "--config", file, "--body", content, *header)["limits"]
+        said += [line["verdict"] for line in found if line["for"] == "model 'gpt-4o'"]
+    assert said == ["that candidate is not asked", "429 concurrent_streams_exceeded"], "who pins a model is refused"

@@ -57,7 +57,12 @@ def ask_for(route: Route, facts: Facts, snapshot: Snapshot, limits: OrgLimits) -
 
 
 def without(route: Route, limit: Limit) -> Route | None:
-    """The call less the candidates of a model that has used up its limit; None where that would change nothing."""
+    """The call less the candidates of a model that has used up its limit; None where that would change nothing.
+
+    Whoever names that model is held to its limit, whoever answers.
+    """
+    if limit.model == route.choice.model_requested:
+        return None
     rest = tuple(one for one in route.tries if one.choice.model_sent != limit.model)
     return replace(rest[0], tries=rest, observe=route.observe) if 0 < len(rest) < len(route.tries) else None
 

@@ -73,7 +73,15 @@ class Counters:
                     added[name, starts] += change
                 holds = {hold.limit.name: hold for hold in ask.holds}
                 held += [
-                    (ask.call_id, name, of.starts, of.limit.unit, of.amount, of.limit.step_ns, now_s + EXPIRES_S)
+                    (
+                        ask.call_id,
+                        name,
+                        of.limit.starts(now_s),
+                        of.limit.unit,
+                        of.amount,
+                        of.limit.step_ns,
+                        now_s + EXPIRES_S,
+                    )
                     for name, of in holds.items()
                 ]
             _add(transaction, added)
@@ -176,7 +184,8 @@ def _fits(ask: Ask, counters: Buckets, now_ns: int) -> tuple[Exceeded | None, Ma
             if not (ask.is_cheaper and limit.over):
                 return found, {}
             found = hold.amount * limit.step_ns
-        changes[limit.name, hold.starts] = found
+        # Where it is judged: a call whose body came after midnight is no longer yesterday's.
+        changes[limit.name, limit.starts(now_ns // 10**9)] = found
     return None, changes
 
 

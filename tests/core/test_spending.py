@@ -153,7 +153,9 @@ def test_of_a_call_that_may_fail_over_the_limits_of_each_candidates_model_count(
 
 
 def test_a_candidate_whose_model_has_no_room_is_left_out_where_there_is_another() -> None:
-    _, _, route = failing_over()
+    _, _, pinned = failing_over()
+    assert without(pinned, limit("daily", model="gpt-4o")) is None, "who pins a model is held to its limit"
+    route = dataclasses.replace(pinned, choice=dataclasses.replace(pinned.choice, model_requested="standard"))
     for name, rest in {"gpt-4.1": "gpt-4o", "gpt-4o": "gpt-4.1"}.items():
         less = without(route, limit("daily", model=name))
         assert less is not None

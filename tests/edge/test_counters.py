@@ -148,6 +148,12 @@ def test_a_call_that_comes_back_late_is_counted_where_it_began(store: Store) -> 
     assert used(store) == 20
 
 
+def test_a_call_that_began_before_midnight_is_held_of_the_day_that_it_is_judged_by(store: Store) -> None:
+    began = ask(DAY, amount=60, at_s=DAY.starts(STARTED_S) - 1), ask(DAY, amount=60, at_s=DAY.starts(STARTED_S) - 1)
+    assert fits(store, *began) == [True, False]
+    assert used(store) == 60
+
+
 def test_who_has_gone_gives_back_at_once(store: Store) -> None:
     fits(store, ask(DAY, call_id="gone"), ask(DAY, call_id="here"))
     assert store.counters.give_back(["gone"], STARTED_S) == 1
