@@ -214,6 +214,17 @@ def test_a_deployment_of_azures_is_asked_by_its_path() -> None:
     assert len(call.route.tries) == 2  # the client's own choice is not asked twice
 
 
+def test_a_clients_key_that_says_nothing_of_whose_it_is_goes_to_its_own_provider_alone() -> None:
+    headers = [(name, "Bearer of-nobody-knows-whom" if name == "authorization" else value) for name, value in HEADERS]
+    call = came(body(fallback=["llama-3.3-70b-versatile"]), headers=headers)
+    first, second = call.next(), call.next()
+    assert first is not None
+    assert second is not None
+    assert first.sets["authorization"] == "Bearer of-nobody-knows-whom"
+    assert second.sets["authorization"] == "Bearer gsk_held"
+    assert "of-nobody" not in f"{second.sets} {second.body!r} {second.news} {second.mark}"
+
+
 GONE: dict[str, Snapshot] = {
     "the org": replace(TABLES, orgs_by_key={}),
     "its leave to call": replace(TABLES, orgs_by_key={digest(KEY): Org(name="acme", enabled=False)}),
