@@ -25,7 +25,10 @@ _OPTIONS = ("stream", "stream_options", "data_sources")
 _LISTS = frozenset({words.KEY_HEADER, words.PROVIDER_HEADER, *(form.value for form in HEADERS)})
 "The headers of which every copy counts."
 
-DECIDING = _LISTS | {":method", ":path", "content-type", words.FEATURE_HEADER, words.TASK_HEADER}
+DECIDING = _LISTS | {
+    *(":method", ":path", "content-type"),
+    *(words.FEATURE_HEADER, words.TASK_HEADER, words.FALLBACK_HEADER),
+}
 "The headers whose values decide. Of every other one it is whether it is there, and whether a key of ours is in it."
 
 TOLD = frozenset({"content-length", "traceparent"})
@@ -69,7 +72,7 @@ class Traits:
     at_most: words.Wanted | None = None
     "The tier that a limit of the org leaves for this call, whatever else is asked for."
     fallback: tuple[str, ...] | None = None
-    "Models to ask where the first one fails, in order; which they are is known only once the body was seen."
+    "Models to ask where the first one fails, in order. What the body says comes before the header."
     boundary: bytes | None = None
     "Where the body is a form in parts."
     is_read_by_envoy: bool = False
@@ -153,7 +156,9 @@ def read_facts(
         sticky={name: one[name] for name in sticky & one.keys()} if sticky else {},
         tier=_one_of(words.WANTED, request_metadata.get("tier")),
         prefer=_one_of(words.PREFERENCES, request_metadata.get("prefer")),
-        fallback=() if "fallback" in request_metadata else None,
+        fallback=_names([*map(str.strip, one[words.FALLBACK_HEADER].split(","))])
+        if words.FALLBACK_HEADER in one
+        else None,
         boundary=boundary_of(one.get("content-type", "")),
         is_read_by_envoy=bool(request_metadata),
     )
@@ -179,7 +184,7 @@ def with_body(facts: Facts, body: bytes) -> Facts:
         options={name: fields[name] for name in _OPTIONS if name in fields},
         tier=_one_of(words.WANTED, fields.get("tier")),
         prefer=_one_of(words.PREFERENCES, fields.get("prefer")),
-        fallback=_names(fields.get("fallback")),
+        fallback=facts.fallback if (wished := _names(fields.get("fallback"))) is None else wished,
     )
 
 
@@ -196,7 +201,7 @@ _NAMES_AT_MOST = 16
 
 
 def _names(value: object) -> tuple[str, ...] | None:
-    """A list of names; anything else of that name is not for us."""
+    """A list of names; anything else is not for us."""
     if not isinstance(value, list) or len(value) > _NAMES_AT_MOST:
         return None
     return tuple(value) if all(isinstance(name, str) and name for name in value) else None

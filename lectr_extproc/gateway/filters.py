@@ -60,8 +60,6 @@ def _json_to_metadata() -> str:
           - {selectors: [{key: stream}], on_present: {metadata_namespace: $namespace, key: stream}}
           - {selectors: [{key: tier}], on_present: {metadata_namespace: $namespace, key: tier}}
           - {selectors: [{key: prefer}], on_present: {metadata_namespace: $namespace, key: prefer}}
-          # A list, which metadata does not take: that there is one says enough.
-          - {selectors: [{key: fallback}], on_present: {metadata_namespace: $namespace, key: fallback, value: "1"}}
           - selectors: [{key: stream_options}, {key: include_usage}]
             on_present: {metadata_namespace: $namespace, key: include_usage}
           # How long the answer may be, which limits hold money for: a body has one of these at most.

@@ -107,7 +107,7 @@ class Call:
 
 def came(sent: bytes | None = None, headers: Sequence[tuple[str, str]] = HEADERS, tables: Snapshot = TABLES) -> Call:
     """A call as it is after lectr's decision."""
-    facts = read_facts(headers, {"model": "gpt-4o", "fallback": "1"}, end_of_stream=False, call_id="c")
+    facts = read_facts(headers, {"model": "gpt-4o"}, end_of_stream=False, call_id="c")
     facts = with_body(facts, body() if sent is None else sent)
     decided = decide(facts, tables)
     assert isinstance(decided, Route)

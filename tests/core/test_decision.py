@@ -1738,7 +1738,6 @@ SAID: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 def asked(body: dict[str, Any], *headers: tuple[str, str], bearer: str | None = None, **more: Any) -> Facts:
     """A call whose body was seen, at the time that the catalogue is of."""
     read: dict[str, object] = {name: body[name] for name in ("model", "stream", "tier", "prefer") if name in body}
-    read |= {"fallback": "1"} if "fallback" in body else {}
     facts = dataclasses.replace(request(None, *headers, bearer=bearer, metadata=read, **more), at_s=NOW)
     return with_body(facts, json.dumps(body).encode())
 
@@ -2042,6 +2041,18 @@ def test_a_clients_key_follows_to_the_provider_that_it_certainly_is_of() -> None
 
 def failing_over(attempts_max: int = 3, **keys: str) -> Snapshot:
     return dataclasses.replace(holding(**(keys or EVERY_KEY)), failover=Failover(attempts_max=attempts_max))
+
+
+def test_a_pinned_call_with_a_fallback_is_asked_for_its_body_and_any_that_envoy_read_where_settings_say_so() -> None:
+    pinned = request("gpt-4o", bearer="sk-proj-x")
+    tables = failing_over()
+    assert isinstance(decide(pinned, tables), Route)
+    assert isinstance(decide(request("gpt-4o", ("x-lectr-fallback", "gpt-4.1")), tables), AskForBody)
+    looking = dataclasses.replace(tables, failover=Failover(looks_in_bodies=True))
+    assert isinstance(decide(pinned, looking), AskForBody)
+    seen = routed(with_body(pinned, b'{"model": "gpt-4o", "fallback": ["claude-opus-4-7"]}'), looking)
+    assert [each.choice.model_sent for each in seen.tries] == ["gpt-4o", "claude-opus-4-7"]
+    assert routed(with_body(pinned, b'{"model": "gpt-4o"}'), looking).tries == ()
 
 
 def tried(facts: Facts, tables: Snapshot) -> list[tuple[str, str | None]]:

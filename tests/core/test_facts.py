@@ -268,9 +268,19 @@ FALLBACKS: dict[str, tuple[object, tuple[str, ...] | None]] = {
 
 
 @pytest.mark.parametrize("case", FALLBACKS)
-def test_models_to_fall_back_to_are_a_list_of_names_and_known_once_the_body_is_seen(case: str) -> None:
+def test_models_to_fall_back_to_are_a_list_of_names_in_the_body(case: str) -> None:
     value, names = FALLBACKS[case]
-    read = request(metadata={"model": "gpt-4o", "fallback": "1"})
-    assert read.fallback == ()
+    read = request(metadata={"model": "gpt-4o"})
+    assert read.fallback is None
     assert with_body(read, json.dumps({"fallback": value}).encode()).fallback == names
-    assert request(metadata={"model": "gpt-4o"}).fallback is None
+
+
+@pytest.mark.parametrize(
+    ("value", "names"), [("a", ("a",)), (" a ,b/c", ("a", "b/c")), ("", None), ("a,", None), (",".join("a" * 17), None)]
+)
+def test_models_to_fall_back_to_may_stand_in_a_header_unless_the_body_says_which(
+    value: str, names: tuple[str, ...] | None
+) -> None:
+    read = request(None, ("x-lectr-fallback", value), metadata={"model": "gpt-4o"})
+    assert read.fallback == with_body(read, b'{"fallback": "z"}').fallback == names
+    assert with_body(read, b'{"fallback": ["z"]}').fallback == ("z",)

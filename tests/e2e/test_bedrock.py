@@ -252,8 +252,13 @@ def test_envoy_signs_what_leaves_whatever_credential_came(
 def test_each_attempt_at_several_candidates_is_signed_as_it_leaves(scene: Scene, call_id: str) -> None:
     refused = Answer(status=503, pieces=(b"{}",))
     scene.bedrock.answer_with(refused, refused)
-    body = asking("signed/some-model", fallback=["bedrock/plain-model", "signed/another-model"])
-    sent = {"X-Lectr-Key": ORG_KEY, "Content-Type": "application/json", "Authorization": f"Bearer {BEARER}"}
+    body = asking("signed/some-model")
+    sent = {
+        "X-Lectr-Fallback": "bedrock/plain-model, signed/another-model",
+        "X-Lectr-Key": ORG_KEY,
+        "Content-Type": "application/json",
+        "Authorization": f"Bearer {BEARER}",
+    }
     assert call(scene.gateway, headers=sent, body=body, call_id=call_id).status_code == 200
     first, plain, last = (scene.bedrock.next_request() for _ in range(3))
     assert_signed(first)

@@ -179,7 +179,8 @@ def test_what_counts_is_taken_out_of_a_pinned_call_and_changes_nothing(choosing:
 def test_models_to_fall_back_to_are_taken_out_of_the_body_and_make_a_call_a_chosen_one(
     choosing: Gateway, providers: Providers, call_id: str
 ) -> None:
-    answer = call(choosing, body=asking("gpt-4o", fallback=["claude-haiku-4-5"]), call_id=call_id)
+    headers = {**JSON, "X-Lectr-Fallback": "gpt-4o-mini"}
+    answer = call(choosing, body=asking("gpt-4o", fallback=["claude-haiku-4-5"]), headers=headers, call_id=call_id)
     assert told(answer) == {"model": "gpt-4o", "provider": "openai"}
     assert providers["openai"].next_request().body == asking("gpt-4o")
     assert contacted(providers) == ["openai"]
@@ -187,6 +188,19 @@ def test_models_to_fall_back_to_are_taken_out_of_the_body_and_make_a_call_a_chos
     foreign = asking("gpt-4o", fallback="claude-haiku-4-5")
     call(choosing, body=foreign)
     assert providers["openai"].requests[-1].body == foreign
+
+
+def test_a_call_that_pins_its_model_is_decided_without_its_body(choosing: Gateway, providers: Providers) -> None:
+    def asked_for() -> int:
+        count: int = choosing.healthz().json()["counts"].get("bodies_asked_for", 0)
+        return count
+
+    before = asked_for()
+    assert call(choosing, body=asking("gpt-4o")).status_code == 200
+    assert asked_for() == before
+    assert call(choosing, body=asking("gpt-4o"), headers={**JSON, "X-Lectr-Fallback": "gpt-4o-mini"}).status_code == 200
+    assert asked_for() == before + 1
+    assert "x-lectr-fallback" not in dict(providers["openai"].requests[-1].headers)
 
 
 NAMES: dict[str, tuple[str, str, dict[str, str]]] = {

@@ -69,8 +69,7 @@ def document(content: bytes) -> ext.ProcessingRequest:
 
 async def decided(channel: grpc.aio.Channel) -> tuple[Any, Call]:
     """The decision's own stream, which stays open until the answer begins, and what Envoy holds then."""
-    asked = headers("gpt-4o")
-    asked.metadata_context.filter_metadata["lectr.request"].update({"fallback": "1"})
+    asked = headers("gpt-4o", ("x-lectr-fallback", "of the body"))
     stream = process(channel)
     await reply_to(stream, asked)
     return stream, Call(await reply_to(stream, body(SENT)))

@@ -172,6 +172,7 @@ DIFFERENT: dict[str, tuple[bytes, bytes]] = {
     "x-lectr-provider": with_either("x-lectr-provider", "groq", "xai"),
     "x-lectr-feature": with_either("x-lectr-feature", "a", "b"),
     "x-lectr-task": with_either("x-lectr-task", "a", "b"),
+    "x-lectr-fallback": with_either("x-lectr-fallback", ",", "gpt-4.1"),
     "the names": (asked(), asked(having(("x-lectr-more", "")))),
     "a key in another header": with_either("cookie", "0" * len(KEY), KEY),
     "the end": (asked(having((":path", "/api/chat"))), asked(having((":path", "/api/chat")), is_over=True)),

@@ -178,9 +178,8 @@ async def test_a_candidate_whose_model_is_beyond_its_limit_is_not_asked_and_who_
     bearer = ("authorization", "Bearer sk-proj-0123456789abcdefghij")
 
     async def asked(model: str, other: str) -> ext.ProcessingResponse:
-        message = headers(model, bearer)
-        message.metadata_context.filter_metadata["lectr.request"].update({"fallback": "1"})
-        return await answer(channel, message, body(json.dumps({**CHAT, "model": model, "fallback": [other]}).encode()))
+        message = headers(model, bearer, ("x-lectr-fallback", other))
+        return await answer(channel, message, body(json.dumps({**CHAT, "model": model}).encode()))
 
     async with serving(lectr.live, limits=lectr.limits) as channel:
         found = [said(await asked("gpt-4o", "gpt-4.1")) for _ in range(2)]
