@@ -32,9 +32,11 @@ def read_reference(reference: str) -> str:
 def content(path: str | Path, most: int = MAX_BYTES) -> bytes:
     """What a file holds; OSError says why there is none. No pipe is waited for, no device read for ever."""
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as opened:
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+        about = os.fstat(opened.fileno())
+        if not stat.S_ISREG(about.st_mode):
             raise OSError("it is no file")
-        found = opened.read(most + 1)
-    if len(found) > most:
+        # Of one that is too large nothing is read, unless it grows meanwhile.
+        found = opened.read(most + 1) if about.st_size <= most else None
+    if found is None or len(found) > most:
         raise OSError(f"it is larger than {most:,} bytes")
     return found

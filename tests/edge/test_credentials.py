@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,13 @@ def test_no_more_is_read_of_a_file_than_it_may_be_long(secret: Path) -> None:
     assert content(secret, 5) == b"12345"
     with pytest.raises(OSError, match="larger than 4 bytes"):
         content(secret, 4)
+    os.truncate(secret, 1 << 40)
+    tracemalloc.start()
+    with pytest.raises(OSError, match="larger than"):
+        content(secret, 1 << 26)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_a_path_that_no_file_can_have_is_told() -> None:
