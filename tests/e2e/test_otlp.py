@@ -4,11 +4,13 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.answers import INPUT_TOKENS, OUTPUT_TOKENS, error
 from tests.e2e.calls import CHAT, JSON, KEYS, asking, call, new_id, works
+from tests.e2e.candidates import failing_over, refusal
 from tests.e2e.conftest import Launch, once
 from tests.e2e.gateway import STOP_WITHIN_S, Gateway, wait_until
 from tests.e2e.scene import HUSH, ORG, Providers, secret, settings_for
@@ -101,6 +103,24 @@ def test_a_call_is_one_span_with_what_it_used_and_cost(
     )
     assert attributes["lectr.ttft_ms"] == record["first_byte_ms"]
     assert ("gen_ai.response.time_to_first_chunk" in attributes) == streaming
+
+
+def test_each_attempt_is_a_span_below_that_of_its_call(
+    back_end: Receiver, launch: Launch, providers: Providers, call_id: str, tmp_path: Path
+) -> None:
+    gateway = launch(failing_over(providers, tmp_path))
+    providers["openai"].answer_with(refusal(503))
+    assert call(gateway, body=asking("any"), call_id=call_id).status_code == 200
+    spans = {span["name"]: span for span in back_end.spans(3)}
+    assert spans.keys() == {"chat claude-sonnet-4-6", "attempt 1", "attempt 2"}
+    whole, first, second = (spans[name] for name in ("chat claude-sonnet-4-6", "attempt 1", "attempt 2"))
+    assert whole["attributes"]["lectr.attempts"] == 2
+    assert first["parent_span_id"] == second["parent_span_id"] == whole["span_id"]
+    assert [each["attributes"]["lectr.provider"] for each in (first, second)] == ["openai", "anthropic"]
+    assert first["status"] == {"code": "STATUS_CODE_ERROR"}
+    assert "code" not in second.get("status", {})
+    times = [int(each[f"{end}_time_unix_nano"]) for each in (first, second) for end in ("start", "end")]
+    assert times == sorted(times)
 
 
 def test_the_metrics_add_up_to_what_calls_cost(observed: Gateway, back_end: Receiver) -> None:
