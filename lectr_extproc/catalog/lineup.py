@@ -23,21 +23,31 @@ SOURCES = (
     "https://api-docs.deepseek.com/quick_start/pricing",
 )
 
+_TEXT_ONLY = frozenset({"vision"})
+_NO_THOUGHT = frozenset({"reasoning"})
+"Clients that ask such a model for `reasoning_effort` get an error."
 
 _ROWS: Mapping[str, tuple[Known, ...]] = {
     "openai": (
-        Known("gpt-4o", 128_000, 16_384, retires=date(2027, 1, 14), to=("gpt-4o-mini",)),
-        Known("gpt-4o-mini", 128_000, 16_384, retires=date(2027, 1, 14)),
-        Known("gpt-4-turbo", 128_000, 4_096, retires=date(2026, 10, 23), to=("gpt-4o",)),
-        Known("gpt-4", 8_192, 4_096, retires=date(2026, 10, 23), to=("gpt-4o",)),
-        Known("gpt-4.1", 1_047_576, 32_768, retires=date(2027, 1, 14), to=("gpt-4.1-mini",)),
-        Known("gpt-4.1-mini", 1_047_576, 32_768, retires=date(2027, 1, 14), to=("gpt-4.1-nano",)),
-        Known("gpt-4.1-nano", 1_047_576, 32_768, retires=date(2026, 10, 23)),
-        Known("gpt-3.5-turbo", 16_385, 4_096, retires=date(2026, 10, 23), to=("gpt-4.1-nano",)),
+        Known("gpt-4o", 128_000, 16_384, retires=date(2027, 1, 14), to=("gpt-4o-mini",), lacks=_NO_THOUGHT),
+        Known("gpt-4o-mini", 128_000, 16_384, retires=date(2027, 1, 14), lacks=_NO_THOUGHT),
+        Known("gpt-4-turbo", 128_000, 4_096, retires=date(2026, 10, 23), to=("gpt-4o",), lacks=_NO_THOUGHT),
+        Known("gpt-4", 8_192, 4_096, retires=date(2026, 10, 23), to=("gpt-4o",), lacks=_NO_THOUGHT | _TEXT_ONLY),
+        Known("gpt-4.1", 1_047_576, 32_768, retires=date(2027, 1, 14), to=("gpt-4.1-mini",), lacks=_NO_THOUGHT),
+        Known("gpt-4.1-mini", 1_047_576, 32_768, retires=date(2027, 1, 14), to=("gpt-4.1-nano",), lacks=_NO_THOUGHT),
+        Known("gpt-4.1-nano", 1_047_576, 32_768, retires=date(2026, 10, 23), lacks=_NO_THOUGHT),
+        Known(
+            "gpt-3.5-turbo",
+            16_385,
+            4_096,
+            retires=date(2026, 10, 23),
+            to=("gpt-4.1-nano",),
+            lacks=_NO_THOUGHT | _TEXT_ONLY,
+        ),
         Known("o1", 200_000, 100_000, retires=date(2026, 10, 23), to=("o1-mini",)),
-        Known("o1-mini", 128_000, gone=True, to=("gpt-4o",)),
+        Known("o1-mini", 128_000, gone=True, to=("gpt-4o",), lacks=_TEXT_ONLY | {"tools", "json"}),
         Known("o3", 200_000, 100_000, retires=date(2026, 12, 11), to=("o3-mini",)),
-        Known("o3-mini", 200_000, 100_000, retires=date(2026, 10, 23), to=("gpt-4o-mini",)),
+        Known("o3-mini", 200_000, 100_000, retires=date(2026, 10, 23), to=("gpt-4o-mini",), lacks=_TEXT_ONLY),
         Known("o4-mini", 200_000, 100_000, retires=date(2026, 10, 23), to=("gpt-4o-mini",)),
         Known("gpt-5.2", 272_000, 128_000),
         Known("gpt-5.1", 272_000, 128_000, retires=date(2027, 4, 1)),
@@ -106,10 +116,12 @@ _ROWS: Mapping[str, tuple[Known, ...]] = {
     ),
     "groq": (
         Known("llama-3.2-90b-vision", 8_192, gone=True, to=("llama-3.1-70b-versatile",), note="never an id of Groq's"),
-        Known("llama-3.1-70b-versatile", 8_192, retires=date(2025, 1, 24), to=("llama-3.1-8b-instant",)),
-        Known("llama-3.1-8b-instant", 128_000, retires=date(2026, 8, 16)),
-        Known("mixtral-8x7b-32768", 32_768, retires=date(2025, 3, 20), to=("llama-3.1-8b-instant",)),
-        Known("gemma2-9b-it", 8_192, gone=True, to=("llama-3.1-8b-instant",)),
+        Known(
+            "llama-3.1-70b-versatile", 8_192, retires=date(2025, 1, 24), to=("llama-3.1-8b-instant",), lacks=_TEXT_ONLY
+        ),
+        Known("llama-3.1-8b-instant", 128_000, retires=date(2026, 8, 16), lacks=_TEXT_ONLY),
+        Known("mixtral-8x7b-32768", 32_768, retires=date(2025, 3, 20), to=("llama-3.1-8b-instant",), lacks=_TEXT_ONLY),
+        Known("gemma2-9b-it", 8_192, gone=True, to=("llama-3.1-8b-instant",), lacks=_TEXT_ONLY),
         Known("llama-3.3-70b-versatile", 128_000, retires=date(2026, 8, 16)),
         Known("meta-llama/llama-4-scout-17b-16e-instruct", 131_072, gone=True),
         Known("openai/gpt-oss-120b", 131_072, to=("openai/gpt-oss-20b",)),

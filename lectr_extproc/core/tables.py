@@ -171,6 +171,8 @@ class Known:
     "Lists that drop what is retired have dropped it, or never had it; the day is not known."
     to: tuple[str, ...] = field(default=(), kw_only=True)
     "Models of the same provider to suggest instead, the more cautious first."
+    lacks: frozenset[str] = field(default=frozenset(), kw_only=True)
+    "What it cannot do, where the lineup has both models that can and those that cannot."
     note: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from lectr_extproc.catalog.lineup import CHECKED, LINEUP, SOURCES
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core.candidates import ABILITIES
 from lectr_extproc.core.detect import detect
 from lectr_extproc.core.tables import CatalogError, Known
 
@@ -100,6 +101,11 @@ def test_the_models_of_the_readme_are_alive_and_whose_it_says() -> None:
 
 def test_the_lineup_says_where_it_comes_from() -> None:
     assert all(source.startswith("https://") for source in SOURCES)
+
+
+def test_what_a_model_lacks_is_an_ability() -> None:
+    lacks = {ability for known in LINEUP.values() for ability in known.lacks}
+    assert {"vision", "reasoning"} <= lacks <= {*ABILITIES, "reasoning"}
 
 
 @pytest.mark.parametrize("known", [{"to": ("m",)}, {"window": 0}, {"max_output": 0}], ids=str)
