@@ -22,6 +22,7 @@ from lectr_extproc.catalog.listing import explain as explain_cost
 from lectr_extproc.catalog.listing import explained_text, list_models, models_text
 from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
+from lectr_extproc.core import anomalies, recommend
 from lectr_extproc.core.pricing import PriceTable
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.report import Filters, as_json, as_text, call_text
@@ -258,6 +259,55 @@ def _report(chosen: argparse.Namespace) -> None:
     finally:
         store.close()
     print(json.dumps(as_json(report), indent=2) if chosen.json else as_text(report))
+
+
+def _recommend(chosen: argparse.Namespace) -> None:
+    """Suggest cheaper models of the same provider, with what they would save and what that rests on."""
+    settings = _read(_file(chosen))
+    rule = replace(settings.recommend, **({"days": chosen.days} if chosen.days else {}))
+    now_s = int(time.time())
+    store = _ledger(chosen)
+    try:
+        traffic = store.traffic(Filters(since_s=now_s - rule.days * 86400, org=chosen.org), rule)
+    finally:
+        store.close()
+    snapshot = settings.snapshot
+    market = recommend.Market(
+        prices=_price_table(settings),
+        lineup=snapshot.lineup,
+        orgs={org.name: org for org in snapshot.orgs_by_key.values()},
+        at_s=now_s,
+    )
+    found = [
+        one for one in recommend.recommend(traffic, market, rule) if chosen.feature in {None, one.feature}
+    ]  # what other features have seen of a model is evidence for this one, too
+    print(_json(recommend.as_json(found)) if chosen.json else recommend.as_text(found))
+
+
+def _anomalies(chosen: argparse.Namespace) -> int:
+    """Tell hours that are unlike those of the week before: cost, latency, errors, traffic, models."""
+    settings = _read(_file(chosen))
+    rule = replace(settings.anomalies, **({"days": chosen.days} if chosen.days else {}))
+    now_s = int(time.time())
+    store = _ledger(chosen, read_only=chosen.what == "show")
+    try:
+        since_s = anomalies.since_s(now_s, rule)
+        hours = store.hours(Filters(since_s=since_s, org=chosen.org, feature=chosen.feature))
+        found = anomalies.find(hours, store.dismissals(), now_s, rule)
+        if chosen.what == "dismiss":
+            one = next((one for one in found if one.id == chosen.id), None)
+            if one is None:
+                print(f"lectr: there is no anomaly {chosen.id or '-'} in the last {rule.days} days", file=sys.stderr)
+                return EXIT_FAILED
+            store.dismiss(one.dismissal())
+            print(f"{one.id} is dismissed")
+            return 0
+    finally:
+        store.close()
+    shown = [one for one in found if chosen.all or not one.dismissed]
+    new = anomalies.learning(hours, now_s, rule)
+    print(_json(anomalies.as_json(shown, new)) if chosen.json else anomalies.as_text(shown, new))
+    return 0
 
 
 def _tail(chosen: argparse.Namespace) -> None:
@@ -542,6 +592,24 @@ def _parser() -> argparse.ArgumentParser:
     ledger(made)
     made.add_argument("--lines", type=_count, default=10, metavar="N", help="so many earlier ones first; default: 10")
     made.add_argument("--json", action="store_true", help="one JSON object per line, as in lectr's log")
+
+    def advice(made: argparse.ArgumentParser, days: str) -> None:
+        config(made)
+        made.add_argument("--org", metavar="NAME", help="calls of this org")
+        made.add_argument("--feature", metavar="NAME", help="calls with this X-Lectr-Feature")
+        made.add_argument("--days", type=_count, metavar="N", help=f"how far back; default: {days} of the settings")
+        made.add_argument("--json", action="store_true", help="JSON; money and moments as text, what is unknown absent")
+
+    made = command("recommend", _recommend, "Reads the ledger, and changes nothing: a rule of the org's does.")
+    advice(made, "recommend.days")
+
+    made = command(
+        "anomalies", _anomalies, "`dismiss ID` has one heard of no more, and its hours no longer taken for usual."
+    )
+    advice(made, "anomalies.days")
+    made.add_argument("--all", action="store_true", help="those that were dismissed, too")
+    made.add_argument("what", nargs="?", choices=["show", "dismiss"], default="show", help="default: %(default)s")
+    made.add_argument("id", nargs="?", metavar="ID", help="which one to dismiss")
 
     made = command(
         "outbox", _outbox, "`retry` has what was refused sent again, once the mistake is mended: a wrong API key, say."

@@ -24,11 +24,13 @@ from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.prices import Override, price_table
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.catalog.ranking import ALIASES, RANKING
+from lectr_extproc.core.anomalies import Watching
 from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.health import Breaking, Measuring
 from lectr_extproc.core.inject import Asking
 from lectr_extproc.core.native import TELLS
+from lectr_extproc.core.recommend import Advising
 from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
 from lectr_extproc.core.snapshot import Observation, ObserveSetting, Snapshot
 from lectr_extproc.core.tables import Failover, Known, Limits, Org, Provider, Site
@@ -119,6 +121,8 @@ class Settings:
     ledger: LedgerSettings
     says_failover: bool
     "The file has something under `failover`."
+    recommend: Advising
+    anomalies: Watching
     log_level: str
     log_calls: bool
 
@@ -268,6 +272,8 @@ def _settings(file: SettingsFile, keys: Mapping[str, Credential]) -> Settings:
         llm_spans=file.telemetry.llm_spans,
         ledger=LedgerSettings(**file.ledger.model_dump()),
         says_failover="failover" in file.model_fields_set,
+        recommend=Advising(**file.recommend.model_dump()),
+        anomalies=Watching(**file.anomalies.model_dump()),
         log_level=file.log.level,
         log_calls=file.log.calls,
     )

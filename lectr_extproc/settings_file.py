@@ -763,6 +763,53 @@ class LedgerSection(_Section):
     retention_days: int = Field(default=30, ge=1, le=36500, description="Older calls are deleted.")
 
 
+class RecommendSection(_Section):
+    """What `lectr recommend` suggests (docs/recommendations.md)."""
+
+    days: int = Field(
+        default=30, ge=1, le=3650, description="How far back it looks: a month, as long as calls are kept."
+    )
+    min_days: float = Field(default=7, ge=0.1, le=3650, description="Days seen at least: a week has its weekend.")
+    min_calls: int = Field(
+        default=100, ge=1, le=10**9, description="Calls seen at least: of 100 without an error 3 % may yet be errors."
+    )
+    min_saving_usd: float = Field(
+        default=1, ge=0, le=10**9, description="A month: for less nobody tries another model out."
+    )
+    short_prompt_tokens: int = Field(
+        default=1000, ge=0, le=10**9, description="Prompts are short where 90 % have no more: a page or two."
+    )
+    short_output_tokens: int = Field(
+        default=200, ge=0, le=10**9, description="Answers are, where 90 % have no more: a label, fields, a paragraph."
+    )
+    max_error_rate: float = Field(
+        default=0.05, ge=0, le=1, description="Of either model: what fails more often is to be mended first."
+    )
+
+
+class AnomaliesSection(_Section):
+    """What `lectr anomalies` tells (docs/recommendations.md)."""
+
+    days: int = Field(default=7, ge=1, le=3650, description="How far back it looks.")
+    sigmas: float = Field(default=2, gt=0, le=100, description="How far from the mean of the week before an hour is.")
+    after_hours: int = Field(
+        default=48, ge=48, le=168, description="A feature is watched once so much of it is known: each hour twice."
+    )
+    min_calls: int = Field(
+        default=50, ge=10, le=10**9, description="An hour: of fewer, chance alone makes a half more or less."
+    )
+    min_change: float = Field(
+        default=0.75,
+        gt=0,
+        le=1000,
+        description="Of cost, p95 and traffic, downwards as large a factor: smaller changes are daily life.",
+    )
+    min_points: float = Field(
+        default=0.05, gt=0, le=1, description="Of errors and of answers by another model: the same, as a part of calls."
+    )
+    min_cost_usd: float = Field(default=1, gt=0, le=10**9, description="An hour more: for less nobody gets up.")
+
+
 class LogSection(_Section):
     """What lectr writes to standard error."""
 
@@ -796,6 +843,8 @@ class SettingsFile(_Section):
     failover: FailoverSection = FailoverSection()
     telemetry: TelemetrySection = TelemetrySection()
     ledger: LedgerSection = LedgerSection()
+    recommend: RecommendSection = RecommendSection()
+    anomalies: AnomaliesSection = AnomaliesSection()
     log: LogSection = LogSection()
 
 

@@ -3,7 +3,9 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from lectr_extproc.cli import _parser, follow, main
 from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.core.pricing import Cost
 from lectr_extproc.core.report import Filters
+from lectr_extproc.core.usage import Usage
 from lectr_extproc.edge.ledger import open_store
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.store import SetAside, Store, Unavailable
@@ -23,7 +26,7 @@ from lectr_extproc.keys import digest
 from lectr_extproc.settings import load
 from lectr_extproc.settings_file import json_schema
 from tests.commands import FILE, HELD, RULED, Capture, explained, file_of_nothing_around, said
-from tests.core.finished import call
+from tests.core.finished import DAY_S, STARTED_S, call
 from tests.edge.ledgers import Moody
 from tests.edge.test_prices import LIST
 
@@ -325,6 +328,7 @@ def test_these_are_the_commands() -> None:
             "lectr",
             "run",
             "serve",
+            "anomalies",
             "check",
             "envoy",
             "envoy render",
@@ -335,6 +339,7 @@ def test_these_are_the_commands() -> None:
             "models",
             "price",
             "outbox",
+            "recommend",
             "report",
             "schema",
             "status",
@@ -402,10 +407,60 @@ def test_report_without_a_ledger_says_where_it_looked(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "none"))
-    for command in (["report"], ["tail"], ["outbox"], ["outbox", "retry"]):
+    for command in (["report"], ["tail"], ["outbox"], ["outbox", "retry"], ["recommend"], ["anomalies", "dismiss"]):
         assert main(command) == 1
         place = tmp_path / "none" / "lectr" / "ledger.db"
         assert capsys.readouterr().err == f"lectr: the ledger cannot be read: there is no ledger at {place} yet\n"
+
+
+def test_recommend_names_a_cheaper_model_with_what_it_saves(
+    capsys: Capture, ledger: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: STARTED_S + 10 * DAY_S)
+    usage = Usage(input_tokens=100_000, output_tokens=100)
+    calls = [call(usage=usage, token_source="provider") for _ in range(100)]
+    ledger.write([*calls, *(replace(one, call_id=f"dal{n}", org="dal") for n, one in enumerate(calls))], [])
+    (one,) = json.loads(said(capsys, "recommend", "--json", "--org", "acme"))
+    assert (one["feature"], one["model"], one["target"]) == ("search", "gpt-4o", "gpt-4o-mini")
+    assert (one["cost_usd"], one["saving_usd"], one["confidence"]) == ("75.30", "70.78", "medium")
+    assert said(capsys, "recommend", "--feature", "search").count("saves $70.78 of $75.30 a month") == 2
+    for none in (["--feature", "another"], ["--org", "another"], ["--days", "9"]):
+        assert said(capsys, "recommend", *none) == "nothing to recommend\n"
+    tmp_path.joinpath("lectr.yaml").write_text(
+        f"orgs: [{{name: dal, keys: [{{sha256: {'ab' * 32}}}], blocked: {{models: [gpt-4o-mini]}}}}]\n"
+        "recommend: {min_saving_usd: 70}"
+    )
+    assert [one["org"] for one in json.loads(said(capsys, "recommend", "--json"))] == ["acme"]
+
+
+def test_anomalies_are_told_until_they_are_dismissed(
+    capsys: Capture, ledger: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour_s = STARTED_S // 3600 * 3600
+    monkeypatch.setattr(time, "time", lambda: hour_s + 3600)
+    failed = {"error_category": "overloaded", "error_source": "provider"}
+    ledger.write(
+        [
+            call(started_ns=(hour_s - 3600 * back) * 10**9, **(failed if back == 0 and number < 5 else {}))
+            for back in range(24 * 4)
+            for number in range(10)
+        ],
+        [],
+    )
+    Path("lectr.yaml").write_text("anomalies: {min_calls: 10, after_hours: 72}")
+    shown = said(capsys, "anomalies")
+    assert shown.endswith("acme, feature search: errors, 50.0% of calls, usually 0.0% of calls (+5.7 σ)\n")
+    told = json.loads(said(capsys, "anomalies", "--json", "--org", "acme", "--feature", "search", "--days", "1"))
+    ((found,), new) = told.values()
+    assert (found["kind"], found["dismissed"], new) == ("errors", False, [])
+    assert said(capsys, "anomalies", "--feature", "another") == "nothing unusual\n"
+    assert said(capsys, "anomalies", "dismiss", found["id"]) == f"{found['id']} is dismissed\n"
+    assert said(capsys, "anomalies") == "nothing unusual\n"
+    assert said(capsys, "anomalies", "--all").endswith("  dismissed\n")
+    for unknown in (["another"], []):
+        assert main(["anomalies", "dismiss", *unknown]) == 1
+        name = unknown[0] if unknown else "-"
+        assert capsys.readouterr().err == f"lectr: there is no anomaly {name} in the last 7 days\n"
 
 
 def test_outbox_shows_how_far_spans_have_been_sent_and_what_was_refused(capsys: Capture, ledger: Store) -> None:

@@ -10,7 +10,10 @@ from contextlib import AbstractContextManager
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
+from lectr_extproc.core import hours as by_hour
 from lectr_extproc.core import ledger as rows
+from lectr_extproc.core import recommend
+from lectr_extproc.core.anomalies import Dismissal
 from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.core.report import GROUPS, Filters, Line, lines_of, statement
 from lectr_extproc.core.spending import Settlement
@@ -265,6 +268,26 @@ class Store:
         )
         return self._read(sql, [newest, since_ns])
 
+    def traffic(self, filters: Filters, rule: recommend.Advising) -> dict[recommend.Key, recommend.Traffic]:
+        """What recommendations are made from."""
+        return recommend.traffic_of(self._read(*recommend.statement(filters, rule)))
+
+    def hours(self, filters: Filters) -> dict[by_hour.Group, dict[int, by_hour.Hour]]:
+        """What anomalies are looked for in."""
+        with self._database.transaction(writes=False) as transaction:
+            pairs = by_hour.drifted(transaction.run(*by_hour.pairs_statement(filters)))
+            return by_hour.hours_of(transaction.run(*by_hour.statement(filters, pairs)))
+
+    def dismissals(self) -> list[Dismissal]:
+        """The anomalies that somebody dismissed."""
+        return [Dismissal(*row) for row in self._read(f"SELECT {_DISMISSAL} FROM dismissed", [])]  # noqa: S608
+
+    def dismiss(self, one: Dismissal) -> None:
+        """Have an anomaly heard of no more; once more, and it is as if it had been once."""
+        sql = f"INSERT INTO dismissed ({_DISMISSAL}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608
+        with self._database.transaction(writes=True) as transaction:
+            transaction.run(sql, one)
+
     def _read(self, sql: str, values: Sequence[Any]) -> list[Sql]:
         with self._database.transaction(writes=False) as transaction:
             return transaction.run(sql, values)
@@ -397,6 +420,8 @@ def _set_aside(transaction: Transaction, name: str, calls: SetAside) -> None:
 
 
 _NUMBERS = "SELECT seq, call_id, request_id FROM calls ORDER BY seq DESC LIMIT ?"
+_DISMISSAL = ", ".join(Dismissal._fields)
+
 _RANGE = "first_seq, last_seq, calls, reason, again"
 
 _READ = "coalesce((SELECT min(seq) FROM cursors), 9223372036854775807)"

@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from lectr_extproc.core.anomalies import Dismissal
+from lectr_extproc.core.hours import Hour
+from lectr_extproc.core.recommend import Advising, Part
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.report import GROUPS, Filters
+from lectr_extproc.core.usage import Usage
 from lectr_extproc.edge.postgres import Postgres
 from lectr_extproc.edge.sqlite import Sqlite
-from lectr_extproc.edge.store import SetAside, Store, Totals, Unusable, Written
+from lectr_extproc.edge.store import EVERY_CALL, SetAside, Store, Totals, Unusable, Written
 from tests import postgres
 from tests.core.finished import DAY_S, STARTED_S, call
 from tests.edge.ledgers import attempt, ids
@@ -101,7 +105,7 @@ def test_a_newer_schema_than_the_program_knows_is_refused(store: Store, another:
     with store._database.transaction(writes=True) as transaction:
         transaction.run("UPDATE schema_version SET version = 99")
     for refused in (another().migrate, another().check):
-        with pytest.raises(Unusable, match="its schema has version 99, and this lectr knows 7"):
+        with pytest.raises(Unusable, match="its schema has version 99, and this lectr knows 8"):
             refused()
 
 
@@ -125,7 +129,7 @@ def test_who_writes_goes_on_when_a_newer_program_brings_the_schema_up_to_date(st
         of_old()
     assert store.write([second := call()], [attempt()]) == Written(1)
     assert ids(store) == ids(newer) == ids(reader) == [first.call_id, second.call_id]
-    with pytest.raises(Unusable, match="version 8"):
+    with pytest.raises(Unusable, match="version 9"):
         another().check()
 
 
@@ -233,6 +237,47 @@ def test_a_report_adds_up_the_same_in_both(store: Store) -> None:
         since_s=0, until_s=2**33, org="acme", provider="openai", model="gpt-4o", feature="search", task="summarisation"
     )
     assert store.report(every)["total"][0].requests == 2
+
+
+def test_what_recommendations_are_made_from_is_added_up_the_same_in_both(store: Store) -> None:
+    usage = Usage(input_tokens=1000, output_tokens=200, cache_read_tokens=7)
+    told = {"usage": usage, "token_source": "provider", "service_tier": "flex"}
+    failed = call(error_source="provider", error_category="overloaded", usage=None)
+    later = call(started_ns=(STARTED_S + DAY_S) * 10**9, **{**told, "usage": Usage(input_tokens=300_000)})
+    store.write([call(**told), call(**told), failed, later, call(candidates=2), call(model_sent=None)], [])
+    ((key, seen),) = store.traffic(EVERY_CALL, Advising()).items()
+    assert key == ("acme", "search", "openai", "gpt-4o", "summarisation")
+    assert (seen.calls, seen.errors, seen.counted, seen.since_ns) == (4, 1, 3, STARTED_S * 10**9)
+    assert (seen.short_prompts, seen.short_outputs, seen.most_input, seen.most_output) == (2, 2, 300_000, 200)
+    assert sorted(seen.parts) == [
+        Part(1, Usage(input_tokens=300_000), "flex", 12),
+        Part(2, Usage(input_tokens=2000, output_tokens=400, cache_read_tokens=14), "flex", 12),
+    ]
+    assert store.traffic(Filters(org="dal"), Advising()) == {}
+
+
+def test_hours_are_added_up_the_same_in_both(store: Store) -> None:
+    other, later = call(model_answered="gpt-4o-mini"), (STARTED_S + 3600) * 10**9
+    failed = call(error_category="overloaded", error_source="provider", cost=None, started_ns=later)
+    store.write([call(), call(duration_ms=None), other, call(feature=None, org=None), failed], [])
+    hour, found = STARTED_S // 3600, store.hours(EVERY_CALL)
+    alike = {"calls": 1, "priced": 1, "cost_micro_usd": 250_000, "named": 1}
+    assert found == {
+        ("acme", "search"): {
+            hour: Hour(calls=3, priced=3, cost_micro_usd=750_000, named=3, drifted=1, slowness={36: 2}),
+            hour + 1: Hour(calls=1, errors=1, named=1),
+        },
+        (None, None): {hour: Hour(**alike, slowness={36: 1})},
+    }
+    assert store.hours(Filters(since_s=STARTED_S + 3600)).keys() == {("acme", "search")}
+
+
+def test_an_anomaly_is_dismissed_once(store: Store, another: Open) -> None:
+    one, other = Dismissal("1", "acme", None, "cost", 5, 7), Dismissal("2", None, "search", "drift", 1, 2)
+    assert store.dismissals() == []
+    for dismissed in (one, other, one._replace(last_hour=9)):
+        store.dismiss(dismissed)
+    assert sorted(another().dismissals()) == [one, other]
 
 
 # --- cursors ----------------------------------------------------------------------------------------------------------
