@@ -15,10 +15,11 @@ from prometheus_client import CollectorRegistry
 
 from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.edge.admin import admin_app, http_server
-from lectr_extproc.edge.ledger import Ledger
+from lectr_extproc.edge.ledger import Ledger, open_store
 from lectr_extproc.edge.limits import Limits, settlements
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.logs import log_calls
+from lectr_extproc.edge.lookout import look_out
 from lectr_extproc.edge.measure import measure
 from lectr_extproc.edge.notices import Notices
 from lectr_extproc.edge.outbox import CURSOR
@@ -74,7 +75,15 @@ async def service(
             await grpc_server.start()
             tasks = [
                 asyncio.create_task(each)
-                for each in (refresh(live), notices.send(), measure(live, ledger), share(live, ledger))
+                for each in (
+                    refresh(live),
+                    notices.send(),
+                    measure(live, ledger),
+                    share(live, ledger),
+                    look_out(
+                        live, ledger, notices, lambda: open_store(settings.ledger.url, os.environ, read_only=True)[0]
+                    ),
+                )
             ]
             if settings.gateway.spool:
                 spool = Spool(live, sink, Path(settings.gateway.spool), ledger.unkept)

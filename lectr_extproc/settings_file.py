@@ -610,7 +610,7 @@ def _web(value: str) -> str:
 
 
 class WebhookSection(_Section):
-    """Who is told of limits that are used up to a threshold (docs/limits.md)."""
+    """Who is told of limits that are used up to a threshold (docs/limits.md), and of anomalies."""
 
     url: Annotated[str, AfterValidator(_web)] = Field(description="Where it is posted to.")
     secret: Reference = Field(

@@ -344,6 +344,11 @@ def as_json(found: Iterable[Anomaly], new: Iterable[Learning]) -> dict[str, Any]
     }
 
 
+def told(one: Anomaly) -> dict[str, Any]:
+    """The same of one, for a webhook."""
+    return {"event": "anomaly", **_known(asdict(one))}
+
+
 def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value.isoformat() if isinstance(value, datetime) else value

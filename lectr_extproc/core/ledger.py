@@ -306,6 +306,7 @@ _SET_ASIDE = """CREATE TABLE set_aside (name TEXT NOT NULL, first_seq BIGINT NOT
 calls BIGINT NOT NULL, reason TEXT NOT NULL, again BIGINT NOT NULL, PRIMARY KEY (name, first_seq))"""
 _DISMISSED = """CREATE TABLE dismissed (id TEXT PRIMARY KEY, org TEXT, feature TEXT, kind TEXT NOT NULL,
 first_hour BIGINT NOT NULL, last_hour BIGINT NOT NULL)"""
+_TOLD = "CREATE TABLE told (id TEXT PRIMARY KEY, hour BIGINT NOT NULL)"
 _COUNTERS = """CREATE TABLE limit_counters (name TEXT NOT NULL, starts BIGINT NOT NULL, used BIGINT NOT NULL,
 PRIMARY KEY (name, starts))"""
 _HOLDS = """CREATE TABLE limit_holds (call_id TEXT NOT NULL, name TEXT NOT NULL, starts BIGINT NOT NULL,
@@ -321,7 +322,7 @@ LATER_TABLES: Mapping[int, Sequence[str]] = {
     2: [_SET_ASIDE],
     5: [_COUNTERS, _HOLDS, _HOLDS_EXPIRE, _WARNINGS],
     6: [_BREAKERS],
-    8: [_DISMISSED],
+    8: [_DISMISSED, _TOLD],
 }
 "By the version of the schema they came with."
 

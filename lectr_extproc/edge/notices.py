@@ -1,6 +1,6 @@
-"""Tells of limits that are used up to a threshold: in the log, and by a signed POST to whoever the settings name.
+"""Tells of limits that are used up to a threshold, and of anomalies, by a signed POST to whoever the settings name.
 
-Nothing waits for it. It says what is spent of which limit, and nothing of any call.
+Nothing waits for it. It says what is spent of which limit or what is unusual, and nothing of any call.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import httpx
@@ -52,8 +52,11 @@ class Notices:
         for one in warned:
             event = told(one, int(time.time()))
             log.warning("a limit is used up to %d %%", one.per_cent, extra={"fields": event})
-            content = orjson.dumps(event)
-            self._loop.call_soon_threadsafe(self._take, _Notice(secrets.token_hex(16), content))
+            self.tell(event)
+
+    def tell(self, event: Mapping[str, object]) -> None:
+        """From any thread."""
+        self._loop.call_soon_threadsafe(self._take, _Notice(secrets.token_hex(16), orjson.dumps(event)))
 
     def _take(self, notice: _Notice) -> None:
         if self._live.settings.webhook is None:

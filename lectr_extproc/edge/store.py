@@ -288,6 +288,14 @@ class Store:
         with self._database.transaction(writes=True) as transaction:
             transaction.run(sql, one)
 
+    def claim(self, name: str, hour: int) -> bool:
+        """Whether nobody has done so before: who gets True tells it. What was told a month ago is forgotten."""
+        with self._database.transaction(writes=True) as transaction:
+            transaction.run("DELETE FROM told WHERE hour < ?", [hour - _TOLD_HOURS])
+            return (
+                transaction.many("INSERT INTO told (id, hour) VALUES (?, ?) ON CONFLICT DO NOTHING", [[name, hour]]) > 0
+            )
+
     def _read(self, sql: str, values: Sequence[Any]) -> list[Sql]:
         with self._database.transaction(writes=False) as transaction:
             return transaction.run(sql, values)
@@ -420,6 +428,8 @@ def _set_aside(transaction: Transaction, name: str, calls: SetAside) -> None:
 
 
 _NUMBERS = "SELECT seq, call_id, request_id FROM calls ORDER BY seq DESC LIMIT ?"
+_TOLD_HOURS = 24 * 30
+
 _DISMISSAL = ", ".join(Dismissal._fields)
 
 _RANGE = "first_seq, last_seq, calls, reason, again"

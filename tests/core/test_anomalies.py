@@ -17,6 +17,7 @@ from lectr_extproc.core.anomalies import (
     find,
     learning,
     since_s,
+    told,
 )
 from lectr_extproc.core.hours import HOUR_S, Group, Hour
 
@@ -74,9 +75,9 @@ ODD: dict[str, tuple[Hour | None, list[Kind]]] = {
 }
 
 
-@pytest.mark.parametrize(("hour", "told"), ODD.values(), ids=ODD.keys())
-def test_an_hour_is_told_for_what_is_unusual_in_it(hour: Hour | None, told: list[Kind]) -> None:
-    assert sorted(kinds(weeks(h12=hour))) == told
+@pytest.mark.parametrize(("hour", "expected"), ODD.values(), ids=ODD.keys())
+def test_an_hour_is_told_for_what_is_unusual_in_it(hour: Hour | None, expected: list[Kind]) -> None:
+    assert sorted(kinds(weeks(h12=hour))) == expected
 
 
 MILD: dict[str, tuple[Hour, list[Kind]]] = {
@@ -92,11 +93,11 @@ MILD: dict[str, tuple[Hour, list[Kind]]] = {
 }
 
 
-@pytest.mark.parametrize(("hour", "told"), MILD.values(), ids=MILD.keys())
-def test_what_is_a_little_unusual_is_told_once_the_next_hour_is_too(hour: Hour, told: list[Kind]) -> None:
+@pytest.mark.parametrize(("hour", "expected"), MILD.values(), ids=MILD.keys())
+def test_what_is_a_little_unusual_is_told_once_the_next_hour_is_too(hour: Hour, expected: list[Kind]) -> None:
     assert kinds(weeks(h12=hour)) == []
     assert kinds(weeks(h12=hour, h14=hour)) == []
-    assert kinds(weeks(h12=hour, h13=hour)) == told
+    assert kinds(weeks(h12=hour, h13=hour)) == expected
 
 
 def test_an_hour_that_is_far_off_is_told_at_its_end_and_one_that_is_not_an_hour_later() -> None:
@@ -147,9 +148,9 @@ def test_what_began_before_the_feed_is_not_told_as_if_it_were_new() -> None:
 
 
 def test_a_feature_is_judged_after_two_days_and_not_before() -> None:
-    for hour, told in ((47, []), (48, ["errors"])):
+    for hour, expected in ((47, []), (48, ["errors"])):
         hours = {MONDAY + number: usual() for number in range(60)} | {MONDAY + hour: usual(errors=50)}
-        assert kinds(hours, until=MONDAY + hour + 1) == told
+        assert kinds(hours, until=MONDAY + hour + 1) == expected
 
 
 def test_a_weekend_is_no_outage_and_the_first_one_is_not_judged() -> None:
@@ -251,9 +252,9 @@ def test_enough_is_read_to_judge_the_first_hour_of_the_feed() -> None:
 
 def test_programs_get_what_is_known_with_moments_as_text() -> None:
     (one,) = found(weeks(h12=usual(errors=50)), until=NOON + 1)
-    told = as_json([replace(one, feature=None)], [Learning("acme", "new", 3)])
-    assert json.loads(json.dumps(told)) == told
-    assert told == {
+    shown = as_json([replace(one, feature=None)], [Learning("acme", "new", 3)])
+    assert json.loads(json.dumps(shown)) == shown
+    assert shown == {
         "anomalies": [
             {
                 "id": one.id,
@@ -270,6 +271,11 @@ def test_programs_get_what_is_known_with_moments_as_text() -> None:
         ],
         "learning": [{"org": "acme", "feature": "new", "hours_left": 3}],
     }
+
+
+def test_a_webhook_gets_the_same_with_the_name_of_the_event() -> None:
+    (one,) = found(weeks(h12=usual(errors=50)), until=NOON + 1)
+    assert told(one) == {"event": "anomaly", **as_json([one], [])["anomalies"][0]}
 
 
 SHOWN: dict[str, tuple[Callable[[Anomaly], Anomaly], str]] = {

@@ -280,6 +280,14 @@ def test_an_anomaly_is_dismissed_once(store: Store, another: Open) -> None:
     assert sorted(another().dismissals()) == [one, other]
 
 
+def test_what_is_told_is_claimed_by_one_and_forgotten_after_a_month(store: Store, another: Open) -> None:
+    assert [one.claim("a", 5) for one in (store, another(), store)] == [True, False, False]
+    assert store.claim("b", 5 + 24 * 30)
+    assert not another().claim("a", 6)
+    assert store.claim("c", 6 + 24 * 30)
+    assert another().claim("a", 6 + 24 * 30)
+
+
 # --- cursors ----------------------------------------------------------------------------------------------------------
 
 
