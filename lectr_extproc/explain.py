@@ -8,21 +8,14 @@ from typing import Any
 import orjson
 
 from lectr_extproc.core.candidates import Candidate, Plan
+from lectr_extproc.core.choosing import as_terms, choose_provider
 from lectr_extproc.core.credential import HEADERS, Credential, Form
-from lectr_extproc.core.decision import (
-    AskForBody,
-    Choice,
-    Refuse,
-    Route,
-    as_terms,
-    choose_provider,
-    choose_route,
-    find_endpoint,
-    is_answered_here,
-)
+from lectr_extproc.core.decision import choose_route, is_answered_here
 from lectr_extproc.core.facts import Facts, read_facts, with_body
 from lectr_extproc.core.health import UNKNOWN, Health
+from lectr_extproc.core.outcome import AskForBody, Choice, Refuse, Route
 from lectr_extproc.core.pricing import usd
+from lectr_extproc.core.reach import find_endpoint
 from lectr_extproc.core.rules import Rule, Terms
 from lectr_extproc.core.spending import ask_for
 from lectr_extproc.core.tables import Org

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lectr_extproc.core.decision import Route
 from lectr_extproc.core.exceeded import CODES, moment, shown
 from lectr_extproc.core.limits import Ask, Exceeded, Limit, judge, used_now
+from lectr_extproc.core.outcome import Route
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.spending import without
 

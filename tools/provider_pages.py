@@ -12,9 +12,11 @@ from lectr_extproc.catalog.lineup import CHECKED, LINEUP
 from lectr_extproc.catalog.models import MODELS
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import HEADERS, Form
-from lectr_extproc.core.decision import Route, choose_route, find_endpoint
+from lectr_extproc.core.decision import choose_route
 from lectr_extproc.core.facts import read_facts
 from lectr_extproc.core.inject import Asking
+from lectr_extproc.core.outcome import Route
+from lectr_extproc.core.reach import find_endpoint
 from lectr_extproc.core.tables import Provider
 from lectr_extproc.settings import compile_settings
 

@@ -12,22 +12,14 @@ from typing import Any, NamedTuple
 
 from lectr_extproc.core import tries
 from lectr_extproc.core.candidates import Ranked
+from lectr_extproc.core.choosing import as_candidate
 from lectr_extproc.core.credential import Credential, Form
-from lectr_extproc.core.decision import (
-    CREDENTIALS,
-    Choice,
-    Route,
-    as_candidate,
-    find_endpoint,
-    is_streaming,
-    model_in_path,
-    nobodys,
-    ours_in,
-    rewritten,
-    route_to,
-)
+from lectr_extproc.core.decision import ours_in
 from lectr_extproc.core.declared import LONGEST, LOOKED_INTO, declared
 from lectr_extproc.core.facts import Facts, label, read_facts, with_body
+from lectr_extproc.core.outcome import Choice, Route
+from lectr_extproc.core.reach import find_endpoint, is_streaming, model_in_path
+from lectr_extproc.core.routing import CREDENTIALS, nobodys, rewritten, route_to
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.tables import Failover
 from lectr_extproc.core.tries import Try

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import NamedTuple, TypeGuard
 
-from lectr_extproc.core.decision import Decision, Route
 from lectr_extproc.core.facts import Facts
+from lectr_extproc.core.outcome import Decision, Route
 from lectr_extproc.core.words import KEY_PREFIX
 
 ROOM = 8 * 1024 * 1024

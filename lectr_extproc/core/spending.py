@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from lectr_extproc.core.conversation import Conversation, read_conversation
-from lectr_extproc.core.decision import Route
 from lectr_extproc.core.facts import Facts, read_json
 from lectr_extproc.core.limits import Ask, Hold, Limit, OrgLimits, Unit
+from lectr_extproc.core.outcome import Route
 from lectr_extproc.core.pricing import price
 from lectr_extproc.core.record import GENERATES, CallRecord
 from lectr_extproc.core.snapshot import Snapshot

@@ -21,9 +21,9 @@ from typing import Any, get_args
 import orjson
 
 from lectr_extproc.core.answer import Answer, AnswerReader, Unreadable
-from lectr_extproc.core.decision import Route
 from lectr_extproc.core.facts import label
 from lectr_extproc.core.guard import Guard
+from lectr_extproc.core.outcome import Route
 from lectr_extproc.core.pricing import PICO, Cost, price_answer
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.snapshot import Snapshot

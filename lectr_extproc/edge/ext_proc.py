@@ -14,9 +14,10 @@ import grpc
 import grpc.aio
 
 from lectr_extproc.core.attempt import enclose, winner
-from lectr_extproc.core.decision import AskForBody, Decision, Route, decide, to_metadata
+from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import Facts, read_facts, with_body
 from lectr_extproc.core.memo import Memo, Seen, is_repeatable
+from lectr_extproc.core.outcome import AskForBody, Decision, Route, to_metadata
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.upstream import ATTEMPT_SUFFIX
 from lectr_extproc.core.watch import Watch, watch_answer

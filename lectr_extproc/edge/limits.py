@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from lectr_extproc.core.decision import AskForBody, Refuse, Route, decide
+from lectr_extproc.core.decision import decide
 from lectr_extproc.core.exceeded import refusal
 from lectr_extproc.core.facts import Facts
 from lectr_extproc.core.health import Health
 from lectr_extproc.core.limits import Ask, Exceeded, Warned
+from lectr_extproc.core.outcome import AskForBody, Refuse, Route
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.refusal import REFUSALS, Refusal
 from lectr_extproc.core.snapshot import Snapshot

@@ -14,8 +14,8 @@ from math import inf
 from typing import Any
 
 from lectr_extproc.core.breaker import Breakers, Event, State, events_of
-from lectr_extproc.core.decision import Route
 from lectr_extproc.core.health import Breaking, Health, Target
+from lectr_extproc.core.outcome import Route
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.edge.logs import without_keys

@@ -12,10 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from lectr_extproc.core import words
 from lectr_extproc.core.attempt import Outgoing, Verdict
-from lectr_extproc.core.decision import Refuse, Route, Serve
 from lectr_extproc.core.facts import DECIDING, TOLD, label, length_of
 from lectr_extproc.core.memo import Seen
 from lectr_extproc.core.native import NativeUsage
+from lectr_extproc.core.outcome import Refuse, Route, Serve
 from lectr_extproc.core.record import Attempt, LogEntry, attempt_from
 from lectr_extproc.core.tables import Limits
 from lectr_extproc.pb import access_log_pb2 as als

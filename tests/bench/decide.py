@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from lectr_extproc.core.decision import Route, decide, to_metadata
+from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import read_facts
+from lectr_extproc.core.outcome import Route, to_metadata
 from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.edge import wire

@@ -5,9 +5,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lectr_extproc.core.decision import Route, decide
+from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import read_facts
 from lectr_extproc.core.limits import Ask
+from lectr_extproc.core.outcome import Route
 from lectr_extproc.core.spending import Settlement, ask_for
 from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import Store

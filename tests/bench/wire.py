@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from lectr_extproc.core.decision import Route, decide, to_metadata
+from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import read_facts
+from lectr_extproc.core.outcome import Route, to_metadata
 from lectr_extproc.edge import wire
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import ext_proc_pb2 as ext

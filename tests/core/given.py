@@ -14,8 +14,9 @@ from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.catalog.ranking import ALIASES, RANKING
 from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.credential import Credential, Form
-from lectr_extproc.core.decision import Decision, Route, decide
+from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import Facts, read_facts
+from lectr_extproc.core.outcome import Decision, Route
 from lectr_extproc.core.record import CallRecord, LogEntry, record_from
 from lectr_extproc.core.snapshot import Observation, Snapshot
 from lectr_extproc.core.tables import Known, Limits, Org, Provider, Site

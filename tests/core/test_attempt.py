@@ -9,8 +9,9 @@ import pytest
 
 from lectr_extproc.catalog.declared import DECLARED
 from lectr_extproc.core.attempt import Outgoing, Verdict, enclose, judge, make, wants_document, winner
-from lectr_extproc.core.decision import Route, decide, to_metadata
+from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import Facts, read_facts, with_body
+from lectr_extproc.core.outcome import Route, to_metadata
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.tables import Failover, Known, Org
 from lectr_extproc.core.tries import from_text

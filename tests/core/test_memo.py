@@ -5,10 +5,11 @@ from types import FunctionType, ModuleType
 
 import pytest
 
-from lectr_extproc.core.decision import Decision, Route, decide
+from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import Facts, with_body
 from lectr_extproc.core.limits import OrgLimits
 from lectr_extproc.core.memo import ENTRY, Memo, Seen, is_repeatable
+from lectr_extproc.core.outcome import Decision, Route
 from lectr_extproc.core.rules import Arm, Rule, Rules
 from lectr_extproc.core.snapshot import Snapshot
 from tests.core.given import CLIENT_KEY, KEY, request, routed, snapshot

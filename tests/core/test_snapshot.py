@@ -1,7 +1,7 @@
 import dataclasses
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.decision import find_endpoint
+from lectr_extproc.core.reach import find_endpoint
 from lectr_extproc.core.snapshot import USUAL_PATHS, Observation
 from lectr_extproc.core.tables import Org
 from tests.core.given import azure_site, digest, snapshot

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.answer import Answer, Unreadable
 from lectr_extproc.core.candidates import Candidate, Plan, Ranked
-from lectr_extproc.core.decision import to_metadata
 from lectr_extproc.core.guard import error_event
+from lectr_extproc.core.outcome import to_metadata
 from lectr_extproc.core.provider_error import ProviderError
 from lectr_extproc.core.record import CallRecord, LogEntry, record_from
 from lectr_extproc.core.snapshot import UsageChunk

@@ -11,9 +11,10 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from lectr_extproc.core.credential import Credential, Form
-from lectr_extproc.core.decision import Decision, decide
+from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import DECIDING, Facts
 from lectr_extproc.core.health import Health
+from lectr_extproc.core.outcome import Decision
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.edge import ext_proc, wire
 from lectr_extproc.edge.ext_proc import ExtProc

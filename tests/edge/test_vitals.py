@@ -7,8 +7,8 @@ import time
 import pytest
 
 from lectr_extproc.core.breaker import State
-from lectr_extproc.core.decision import Route
 from lectr_extproc.core.health import Breaking, Target
+from lectr_extproc.core.outcome import Route
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.tries import Try
 from lectr_extproc.edge.vitals import HOLD_S, Vitals

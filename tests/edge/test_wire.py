@@ -14,9 +14,10 @@ from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lectr_extproc.core.decision import Refuse, Route, Serve, decide, to_metadata
+from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import Facts, read_facts
 from lectr_extproc.core.native import NativeUsage
+from lectr_extproc.core.outcome import Refuse, Route, Serve, to_metadata
 from lectr_extproc.core.record import Attempt, LogEntry
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.tables import Org
