@@ -30,7 +30,7 @@ def report(limits: Sequence[Limit], read: Read, now_ns: int) -> list[dict[str, A
             {
                 "org": row.org,
                 "for": row.of,
-                "limit": label(row),
+                "limit": row.what,
                 "used": shown(row, used),
                 "most": shown(row, row.most),
                 "resets_at": resets_s and moment(resets_s),
@@ -61,7 +61,7 @@ def verdicts(ask: Ask, route: Route, read: Read | None, now_ns: int) -> list[dic
                 route, verdict = rest, "that candidate is not asked"
         lines.append(
             {
-                "limit": label(row),
+                "limit": row.what,
                 "for": row.of,
                 "holds": shown(row, hold.amount),
                 "most": shown(row, row.most),
@@ -69,16 +69,3 @@ def verdicts(ask: Ask, route: Route, read: Read | None, now_ns: int) -> list[dic
             }
         )
     return lines
-
-
-def label(row: Limit) -> str:
-    """What is limited, as people read it."""
-    match row.kind:
-        case "daily" | "monthly":
-            return f"{row.kind} USD"
-        case "rolling":
-            return f"USD in {row.window_s} s"
-        case "requests" | "tokens":
-            return f"{row.kind} per minute"
-        case "streams":
-            return "parallel streams"

@@ -66,6 +66,19 @@ class Limit:
         scopes = (("key", self.key), ("feature", self.feature), ("model", self.model))
         return ", ".join(f"{scope} {name!r}" for scope, name in scopes if name is not None) or "the organisation"
 
+    @property
+    def what(self) -> str:
+        """What it bounds, as people read it."""
+        match self.kind:
+            case "daily" | "monthly":
+                return f"{self.kind} USD"
+            case "rolling":
+                return f"USD in {self.window_s} s"
+            case "requests" | "tokens":
+                return f"{self.kind} per minute"
+            case "streams":
+                return "parallel streams"
+
     def is_for(self, feature: str | None, *models: str | None) -> bool:
         """Whether a call counts. Of its key nothing is asked: an org as one key's calls see it has no other keys'."""
         return self.feature in (None, feature) and (self.model is None or self.model in models)

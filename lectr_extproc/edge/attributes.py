@@ -25,6 +25,7 @@ TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 (no password)
 ERROR_TYPE = "error.type"
 STATUS_CODE = "http.response.status_code"
 SERVER_ADDRESS, SERVER_PORT = "server.address", "server.port"
+ORG = "lectr.org"
 FEATURE = "lectr.feature"
 TASK = "lectr.task"
 PRICING_STATUS = "lectr.pricing_status"
@@ -151,7 +152,7 @@ SPAN: Mapping[str, Reading] = {
     ERROR_TYPE: lambda r, _u, _c: error_type(r),
     STATUS_CODE: lambda r, _u, _c: r.status or None,
     "url.path": lambda r, _u, _c: path_template(r.path),
-    "lectr.org": lambda r, _u, _c: r.org,
+    ORG: lambda r, _u, _c: r.org,
     FEATURE: lambda r, _u, _c: r.feature,
     TASK: lambda r, _u, _c: r.task,
     "lectr.call_id": lambda r, _u, _c: r.call_id,

@@ -39,6 +39,14 @@ _MOST = 10**17
 "What one call changes at most, whatever a provider says: 100,000 USD, or three years of a minute's bucket."
 
 
+class Used(NamedTuple):
+    """How much of a limit was used when it was looked at last."""
+
+    limit: Limit
+    used: int
+    resets_s: int | None
+
+
 class Reserved(NamedTuple):
     """What became of some calls, in their order, and what there is to warn of."""
 
@@ -52,6 +60,8 @@ class Counters:
     def __init__(self, database: "Database") -> None:
         self._database = database
         self._warned: set[tuple[str, int, int, int]] = set()
+        self.used: dict[str, Used] = {}
+        "Of the limits of money that calls were held to here, by name."
 
     def reserve(self, asks: Sequence[Ask], now_ns: int) -> Reserved:
         """Hold for each call what it asks for, or say of one that does not fit why; in order, in one transaction."""
@@ -105,6 +115,7 @@ class Counters:
     ) -> Iterator[Warned]:
         """The thresholds that nobody was told of in this window, by whichever process. All of it is a refusal, too."""
         used, resets_s = used_now(limit, buckets, now_ns)
+        self.used[limit.name] = Used(limit, used, resets_s)
         now_s = now_ns // 10**9
         starts = now_s - now_s % limit.window_s if limit.window_s else limit.starts(now_s)
         for per_cent in limit.warn_at:

@@ -148,7 +148,17 @@ class Limits:
 
     def health(self) -> dict[str, Any]:
         """What `/healthz` shows."""
-        return {**self._counts, "problem": self._problem}
+        now_s = self._clock() // 10**9
+        known = self._store.counters.used if self._store else {}
+        return {
+            **self._counts,
+            "limits_used": [
+                {"org": limit.org, "for": limit.of, "limit": limit.what, "part": round(used / limit.most, 4)}
+                for limit, used, resets_s in list(known.values())
+                if resets_s and resets_s > now_s
+            ],
+            "problem": self._problem,
+        }
 
     def stop(self) -> None:
         """Nobody asks any more."""

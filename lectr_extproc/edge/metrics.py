@@ -59,6 +59,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     "lectr.limit.refused": ("{request}", "Calls that did not fit into a limit."),
     "lectr.limit.let_through": ("{request}", "Calls that were held to no limit, because the counters were away."),
     "lectr.limit.store_errors": ("{error}", "Failed attempts to reach the counters of limits."),
+    "lectr.limit.used": ("{part}", "Which part of a limit of money is used, as of the last call that was held to it."),
     "lectr.process.events": ("{event}", "What happened in this process, as `counts` on /healthz names it."),
     "lectr.breaker.state": ("{state}", "2 where a model is not asked first, 1 while one call tries it; else absent."),
     "lectr.degraded": ("{problem}", "1 where a part of this process is degraded, such as `settings`; calls go on."),
@@ -109,6 +110,7 @@ TOKEN_TYPES = {
 class _Key(NamedTuple):
     """Calls that are alike in everything a metric tells apart."""
 
+    org: str | None = None
     operation: str | None = None
     provider: str | None = None
     model: str | None = None
@@ -176,6 +178,7 @@ class Metrics:
                 create = meter.create_observable_counter if is_counter else meter.create_observable_gauge
                 create(name, [_figures_of(process, parts)], *METRICS[name])
             for name, create, observe in (
+                ("lectr.limit.used", meter.create_observable_gauge, _limits_of(process)),
                 ("lectr.process.events", meter.create_observable_counter, _events_of(process)),
                 ("lectr.degraded", meter.create_observable_gauge, _problems_of(process)),
                 ("lectr.breaker.state", meter.create_observable_gauge, _breakers_of(process)),
@@ -210,6 +213,7 @@ class Metrics:
         sent, answered = record.model_sent, record.model_answered
         is_real = error is None or (sent is not None and self._is_known(record.provider or "", sent))
         return _Key(
+            record.org,
             operation,
             provider,
             sent and self._model(sent, admit=is_real),
@@ -230,7 +234,7 @@ class Metrics:
                 names.RESPONSE_MODEL: key.answered,
             }
         )
-        featured = {**common, names.FEATURE: key.feature}
+        featured = {**_present({names.ORG: key.org}), **common, names.FEATURE: key.feature}
         outcome = {names.TASK: key.task, names.ERROR_TYPE: key.error, names.PRICING_STATUS: key.pricing}
         self._requests.add(sums.calls, {**featured, **_present(outcome)})
         if sums.pico_usd:
@@ -348,6 +352,14 @@ def _figures_of(
         for part, reason in parts.items():
             if figures.get(part) is not None:
                 yield Observation(figures[part], {"reason": reason} if reason else None)
+
+    return observe
+
+
+def _limits_of(process: Process) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        for one in process.events().get("limits_used", ()):
+            yield Observation(one["part"], {names.ORG: one["org"], "limit": one["limit"], "for": one["for"]})
 
     return observe
 

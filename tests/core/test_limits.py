@@ -61,6 +61,18 @@ def test_a_counter_stays_when_its_limit_is_raised_and_is_anothers_for_another_sc
     assert [row.of for row in rows] == ["the organisation", "feature 'a'", "key 'a'", "model 'a'"]
 
 
+def test_a_limit_says_what_it_bounds() -> None:
+    kinds: list[Kind] = ["daily", "monthly", "requests", "tokens", "streams"]
+    assert [limit(kind, 1).what for kind in kinds] == [
+        "daily USD",
+        "monthly USD",
+        "requests per minute",
+        "tokens per minute",
+        "parallel streams",
+    ]
+    assert limit("rolling", 1, window_s=3600).what == "USD in 3600 s"
+
+
 # --- money and streams ------------------------------------------------------------------------------------------------
 
 

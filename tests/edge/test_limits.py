@@ -44,7 +44,7 @@ class Held:
 
     @property
     def counts(self) -> dict[str, int]:
-        return {name.removeprefix("limits_"): n for name, n in self.limits.health().items() if name != "problem" and n}
+        return {name.removeprefix("limits_"): n for name, n in self.limits.health().items() if type(n) is int and n}
 
 
 @pytest.fixture
@@ -240,6 +240,11 @@ async def test_thresholds_are_handed_on(held: Any) -> None:
     async with serving(lectr.live, limits=lectr.limits) as channel:
         await answer(channel, headers("gpt-4o", LENGTH))
     assert [(warning.per_cent, warning.used) for warning in lectr.warned] == [(50, COST)]
+    assert lectr.limits.health()["limits_used"] == [
+        {"org": "acme", "for": "the organisation", "limit": "daily USD", "part": 0.5}
+    ]
+    lectr.now_ns += 86_400 * 10**9
+    assert lectr.limits.health()["limits_used"] == [], "a day later nothing is"
 
 
 # --- without the counters ---------------------------------------------------------------------------------------------

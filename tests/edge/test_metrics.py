@@ -29,7 +29,8 @@ class InTrouble:
     counts: Mapping[str, int] = {"batches_failed": 1, "decisions": 4}
 
     def events(self) -> Mapping[str, Any]:
-        return {**dict.fromkeys(FIGURES, 7), "oldest_unexported_s": None}
+        used = {"org": "acme", "for": "feature 'search'", "limit": "daily USD", "part": 0.25}
+        return {**dict.fromkeys(FIGURES, 7), "oldest_unexported_s": None, "limits_used": [used]}
 
     def problems(self) -> Mapping[str, str | None]:
         return {"settings": "line 3: no", "prices": None}
@@ -81,13 +82,14 @@ COMMON = {
 def test_calls_that_are_alike_are_counted_together_and_exactly() -> None:
     points = Metered().record(call(), call(), call(cost=None)).points()
     asked = {tuple(sorted((p.attributes or {}).items())): p.value for p in points["lectr.llm.requests"]}  # type: ignore[union-attr]
-    labels = COMMON | {"lectr.feature": "search", "lectr.task": "summarisation"}
+    labels = COMMON | {"lectr.org": "acme", "lectr.feature": "search", "lectr.task": "summarisation"}
     assert asked == {
         tuple(sorted({**labels, "lectr.pricing_status": "priced"}.items())): 2,
         tuple(sorted(labels.items())): 1,
     }
     (cost,) = points["lectr.llm.cost"]
-    assert (cost.value, dict(cost.attributes or {})) == (0.0095, COMMON | {"lectr.feature": "search"})  # type: ignore[union-attr]
+    assert cost.attributes == COMMON | {"lectr.org": "acme", "lectr.feature": "search"}
+    assert cost.value == 0.0095  # type: ignore[union-attr]
     tokens = {(p.attributes or {})["gen_ai.token.type"]: p.value for p in points["lectr.llm.tokens"]}  # type: ignore[union-attr]
     assert tokens == {"input": 3600, "output": 900, "cache_read": 3000, "cache_write": 300, "reasoning": 600}
 
@@ -177,6 +179,14 @@ def test_what_happened_in_the_process_and_what_is_degraded_are_told() -> None:
     assert parts == {"settings": 1, "prices": 0}
 
 
+def test_how_far_a_limit_is_used_is_told_with_whose_it_is() -> None:
+    (used,) = Metered().points()["lectr.limit.used"]
+    assert (used.value, used.attributes) == (  # type: ignore[union-attr]
+        0.25,
+        {"lectr.org": "acme", "limit": "daily USD", "for": "feature 'search'"},
+    )
+
+
 def test_models_that_are_not_asked_first_are_told_as_many_as_fit_and_without_keys() -> None:
     told = Metered().points()["lectr.breaker.state"]
     assert len(told) == BREAKER_LIMIT
@@ -195,6 +205,7 @@ def test_a_call_that_asks_no_model_is_counted_and_not_timed() -> None:
     (asked,) = points["lectr.llm.requests"]
     assert asked.attributes == {
         "gen_ai.provider.name": "openai",
+        "lectr.org": "acme",
         "lectr.feature": "search",
         "lectr.task": "summarisation",
     }
