@@ -29,8 +29,11 @@ from lectr_extproc.settings import ConfigError, Settings, load
 PRACTICE_ORG = "practice"
 
 
-def practice_settings(environment: Mapping[str, str], port: int, key: str) -> dict[str, Any]:
-    """Where settings have no org: one, for which the keys in the environment are held; others' providers are played."""
+def practice_settings(environment: Mapping[str, str], port: int, key: str, played_key: str) -> dict[str, Any]:
+    """Where settings have no org: one, for which the keys in the environment are held; others' providers are played.
+
+    `played_key` refers to the key of those that are played: what chooses a model chooses of providers with a key.
+    """
     base = f"http://127.0.0.1:{port}"
     org: dict[str, Any] = {"name": PRACTICE_ORG, "keys": [{"sha256": digest(key), "label": "this run"}]}
     azure = environment.get("AZURE_OPENAI_ENDPOINT")
@@ -41,6 +44,7 @@ def practice_settings(environment: Mapping[str, str], port: int, key: str) -> di
         if environment.get(row.key_env or "") and (row.base_url or azure)
     }
     played = [row.id for row in PROVIDERS.values() if row.base_url and row.id not in org["credentials"]]
+    org["credentials"] |= dict.fromkeys(played if azure else [*played, "azure"], played_key)
     # Its own prefix, so that paths of its own API are found beside it: the prefix of that address, too.
     addresses = {id_: f"{base}/{id_}{PROVIDERS[id_].prefix or '/v1'}" for id_ in played}
     return {"orgs": [org], "providers": [{"id": id_, "base_url": url} for id_, url in addresses.items()]}
@@ -64,7 +68,9 @@ async def run(text: str, file: Path | None, binary: Path, directory: Path) -> No
         if not settings.orgs:
             port = await stack.enter_async_context(http_server(practice_app(), "127.0.0.1:0"))
             key = new_key()
-            defaults = {**practice_settings(os.environ, port, key), **defaults}
+            played_key = directory / "practice.key"
+            played_key.write_text("practice\n")
+            defaults = {**practice_settings(os.environ, port, key, f"file:{played_key}"), **defaults}
             settings = load(text, source, defaults, read_reference)
         if settings.workers > 1:
             raise ConfigError(source, ["grpc.workers: `lectr run` is one process; `lectr serve` may be several"])

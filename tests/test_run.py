@@ -15,12 +15,13 @@ from lectr_extproc.run import banner, practice_settings, run, run_defaults, run_
 from lectr_extproc.settings import ConfigError, Settings, compile_settings, load
 
 KEY = new_key()
+PLAYED = "file:practice.key"
 REACHED = [row for row in PROVIDERS.values() if row.base_url]
 ALL_KEYS = {row.key_env: "hunter2" for row in REACHED if row.key_env}
 
 
 def practice(**environment: str) -> Settings:
-    return compile_settings(practice_settings(environment, 4711, KEY))
+    return compile_settings(practice_settings(environment, 4711, KEY, PLAYED))
 
 
 def addresses(settings: Settings) -> dict[str, str]:
@@ -84,7 +85,7 @@ def test_practising_needs_nothing_but_a_line_to_paste() -> None:
 def test_a_key_in_the_environment_is_held_for_the_one_org() -> None:
     endpoint = "https://acme.openai.azure.com"
     environment = {**ALL_KEYS, "AZURE_OPENAI_API_KEY": "hunter2", "AZURE_OPENAI_ENDPOINT": endpoint}
-    practising = practice_settings(environment, 4711, KEY)
+    practising = practice_settings(environment, 4711, KEY, PLAYED)
     settings = load("", defaults=practising, read_reference=lambda reference: environment[reference[4:]])
     org = settings.snapshot.orgs_by_key[digest(KEY)]
     assert {id_: held.secret for id_, held in org.credentials.items()} == dict.fromkeys(
@@ -110,7 +111,8 @@ def test_with_settings_of_ones_own_no_key_is_made_up() -> None:
 
 
 def test_a_provider_of_ones_own_on_this_machine_is_no_practice() -> None:
-    settings = {**practice_settings({}, 4711, KEY), "providers": [{"id": "vllm", "base_url": "http://127.0.0.1:8000"}]}
+    vllm = {"id": "vllm", "base_url": "http://127.0.0.1:8000"}
+    settings = {**practice_settings({}, 4711, KEY, PLAYED), "providers": [vllm]}
     assert "  vllm        127.0.0.1:8000: calls carry their own key\n" in banner(compile_settings(settings), KEY)
 
 
@@ -136,8 +138,15 @@ def test_where_the_gateway_holds_the_key_one_of_ours_is_all_a_caller_needs() -> 
 
 
 def test_azures_key_never_goes_to_the_practice_provider() -> None:
-    made = practice_settings({"AZURE_OPENAI_API_KEY": "hunter2"}, 4711, KEY)
-    assert made["orgs"][0]["credentials"] == {}
+    made = practice_settings({"AZURE_OPENAI_API_KEY": "hunter2"}, 4711, KEY, PLAYED)
+    assert set(made["orgs"][0]["credentials"].values()) == {PLAYED}
+
+
+def test_what_is_played_has_a_key_so_that_a_model_can_be_chosen_of_it() -> None:
+    held = practice_settings({"OPENAI_API_KEY": "hunter2"}, 4711, KEY, PLAYED)["orgs"][0]["credentials"]
+    assert held == {"openai": "env:OPENAI_API_KEY"} | dict.fromkeys(
+        ("azure", *(row.id for row in REACHED if row.id != "openai")), PLAYED
+    )
 
 
 # --- what goes wrong before Envoy starts ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from textwrap import dedent
 from typing import Any
 
 import anthropic
+import httpx
 import pytest
 import yaml
 
@@ -101,6 +102,17 @@ def test_the_anthropic_sdk_works_against_it(practice: Practice) -> None:
     assert message.content[0].type == "text"
     assert "practice provider playing anthropic" in message.content[0].text
     assert streamed == message.content[0].text
+
+
+def test_a_choice_is_answered_by_who_is_played(practice: Practice) -> None:
+    call = {"model": "auto", "messages": [{"role": "user", "content": PROMPT}]}
+    headers = {"Authorization": f"Bearer {practice.key()}"}
+    answer = httpx.post(f"http://{practice.address}/v1/chat/completions", json=call, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-model-router-auto-tier"] == "economy"
+    played = f"playing {answer.headers['x-model-router-provider']}"
+    assert played in answer.json()["choices"][0]["message"]["content"]
+    assert answer.json()["model"] == answer.headers["x-model-router-model"]
 
 
 def test_every_provider_without_a_key_is_played_and_named(practice: Practice) -> None:
