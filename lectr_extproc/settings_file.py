@@ -729,11 +729,6 @@ class FailoverSection(_Section):
         le=3600,
         description="The same for an answer that is no stream, which begins when all of it is there.",
     )
-    looks_in_bodies: bool = Field(
-        default=False,
-        description="Look for `fallback` also in the bodies of calls that pin a model, "
-        "each of which then passes by lectr. Without it such calls say X-Lectr-Fallback.",
-    )
 
 
 class TelemetrySection(_Section):

@@ -118,10 +118,8 @@ def choose_route(
     if org.rules is not None:
         facts, choice = apply_rules(facts, choice, endpoint, org, snapshot, rules=org.rules)
     wanted = what_is_wanted(facts, endpoint, org, snapshot)
-    # Envoy reads no list: whether there is one named `fallback` is known only of a body that was asked for.
-    looks = snapshot.failover is not None and snapshot.failover.looks_in_bodies and facts.is_read_by_envoy
-    is_seen = facts.body is not None or not looks
-    if wanted is None and is_seen and (facts.fallback is None or choice.model_sent is None):
+    may_fall_back = facts.fallback is not None or (facts.names_fallback and facts.body is None)
+    if wanted is None and not (may_fall_back and choice.model_sent is not None):
         return route_to(facts, choice, endpoint, org, snapshot, drops=drops)
     if facts.body_may_be_read and (facts.is_read_by_envoy or facts.content_length):
         return ASK_FOR_BODY

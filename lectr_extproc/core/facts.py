@@ -73,6 +73,8 @@ class Traits:
     "The tier that a limit of the org leaves for this call, whatever else is asked for."
     fallback: tuple[str, ...] | None = None
     "Models to ask where the first one fails, in order. What the body says comes before the header."
+    names_fallback: bool = False
+    "Envoy found that name in the body's bytes; whether it is such a list there, only the body tells."
     boundary: bytes | None = None
     "Where the body is a form in parts."
     is_read_by_envoy: bool = False
@@ -159,6 +161,7 @@ def read_facts(
         fallback=_names([*map(str.strip, one[words.FALLBACK_HEADER].split(","))])
         if words.FALLBACK_HEADER in one
         else None,
+        names_fallback="fallback" in request_metadata,
         boundary=boundary_of(one.get("content-type", "")),
         is_read_by_envoy=bool(request_metadata),
     )

@@ -221,8 +221,6 @@ class Failover:
     stream_timeout_s: float = 60
     answer_timeout_s: float = 300
     "How long a candidate may take until its answer begins: a stream's, and one that begins when all of it is there."
-    looks_in_bodies: bool = False
-    "Whether calls that pin a model are asked for their body, in case there is a `fallback` in it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

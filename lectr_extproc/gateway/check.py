@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from lectr_extproc.gateway.filters import AI_PROTOCOL_MANAGER, EXT_PROC, JSON_TO_METADATA, filters
+from lectr_extproc.gateway.filters import AI_PROTOCOL_MANAGER, EXT_PROC, FALLBACK, JSON_TO_METADATA, filters
 from lectr_extproc.gateway.options import GatewayOptions
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -31,6 +31,7 @@ _ROUTER_NEEDS: Mapping[str, str] = {
 }
 _FILTER_BREAKS: Mapping[str, str] = {
     JSON_TO_METADATA: "lectr does not know the model",
+    FALLBACK: "a `fallback` in the body of a call that pins its model goes to the provider, and nobody else is asked",
     EXT_PROC: "no call is decided",
     AI_PROTOCOL_MANAGER: "lectr has to read every answer to count its tokens",
 }

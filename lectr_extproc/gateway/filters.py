@@ -18,6 +18,7 @@ CLUSTER = "lectr"
 "The Envoy cluster of lectr itself."
 
 JSON_TO_METADATA = "lectr_json_to_metadata"
+FALLBACK = "lectr_fallback"
 EXT_PROC = "lectr"
 AI_PROTOCOL_MANAGER = "lectr_ai_protocol_manager"
 
@@ -29,6 +30,7 @@ UPGRADE_FILTERS = (EXT_PROC,)
 
 TYPES: Mapping[str, str] = {
     JSON_TO_METADATA: "type.googleapis.com/envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
+    FALLBACK: "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
     EXT_PROC: "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
     AI_PROTOCOL_MANAGER: "type.googleapis.com/envoy.extensions.filters.http.ai_protocol_manager.v3.AiProtocolManager",
 }
@@ -36,7 +38,7 @@ TYPES: Mapping[str, str] = {
 
 def filters(options: GatewayOptions) -> dict[str, str]:
     """Name → typed_config, in chain order, without the router."""
-    chain = {JSON_TO_METADATA: _json_to_metadata(), EXT_PROC: _ext_proc(options)}
+    chain = {JSON_TO_METADATA: _json_to_metadata(), FALLBACK: _fallback(), EXT_PROC: _ext_proc(options)}
     if options.profile == "native":
         # After ext_proc: answers run through the chain backwards, so it reads a usage chunk before lectr removes it.
         chain[AI_PROTOCOL_MANAGER] = _ai_protocol_manager()
@@ -68,6 +70,35 @@ def _json_to_metadata() -> str:
           - {selectors: [{key: max_output_tokens}], on_present: {metadata_namespace: $namespace, key: max_output}}
         """,
         type=TYPES[JSON_TO_METADATA],
+        namespace=REQUEST_NAMESPACE,
+    )
+
+
+def _fallback() -> str:
+    return fill(
+        """
+        "@type": $type
+        default_source_code:
+          # json_to_metadata tells no list, and of a fixed value in its place not whether there is one (1.40). So the
+          # bytes that it holds already are searched for the name; where that stands lectr asks for the body, and
+          # knows better. In pieces, each with the end of the one before: Lua copies what it looks into.
+          inline_string: |
+            local NAME, PIECE = '"$name"', 65536
+            function envoy_on_request(call)
+              local kind = call:headers():get("content-type") or ""
+              if not (kind:lower() .. ";"):find("^application/json[ ;]") then return end
+              local body = call:body(true)
+              for at = 0, body:length() - 1, PIECE do
+                local piece = body:getBytes(at, math.min(PIECE + #NAME, body:length() - at))
+                if piece:find(NAME, 1, true) then
+                  call:streamInfo():dynamicMetadata():set("$namespace", "$name", true)
+                  return
+                end
+              end
+            end
+        """,
+        type=TYPES[FALLBACK],
+        name="fallback",
         namespace=REQUEST_NAMESPACE,
     )
 

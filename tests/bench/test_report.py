@@ -108,6 +108,7 @@ def test_an_arm_that_cannot_be_had_is_told_with_its_reason() -> None:
 
 def test_each_part_of_envoys_share_is_one_that_lectr_renders() -> None:
     names = [one["name"] for one in envoy_parts.rendered()["http_filters"]]
-    assert names == ["lectr_json_to_metadata", "lectr", "lectr_ai_protocol_manager", "envoy.filters.http.router"]
+    mine = ["lectr_json_to_metadata", "lectr_fallback", "lectr", "lectr_ai_protocol_manager"]
+    assert names == [*mine, "envoy.filters.http.router"]
     assert envoy_parts.http_filter("lectr_json_to_metadata")["typed_config"]["request_rules"]
     assert [one["name"] for one in envoy_parts.rendered()["access_log"]] == ["lectr"]

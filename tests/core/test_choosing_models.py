@@ -309,16 +309,16 @@ def failing_over(attempts_max: int = 3, **keys: str) -> Snapshot:
     return dataclasses.replace(holding(**(keys or EVERY_KEY)), failover=Failover(attempts_max=attempts_max))
 
 
-def test_a_pinned_call_with_a_fallback_is_asked_for_its_body_and_any_that_envoy_read_where_settings_say_so() -> None:
-    pinned = request("gpt-4o", bearer="sk-proj-x")
+def test_a_pinned_call_is_asked_for_its_body_where_a_header_or_a_name_in_it_says_that_it_may_fall_back() -> None:
     tables = failing_over()
-    assert isinstance(decide(pinned, tables), Route)
+    assert isinstance(decide(request("gpt-4o", bearer="sk-proj-x"), tables), Route)
     assert isinstance(decide(request("gpt-4o", ("x-lectr-fallback", "gpt-4.1")), tables), AskForBody)
-    looking = dataclasses.replace(tables, failover=Failover(looks_in_bodies=True))
-    assert isinstance(decide(pinned, looking), AskForBody)
-    seen = routed(with_body(pinned, b'{"model": "gpt-4o", "fallback": ["claude-opus-4-7"]}'), looking)
+    named = request(None, bearer="sk-proj-x", metadata={"model": "gpt-4o", "fallback": True})
+    assert isinstance(decide(named, tables), AskForBody)
+    seen = routed(with_body(named, b'{"model": "gpt-4o", "fallback": ["claude-opus-4-7"]}'), tables)
     assert [each.choice.model_sent for each in seen.tries] == ["gpt-4o", "claude-opus-4-7"]
-    assert routed(with_body(pinned, b'{"model": "gpt-4o"}'), looking).tries == ()
+    elsewhere = routed(with_body(named, b'{"model": "gpt-4o", "tools": [{"fallback": 1}]}'), tables)
+    assert (elsewhere.tries, elsewhere.choice.plan, elsewhere.body) == ((), None, None)
 
 
 def tried(facts: Facts, tables: Snapshot) -> list[tuple[str, str | None]]:

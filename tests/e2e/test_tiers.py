@@ -196,11 +196,25 @@ def test_a_call_that_pins_its_model_is_decided_without_its_body(choosing: Gatewa
         return count
 
     before = asked_for()
-    assert call(choosing, body=asking("gpt-4o")).status_code == 200
+    said = asking("gpt-4o", user='a "fallback" in a text')
+    assert call(choosing, body=said).status_code == 200
     assert asked_for() == before
-    assert call(choosing, body=asking("gpt-4o"), headers={**JSON, "X-Lectr-Fallback": "gpt-4o-mini"}).status_code == 200
+    assert call(choosing, body=said, headers={**JSON, "X-Lectr-Fallback": "gpt-4o-mini"}).status_code == 200
     assert asked_for() == before + 1
     assert "x-lectr-fallback" not in dict(providers["openai"].requests[-1].headers)
+
+
+def test_a_fallback_is_found_wherever_it_stands_in_a_body_of_any_length_that_comes_in_any_pieces(
+    choosing: Gateway, providers: Providers
+) -> None:
+    edge = 65_536 - asking("gpt-4o", user="", fallback=[]).index(b'"fallback"')
+    for length in (0, *range(edge - len('"fallback"'), edge + 1), 1_500_000):  # Envoy looks at one piece after another
+        sent = asking("gpt-4o", user="x" * length, fallback=["claude-haiku-4-5"])
+        answer = call(choosing, body=sent, headers={**JSON, "Content-Type": "Application/JSON; charset=utf-8"})
+        assert told(answer) == {"model": "gpt-4o", "provider": "openai"}, length
+    pieces = (sent[at : at + 9_999] for at in range(0, len(sent), 9_999))
+    assert told(call(choosing, body=pieces)) == {"model": "gpt-4o", "provider": "openai"}
+    assert providers["openai"].requests[-1].body == asking("gpt-4o", user="x" * length)
 
 
 NAMES: dict[str, tuple[str, str, dict[str, str]]] = {

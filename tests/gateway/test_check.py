@@ -35,9 +35,10 @@ MISSING = {
     "local_reply_config": drop("local_reply_config"),
     "access_log": drop("access_log"),
     "filter lectr_json_to_metadata": drop_filter(0),
-    "filter lectr_ai_protocol_manager": drop_filter(2),
-    "no connection manager": drop_filter(1),
-    "order": lambda document: manager(document)["http_filters"].insert(0, manager(document)["http_filters"].pop(1)),
+    "filter lectr_fallback": drop_filter(1),
+    "filter lectr_ai_protocol_manager": drop_filter(3),
+    "no connection manager": drop_filter(2),
+    "order": lambda document: manager(document)["http_filters"].insert(0, manager(document)["http_filters"].pop(2)),
     "suppress_envoy_headers": lambda document: manager(document)["http_filters"][-1]["typed_config"].pop(
         "suppress_envoy_headers"
     ),

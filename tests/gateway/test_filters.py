@@ -1,17 +1,17 @@
-from lectr_extproc.gateway.filters import AI_PROTOCOL_MANAGER, EXT_PROC, JSON_TO_METADATA, filters
+from lectr_extproc.gateway.filters import AI_PROTOCOL_MANAGER, EXT_PROC, FALLBACK, JSON_TO_METADATA, filters
 from tests.gateway.examples import NATIVE, PORTABLE, bootstrap, manager
 
 
 def test_the_body_is_read_before_lectr_is_asked_and_usage_before_lectr_removes_it() -> None:
-    assert list(filters(NATIVE)) == [JSON_TO_METADATA, EXT_PROC, AI_PROTOCOL_MANAGER]
+    assert list(filters(NATIVE)) == [JSON_TO_METADATA, FALLBACK, EXT_PROC, AI_PROTOCOL_MANAGER]
 
 
 def test_the_portable_profile_has_nothing_that_only_envoy_1_40_knows() -> None:
-    assert list(filters(PORTABLE)) == [JSON_TO_METADATA, EXT_PROC]
+    assert list(filters(PORTABLE)) == [JSON_TO_METADATA, FALLBACK, EXT_PROC]
 
 
 def test_lectr_sees_request_headers_and_nothing_else_unless_it_asks() -> None:
-    ext_proc = manager(bootstrap())["http_filters"][1]["typed_config"]
+    ext_proc = manager(bootstrap())["http_filters"][2]["typed_config"]
     assert ext_proc["processing_mode"] == {
         "request_header_mode": "SEND",
         "request_body_mode": "NONE",
