@@ -15,7 +15,7 @@ FROM python:3.13-slim
 RUN pip uninstall --yes --root-user-action ignore pip \
     && rm -rf /usr/local/lib/python3.13/ensurepip \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin lectr \
-    && install --directory --owner=lectr --mode=700 /var/lib/lectr
+    && install --directory --owner=lectr --mode=700 /var/lib/lectr /run/lectr
 COPY --from=build /opt/lectr /opt/lectr
 ENV PATH=/opt/lectr/bin:$PATH PYTHONUNBUFFERED=1 LECTR_CONFIG=/etc/lectr/lectr.yaml
 # By number, so that Kubernetes' runAsNonRoot can see that it is not root.

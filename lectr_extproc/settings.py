@@ -371,6 +371,7 @@ def _gateway(file: SettingsFile) -> GatewayOptions:
         stream_idle_timeout_s=envoy.stream_idle_timeout_s,
         access_log_flush_s=envoy.access_log_flush_s,
         trusted_ca=envoy.trusted_ca,
+        max_heap_bytes=envoy.max_heap_bytes,
         spool=file.spool.file,
     )
     return replace(options, include_directory=envoy.directory) if envoy.directory else options

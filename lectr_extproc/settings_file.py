@@ -573,6 +573,12 @@ class EnvoySection(_Section):
         default="/etc/ssl/certs/ca-certificates.crt",
         description="PEM file of the CAs that sign providers' certificates.",
     )
+    max_heap_bytes: int = Field(
+        default=2 * 1024**3,
+        ge=128 * 1024**2,
+        le=2**40,
+        description="Near this heap size Envoy refuses calls. Where its memory is limited, it has to be below that.",
+    )
     directory: str | None = Field(
         default=None,
         description="Where lectr keeps Envoy's include files up to date when settings change. `lectr run` sets it.",

@@ -75,6 +75,7 @@ def test_every_setting_arrives() -> None:
           connect_timeout_s: 3
           stream_idle_timeout_s: 60
           trusted_ca: cas.pem
+          max_heap_bytes: 335544320
           directory: include
         grpc: {listen: "0.0.0.0:9192", tls: {cert: s.pem, key: s.key, client_ca: ca.pem}}
         spool: {file: /var/lib/lectr/calls.jsonl}
@@ -94,6 +95,7 @@ def test_every_setting_arrives() -> None:
         connect_timeout_s=3,
         stream_idle_timeout_s=60,
         trusted_ca="cas.pem",
+        max_heap_bytes=335544320,
         include_directory="include",
         spool="/var/lib/lectr/calls.jsonl",
     )
