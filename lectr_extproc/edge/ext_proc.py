@@ -6,7 +6,7 @@ Most calls are one message and one reply, after which the gRPC stream is over an
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -39,97 +39,15 @@ class ExtProc:
 
     async def process(self, _: Any, context: Any) -> bytes:
         """Answer every message exactly once; the last reply that matters is returned, and ends the stream."""
-        snapshot, counts, vitals = self._live.snapshot, self._live.counts, self._live.vitals
-        began_s = int(time.time())
-        call_id, parent, tail = "", None, b""  # what is this call's own
-        seen: Seen | None = None
-        facts: Facts | None = None
-        headers: Sequence[tuple[str, str]] = ()
-        decision: Decision | None = None
-        watch: Watch | None = None
+        counts, began_s, what = self._live.counts, int(time.time()), "decision"
         try:
-            while (content := await context.read()) is not grpc.aio.EOF:
-                if watch is not None and (chunk := wire.chunk_from(content)):
-                    body, is_last = chunk
-                    replies = [wire.pass_chunk(*each) for each in watch.feed(body, is_last=is_last)]
-                    reply = replies.pop() if replies else wire.WAIT_LONGER
-                    for each in replies:
-                        await context.write(each)
-                    if is_last:
-                        return reply
-                    await context.write(reply)
-                    continue
-                message = wire.request_from(content)
-                kind = message.WhichOneof("request")
-                if kind == "response_headers" and isinstance(decision, Route):
-                    if decision.tries:
-                        decision = winner(decision, wire.winner_from(message))
-                    watch = _watch(message.response_headers, decision, snapshot, began_s)
-                    if watch is None:
-                        return wire.LEAVE_BODY
-                    # Answers may take minutes, and come in thousands: what led here is a quarter of what one holds.
-                    facts, headers, seen = None, (), None
-                    del content, message
-                    counts["usage_chunks_left_in"] += watch.leaves_chunk_in
-                    await context.write(wire.WATCH_BODY)
-                    continue
-                if kind == "request_headers":
-                    if message.attributes:  # which only the filters of attempts send
-                        return await attempt.process(self._live, message, context)
-                    snapshot = self._live.snapshot  # the newest, which is the one that the memo is for
-                    seen = wire.seen_in(message, content, snapshot.limits)
-                    call_id, parent = new_call_id(), self._parent(seen.traceparent, context)
-                    tail = wire.tail(call_id, parent)
-                    if (known := self._memo_of(snapshot).find(seen, tail)) is not None:
-                        reply, decision, told = known
-                        # A call that limits have a word to say to is decided anew.
-                        if told is None or await self._fits(told, decision, seen, call_id, began_s):
-                            counts["decisions"] += 1
-                            if decision is None or decision.observe != "stream":
-                                return reply
-                            await context.write(reply)
-                            continue
-                    headers = wire.headers_from(message.request_headers)
-                    facts = read_facts(
-                        headers,
-                        wire.request_metadata_from(message),
-                        end_of_stream=message.request_headers.end_of_stream,
-                        at_s=began_s,
-                        call_id=call_id,
-                        sticky=snapshot.sticky_headers,
-                    )
-                elif kind == "request_body" and facts is not None:
-                    facts = with_body(facts, message.request_body.body)
-                else:
-                    if (empty := wire.empty_reply(message)) is not None:
-                        await context.write(empty)
-                    continue
-                decision = decide(facts, snapshot, vitals.health)
-                if snapshot is not self._live.snapshot and self._has_left(decision):
-                    # the body was long on its way: what it was to reach has left
-                    snapshot, seen = self._live.snapshot, None
-                    decision = decide(facts, snapshot, vitals.health)
-                if isinstance(decision, Route) and decision.org.limits is not None and self._limits is not None:
-                    facts, decision = await self._limits.admit(facts, decision, snapshot, vitals.health)
-                if isinstance(decision, AskForBody):
-                    counts["bodies_asked_for"] += 1
-                    await context.write(wire.ASK_FOR_BODY)
-                    continue
-                counts["decisions"] += 1
-                if isinstance(decision, Route) and decision.choice.plan is not None:
-                    vitals.asked(decision, snapshot.breaking)
-                metadata = to_metadata(decision, facts, call_id, parent)
-                order = b""
-                if isinstance(decision, Route) and decision.tries:
-                    decision = enclose(decision, facts, headers, snapshot)
-                    clusters = [each.cluster + ATTEMPT_SUFFIX for each in decision.tries]
-                    order = wire.order_of(range(len(clusters)), clusters)
-                reply = wire.reply_from(decision, metadata, to_body=kind == "request_body") + order
-                if seen is not None and is_repeatable(decision, facts):
-                    self._memo_of(snapshot).keep(seen, tail, reply, decision, facts)
-                if not isinstance(decision, Route) or decision.observe != "stream":
-                    return reply
-                await context.write(reply)
+            reply, route, snapshot = await self._decide(context, began_s)
+            if route is None:
+                return reply
+            what = "reading"
+            await context.write(reply)
+            del reply  # there may be a body in it
+            return await _read(route, snapshot, context, counts, began_s)
         except wire.Unreadable:
             counts["messages_unreadable"] += 1
             log.error("a message could not be read")
@@ -137,11 +55,72 @@ class ExtProc:
         except grpc.aio.BaseError:  # Envoy has left in the middle of a reply, or the server has stopped: gRPC's to end
             raise
         except Exception:  # the outermost place of the stream: Envoy's failure policy decides what the client gets
-            what = "decision" if decision is None else "reading"
             counts[f"{what}s_failed"] += 1
             log.exception("a %s failed", what)
             await context.abort(grpc.StatusCode.INTERNAL, f"{what} failed")
         return wire.NOTHING
+
+    async def _decide(self, context: Any, began_s: int) -> tuple[bytes, Route | None, Snapshot]:
+        """The request's half: the reply that ends it, and its route where the answer is to be read."""
+        snapshot, vitals = self._live.snapshot, self._live.vitals
+        facts: Facts | None = None
+        seen: Seen | None = None
+        while (content := await context.read()) is not grpc.aio.EOF:
+            message = wire.request_from(content)
+            kind = message.WhichOneof("request")
+            if kind == "request_headers":
+                if message.attributes:  # which only the filters of attempts send
+                    return await attempt.process(self._live, message, context), None, snapshot
+                snapshot = self._live.snapshot  # the newest, which is the one that the memo is for
+                seen = wire.seen_in(message, content, snapshot.limits)
+                call_id, parent = new_call_id(), self._parent(seen.traceparent, context)
+                tail = wire.tail(call_id, parent)
+                if (known := self._memo_of(snapshot).find(seen, tail)) is not None:
+                    reply, route, told = known
+                    # A call that limits have a word to say to is decided anew.
+                    if told is None or await self._fits(told, route, seen, call_id, began_s):
+                        self._live.counts["decisions"] += 1
+                        return reply, route if route is not None and route.observe == "stream" else None, snapshot
+                headers = wire.headers_from(message.request_headers)
+                facts = read_facts(
+                    headers,
+                    wire.request_metadata_from(message),
+                    end_of_stream=message.request_headers.end_of_stream,
+                    at_s=began_s,
+                    call_id=call_id,
+                    sticky=snapshot.sticky_headers,
+                )
+            elif kind == "request_body" and facts is not None:
+                facts = with_body(facts, message.request_body.body)
+            else:
+                if (empty := wire.empty_reply(message)) is not None:
+                    await context.write(empty)
+                continue
+            decision = decide(facts, snapshot, vitals.health)
+            if snapshot is not self._live.snapshot and self._has_left(decision):
+                # the body was long on its way: what it was to reach has left
+                snapshot, seen = self._live.snapshot, None
+                decision = decide(facts, snapshot, vitals.health)
+            if isinstance(decision, Route) and decision.org.limits is not None and self._limits is not None:
+                facts, decision = await self._limits.admit(facts, decision, snapshot, vitals.health)
+            if isinstance(decision, AskForBody):
+                self._live.counts["bodies_asked_for"] += 1
+                await context.write(wire.ASK_FOR_BODY)
+                continue
+            self._live.counts["decisions"] += 1
+            if isinstance(decision, Route) and decision.choice.plan is not None:
+                vitals.asked(decision, snapshot.breaking)
+            metadata = to_metadata(decision, facts, call_id, parent)
+            order = b""
+            if isinstance(decision, Route) and decision.tries:
+                decision = enclose(decision, facts, headers, snapshot)
+                clusters = [each.cluster + ATTEMPT_SUFFIX for each in decision.tries]
+                order = wire.order_of(range(len(clusters)), clusters)
+            reply = wire.reply_from(decision, metadata, to_body=kind == "request_body") + order
+            if seen is not None and is_repeatable(decision, facts):
+                self._memo_of(snapshot).keep(seen, tail, reply, decision, facts)
+            return reply, decision if isinstance(decision, Route) and decision.observe == "stream" else None, snapshot
+        return wire.NOTHING, None, snapshot
 
     def _has_left(self, decision: Decision) -> bool:
         """Settings that change in the middle of a call are the next call's, unless its address is no more."""
@@ -174,6 +153,36 @@ def new_call_id() -> str:
     Drawn here and not taken from the request: the client can choose x-request-id.
     """
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+async def _read(route: Route, snapshot: Snapshot, context: Any, counts: Counter[str], began_s: int) -> bytes:
+    """The answer's half, of which nothing but the reader is held: answers take minutes, and come in thousands."""
+    watch: Watch | None = None
+    while (content := await context.read()) is not grpc.aio.EOF:
+        if watch is not None and (chunk := wire.chunk_from(content)):
+            body, is_last = chunk
+            replies = [wire.pass_chunk(*each) for each in watch.feed(body, is_last=is_last)]
+            reply = replies.pop() if replies else wire.WAIT_LONGER
+            for each in replies:
+                await context.write(each)
+            if is_last:
+                return reply
+            await context.write(reply)
+            continue
+        message = wire.request_from(content)
+        if message.WhichOneof("request") != "response_headers":
+            if (empty := wire.empty_reply(message)) is not None:
+                await context.write(empty)
+            continue
+        if route.tries:
+            route = winner(route, wire.winner_from(message))
+        watch = _watch(message.response_headers, route, snapshot, began_s)
+        if watch is None:
+            return wire.LEAVE_BODY
+        del content, message
+        counts["usage_chunks_left_in"] += watch.leaves_chunk_in
+        await context.write(wire.WATCH_BODY)
+    return wire.NOTHING
 
 
 def _watch(answer: ext.HttpHeaders, decision: Route, snapshot: Snapshot, began_s: int) -> Watch | None:

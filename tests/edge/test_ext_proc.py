@@ -334,13 +334,16 @@ def modes(reply: ext.ProcessingResponse) -> dict[str, str]:
 async def test_while_an_answer_is_read_nothing_is_held_of_what_its_call_was_decided_by(tmp_path: Path) -> None:
     async with serving(reading(tmp_path)) as channel:
         call = process(channel)
-        await reply_to(call, headers("gpt-4o", ("x-lectr-feature", "of this call alone")))
+        asked = headers("gpt-4o", ("x-lectr-feature", "of this call alone"))
+        asked.metadata_context.filter_metadata["lectr.request"].update({"stream": True})
+        await reply_to(call, asked)
 
         def held() -> list[str | None]:
             every = [each for each in gc.get_objects() if type(each) is Facts]
             return [facts.model for facts in every if facts.feature == "of this call alone"]
 
-        assert held() == ["gpt-4o"]
+        assert held() == ["gpt-4o"], "its body is waited for"
+        await reply_to(call, body(STREAM))
         await reply_to(call, answered(*SSE))
         await reply_to(call, chunk(SAID))
         assert held() == []
