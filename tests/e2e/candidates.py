@@ -10,7 +10,7 @@ from tests.e2e.answers import Flavour
 from tests.e2e.calls import asking, call
 from tests.e2e.gateway import Gateway
 from tests.e2e.provider import Answer, Cut, Headers, json_answer
-from tests.e2e.scene import MESSAGES, OPENAI_KEY, Providers, assert_meant_for, secret, settings_for
+from tests.e2e.scene import MESSAGES, OPENAI_KEY, Providers, assert_meant_for, held_in, secret, settings_for
 
 HELD: dict[str, str] = {
     "anthropic": secret("sk-ant-api03-"),
@@ -38,12 +38,10 @@ STATUSES = (408, 429, 500, 502, 503, 504, 529)
 def failing_over(providers: Providers, keys: Path, **failover: float) -> dict[str, Any]:
     """A lectr.yaml where `any` has three candidates. What settings register is not retired, whenever this runs."""
     settings = settings_for(providers)
-    for name, key in HELD.items():
-        (keys / name).write_text(key)
     for provider in settings["providers"]:
         provider["models"] = [model for name, model in MODELS.items() if name == provider["id"]]
     settings["orgs"][0] |= {
-        "credentials": {name: f"file:{keys}/{name}" for name in HELD},
+        "credentials": held_in(keys, HELD),
         "aliases": {"any": [MODELS["openai"], MODELS["anthropic"], MODELS["groq"]]},
     }
     # However often a candidate fails, it is asked in its turn.

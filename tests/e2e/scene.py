@@ -2,6 +2,8 @@
 
 import hashlib
 import itertools
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lectr_extproc.catalog.providers import PROVIDERS
@@ -57,6 +59,13 @@ def settings_for(providers: Providers) -> dict[str, Any]:
             {"id": "vllm", "base_url": f"{providers['openai'].origin}/vllm/v1", "models": ["Org/Model", "gpt-9-ours"]},
         ],
     }
+
+
+def held_in(directory: Path, keys: Mapping[Any, str]) -> dict[str, str]:
+    """Where the gateway finds the keys that it holds: in files, which are written here."""
+    for name, key in keys.items():
+        (directory / name).write_text(key + "\n")
+    return {name: f"file:{directory}/{name}" for name in keys}
 
 
 def contacted(providers: Providers) -> list[str]:

@@ -26,6 +26,7 @@ from tests.e2e.scene import (
     assert_nothing_of_ours,
     contacted,
     credentials_in,
+    held_in,
     secret,
     settings_for,
 )
@@ -53,15 +54,15 @@ SECOND = {"Authorization": f"Bearer {SECOND_KEY}", "Content-Type": "application/
 
 def holding_settings(providers: Providers, directory: Path) -> dict[str, Any]:
     """Keys in files, one in the environment; Azure's and Gemini's held for the first org, an own one for the second."""
-    for name, key in (*HELD.items(), ("second", SECOND_OPENAI)):
-        (directory / name).write_text(key + "\n")
+    held = held_in(directory, HELD)
+    (directory / "second").write_text(SECOND_OPENAI)
     settings = settings_for(providers)
     settings["credentials"] = {
-        "openai": f"file:{directory}/openai",
-        "groq": f"file:{directory}/groq",
+        "openai": held["openai"],
+        "groq": held["groq"],
         "anthropic": "env:HELD_FOR_ANTHROPIC",
     }
-    settings["orgs"][0]["credentials"] = {"azure": f"file:{directory}/azure", "gemini": f"file:{directory}/gemini"}
+    settings["orgs"][0]["credentials"] = {"azure": held["azure"], "gemini": held["gemini"]}
     settings["orgs"][1]["credentials"] = {"openai": f"file:{directory}/second"}
     return settings
 

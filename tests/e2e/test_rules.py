@@ -25,6 +25,7 @@ from tests.e2e.scene import (
     assert_nothing_of_ours,
     contacted,
     credentials_in,
+    held_in,
     secret,
     settings_for,
 )
@@ -59,9 +60,7 @@ def ruled_settings(providers: Providers, directory: Path) -> dict[str, Any]:
     """The first org has rules, and keys held for two providers."""
     settings = settings_for(providers)
     settings["orgs"][0]["rules"] = RULES
-    for name, key in HELD.items():
-        (directory / name).write_text(key)
-    settings["orgs"][0]["credentials"] = {name: f"file:{directory}/{name}" for name in HELD}
+    settings["orgs"][0]["credentials"] = held_in(directory, HELD)
     return settings
 
 

@@ -22,6 +22,7 @@ from tests.e2e.scene import (
     assert_nothing_of_ours,
     contacted,
     credentials_in,
+    held_in,
     secret,
     settings_for,
 )
@@ -44,14 +45,11 @@ HARD = (
 @pytest.fixture(scope="module")
 def choosing(build: Build, listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """The first org has two keys held, aliases, a rule and a provider that it never wants to be chosen."""
-    directory = tmp_path_factory.mktemp("keys")
     settings = settings_for(listening)
-    for name, key in HELD.items():
-        (directory / name).write_text(key)
     for provider in settings["providers"]:
         provider["models"] = STAYS.get(provider["id"], [])
     settings["orgs"][0] |= {
-        "credentials": {name: f"file:{directory}/{name}" for name in HELD},
+        "credentials": held_in(tmp_path_factory.mktemp("keys"), HELD),
         "aliases": {"small-talk": "economy", "writer": ["gpt-4.1", "claude-sonnet-4-6"]},
         "blocked": {"providers": ["gemini"]},
         "rules": [{"name": "cheaper", "when": {"feature": "drafts"}, "then": {"tier": "economy"}}],

@@ -2,15 +2,23 @@
 
 import asyncio
 import inspect
+import itertools
 import os
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import grpc.aio
 import pytest
 
-from tests.postgres import Postgres
+from lectr_extproc.edge.postgres import Postgres
+from lectr_extproc.edge.sqlite import Sqlite
+from lectr_extproc.edge.store import Store
+from tests import postgres
+from tests.edge.ledgers import Open
+
+_names = itertools.count(1)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -42,9 +50,39 @@ async def _run(test: Coroutine[object, object, None]) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Postgres]:
-    with Postgres() as server:
+def postgres_server() -> Iterator[postgres.Postgres]:
+    with postgres.Postgres() as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def unmade(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """A ledger without its tables, on a SQLite file and on a real PostgreSQL."""
+    opened: list[Store] = []
+    url = ""
+    if request.param == "postgresql":
+        server: postgres.Postgres = request.getfixturevalue("postgres_server")
+        url = server.new_database(f"ledger{next(_names)}")
+
+    def open_() -> Store:
+        opened.append(Store(Postgres(url) if url else Sqlite(tmp_path / "ledger.db")))
+        return opened[-1]
+
+    yield open_
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def another(unmade: Open) -> Open:
+    """The same, with its tables."""
+
+    def open_() -> Store:
+        store = unmade()
+        store.migrate()
+        return store
+
+    return open_
 
 
 Environment = pytest.MonkeyPatch

@@ -1,13 +1,16 @@
 """Ledgers for tests: what is in one, and databases that cannot be had."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from lectr_extproc.core.record import Attempt
 from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import Store, Transaction
 from tests.core.finished import STARTED_S
+
+Open = Callable[[], Store]
+"Opens one and the same ledger, each time with connections of its own, as another process does."
 
 
 def attempt(request_id: str = "r", **changes: Any) -> Attempt:

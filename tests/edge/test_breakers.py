@@ -1,44 +1,16 @@
 """What all lectrs know of models that fail, the same promises on SQLite files and on a real PostgreSQL."""
 
-import itertools
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import pytest
 
 from lectr_extproc.core.breaker import Event, State
 from lectr_extproc.core.health import Breaking, Target
 from lectr_extproc.edge.breakers import FORGET_S, Shared
-from lectr_extproc.edge.postgres import Postgres
-from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import Store
-from tests import postgres
+from tests.edge.ledgers import Open
 
-Open = Callable[[], Store]
-_names = itertools.count(1)
 MINI = Target("openai", "gpt-4.1-mini", "api.openai.com")
 NOW = 1_795_000_000
 RULE = Breaking()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens one and the same ledger, each time with connections of its own, as another process does."""
-    opened: list[Store] = []
-    url = ""
-    if request.param == "postgresql":
-        server: postgres.Postgres = request.getfixturevalue("postgres_server")
-        url = server.new_database(f"breakers{next(_names)}")
-
-    def open_() -> Store:
-        opened.append(Store(Postgres(url) if url else Sqlite(tmp_path / "ledger.db")))
-        opened[-1].migrate()
-        return opened[-1]
-
-    yield open_
-    for store in opened:
-        store.close()
 
 
 def sync(store: Store, *events: Event, at_s: float = NOW) -> Shared:

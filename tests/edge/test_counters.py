@@ -1,9 +1,7 @@
 """The counters of limits, the same promises on SQLite files and on a real PostgreSQL."""
 
 import itertools
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,35 +9,13 @@ import pytest
 from lectr_extproc.core.limits import Ask, Exceeded, Hold, Kind, Limit
 from lectr_extproc.core.spending import Settlement
 from lectr_extproc.edge.counters import EXPIRES_S, KEPT_S
-from lectr_extproc.edge.postgres import Postgres
-from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import Store
-from tests import postgres
 from tests.core.finished import STARTED_S, call
+from tests.edge.ledgers import Open
 
-Open = Callable[[], Store]
 _names = itertools.count(1)
 NOW = STARTED_S * 10**9
 SECOND = 10**9
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens one and the same ledger, each time with connections of its own, as another process does."""
-    opened: list[Store] = []
-    url = ""
-    if request.param == "postgresql":
-        server: postgres.Postgres = request.getfixturevalue("postgres_server")
-        url = server.new_database(f"counters{next(_names)}")
-
-    def open_() -> Store:
-        opened.append(Store(Postgres(url) if url else Sqlite(tmp_path / "ledger.db")))
-        opened[-1].migrate()
-        return opened[-1]
-
-    yield open_
-    for store in opened:
-        store.close()
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """The ledger's tables, the same promises on SQLite files and on a real PostgreSQL."""
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,40 +13,15 @@ from lectr_extproc.core.recommend import Advising, Part
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.report import GROUPS, Filters
 from lectr_extproc.core.usage import Usage
-from lectr_extproc.edge.postgres import Postgres
 from lectr_extproc.edge.sqlite import Sqlite
 from lectr_extproc.edge.store import EVERY_CALL, SetAside, Store, Totals, Unusable, Written
-from tests import postgres
 from tests.core.finished import DAY_S, STARTED_S, call
-from tests.edge.ledgers import attempt, ids
-
-Open = Callable[[], Store]
-_names = itertools.count(1)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens one and the same ledger, each time with a connection of its own."""
-    opened: list[Store] = []
-    url = ""
-    if request.param == "postgresql":
-        server: postgres.Postgres = request.getfixturevalue("postgres_server")
-        url = server.new_database(f"store{next(_names)}")
-
-    def open_() -> Store:
-        opened.append(Store(Postgres(url) if url else Sqlite(tmp_path / "ledger.db")))
-        return opened[-1]
-
-    yield open_
-    for store in opened:
-        store.close()
+from tests.edge.ledgers import Open, attempt, ids
 
 
 @pytest.fixture
 def store(another: Open) -> Store:
-    store = another()
-    store.migrate()
-    return store
+    return another()
 
 
 def test_calls_come_back_as_they_were_in_the_order_they_were_written(store: Store, another: Open) -> None:
@@ -86,7 +58,7 @@ def test_attempts_are_found_by_their_call_in_the_order_of_time(store: Store) -> 
     assert store.attempts() == [sooner, later, other]
 
 
-def test_two_that_start_at_once_make_one_schema(another: Open) -> None:
+def test_two_that_start_at_once_make_one_schema(unmade: Open) -> None:
     together = threading.Barrier(4)
 
     def start(store: Store) -> None:
@@ -95,16 +67,16 @@ def test_two_that_start_at_once_make_one_schema(another: Open) -> None:
         store.write([call()], [])
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(start, [another() for _ in range(4)]))
-    reader = another()
+        list(pool.map(start, [unmade() for _ in range(4)]))
+    reader = unmade()
     reader.check()
     assert len(ids(reader)) == 4
 
 
-def test_a_newer_schema_than_the_program_knows_is_refused(store: Store, another: Open) -> None:
+def test_a_newer_schema_than_the_program_knows_is_refused(store: Store, unmade: Open) -> None:
     with store._database.transaction(writes=True) as transaction:
         transaction.run("UPDATE schema_version SET version = 99")
-    for refused in (another().migrate, another().check):
+    for refused in (unmade().migrate, unmade().check):
         with pytest.raises(Unusable, match="its schema has version 99, and this lectr knows 8"):
             refused()
 
@@ -119,9 +91,9 @@ def test_an_older_schema_is_brought_up_to_date_and_what_is_in_it_stays(store: St
         assert transaction.run("SELECT region FROM calls") == [(None,)]
 
 
-def test_who_writes_goes_on_when_a_newer_program_brings_the_schema_up_to_date(store: Store, another: Open) -> None:
+def test_who_writes_goes_on_when_a_newer_program_brings_the_schema_up_to_date(store: Store, unmade: Open) -> None:
     store.write([first := call()], [])
-    reader, newer = another(), another()
+    reader, newer = unmade(), unmade()
     reader.check()
     newer._migrations = [*newer._migrations, ["ALTER TABLE calls ADD COLUMN region TEXT"]]
     newer.migrate()
@@ -130,7 +102,7 @@ def test_who_writes_goes_on_when_a_newer_program_brings_the_schema_up_to_date(st
     assert store.write([second := call()], [attempt()]) == Written(1)
     assert ids(store) == ids(newer) == ids(reader) == [first.call_id, second.call_id]
     with pytest.raises(Unusable, match="version 9"):
-        another().check()
+        unmade().check()
 
 
 def test_a_migration_that_fails_leaves_the_schema_as_it_was(store: Store, another: Open) -> None:
@@ -141,9 +113,9 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(store: Store, anothe
     store.check()
 
 
-def test_a_database_without_a_ledger_is_told_apart_from_an_empty_one(another: Open) -> None:
+def test_a_database_without_a_ledger_is_told_apart_from_an_empty_one(unmade: Open) -> None:
     with pytest.raises(Unusable, match="there is no ledger in it yet"):
-        another().check()
+        unmade().check()
 
 
 def test_numbers_only_grow_for_readers_while_several_write(store: Store, another: Open) -> None:
