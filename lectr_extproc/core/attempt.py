@@ -6,8 +6,11 @@ writes the candidate's request. Any lectr can make any attempt.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from lectr_extproc.core import tries
@@ -202,7 +205,13 @@ def wants_document(attempt: Outgoing, status: int, headers: Mapping[str, str]) -
 
 
 def judge(
-    attempt: Outgoing, status: int, headers: Mapping[str, str], document: bytes | None, snapshot: Snapshot
+    attempt: Outgoing,
+    status: int,
+    headers: Mapping[str, str],
+    document: bytes | None,
+    snapshot: Snapshot,
+    *,
+    now_s: float,
 ) -> Verdict:
     """Whether another candidate is worth asking, and whom first."""
     if status < HTTP_ERRORS:
@@ -210,7 +219,7 @@ def judge(
     planned = attempt.plan[attempt.order[min(attempt.number, len(attempt.order)) - 1]]
     why = declared(snapshot.declared, attempt.kind, status, document, key_is_held=planned.credential == "gateway")
     order = None if attempt.is_last or why is None else _reordered(attempt, planned, why, snapshot)
-    failed = replace(attempt.tries[-1], status=status, why=why, wait_s=_wait(headers))
+    failed = replace(attempt.tries[-1], status=status, why=why, wait_s=_wait(headers, now_s))
     made = (*attempt.tries[:-1], failed)
     waits = [each.wait_s for each in made if each.wait_s is not None]
     is_limited = attempt.is_last and all(each.status == RATE_LIMITED for each in made)
@@ -238,13 +247,27 @@ def _reordered(attempt: Outgoing, failed: Planned, why: str, snapshot: Snapshot)
     return *done, *sorted(rest, key=lambda place: attempt.plan[place].provider == failed.provider)
 
 
-def _wait(headers: Mapping[str, str]) -> int | None:
-    """When to come back, in whole seconds. A date says it by a clock that is not ours."""
+_LONGEST_WAIT_S = 10**6
+
+
+def _wait(headers: Mapping[str, str], now_s: float) -> int | None:
+    """When to come back, in whole seconds (RFC 9110, 10.2.3). A date is by the clock that wrote the answer's own."""
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
             seconds = float(headers.get(name, "")) / unit
         except ValueError:
             continue
-        if 0 <= seconds < 10**6:
-            return -int(-seconds // 1)
-    return None
+        if 0 <= seconds < _LONGEST_WAIT_S:
+            return math.ceil(seconds)
+    until, since = _time(headers.get("retry-after", "")), _time(headers.get("date", ""))
+    seconds = max(0.0, (until or 0.0) - (now_s if since is None else since))
+    return math.ceil(seconds) if until is not None and seconds < _LONGEST_WAIT_S else None
+
+
+def _time(text: str) -> float | None:
+    """A date of HTTP, in any of its three forms, as seconds since 1970."""
+    try:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -363,7 +363,9 @@ def _cost(
         requested=_text(entry.decision.get("requested")),
     )
     if cost.status == "priced" and dialect in GENERATES and usage is not None and usage.output_tokens is None:
-        return remarked(cost, "without the output, which nobody counted")
+        cost = remarked(cost, "without the output, which nobody counted")
+    if "tries" in entry.decision and any(each.status is None for each in _tries(entry)[:-1]):
+        cost = remarked(cost, "without attempts that nobody answered, whatever they cost")
     return cost
 
 

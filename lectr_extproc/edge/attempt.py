@@ -55,5 +55,5 @@ async def _judge(live: Live, attempt: Outgoing, context: Any) -> bytes:
         if (content := await context.read()) is grpc.aio.EOF:
             return wire.NOTHING
         document = wire.request_from(content).response_body.body
-    verdict = judge(attempt, status, headers, document, live.snapshot)
+    verdict = judge(attempt, status, headers, document, live.snapshot, now_s=time.time())
     return wire.verdict_reply(verdict, attempt.clusters, to_body=is_asked)

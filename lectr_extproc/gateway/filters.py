@@ -81,9 +81,10 @@ def _fallback() -> str:
         default_source_code:
           # json_to_metadata tells no list, and of a fixed value in its place not whether there is one (1.40). So the
           # bytes that it holds already are searched for the name; where that stands lectr asks for the body, and
-          # knows better. In pieces, each with the end of the one before: Lua copies what it looks into.
+          # knows better. In pieces, each with the beginning of the next: Lua copies what it looks into, and four times
+          # as much at once, beyond the processor's nearest memory, took it twice as long.
           inline_string: |
-            local NAME, PIECE = '"$name"', 65536
+            local NAME, PIECE = '"$name"', 16384
             function envoy_on_request(call)
               local kind = call:headers():get("content-type") or ""
               if not (kind:lower() .. ";"):find("^application/json[ ;]") then return end

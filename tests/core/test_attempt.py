@@ -3,9 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lectr_extproc.catalog.declared import DECLARED
 from lectr_extproc.core.attempt import Outgoing, Verdict, enclose, judge, make, wants_document, winner
@@ -17,6 +20,7 @@ from lectr_extproc.core.tables import Failover, Known, Org
 from lectr_extproc.core.tries import from_text
 from tests.core.given import AZURE, KEY, azure_site, digest, held, snapshot
 
+NOW_S = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 CLIENTS = "sk-ant-api03-client"
 TABLES = replace(
     snapshot(azure_site()),
@@ -97,7 +101,7 @@ class Call:
             number=self.number,
             kind=self.tables.providers[self.plan[last].provider].kind,
         )
-        verdict = judge(attempt, status, headers, document, self.tables)
+        verdict = judge(attempt, status, headers, document, self.tables, now_s=NOW_S)
         self.said |= verdict.news
         self.order = verdict.order or self.order
         return verdict
@@ -333,7 +337,19 @@ WAITS: dict[str, tuple[list[dict[str, str]], int | None]] = {
     "the soonest of all": ([{"retry-after": "30"}, {"retry-after-ms": "4200"}, {"retry-after": "60"}], 5),
     "the last one's own": ([{"retry-after": "30"}, {"retry-after": "9"}, {"retry-after": "2"}], None),
     "nobody said": ([{}, {}, {}], None),
-    "a date and a word say nothing": ([{"retry-after": "soon"}, {"retry-after": "nan"}, {"retry-after": "7"}], None),
+    "a word says nothing": ([{"retry-after": "soon"}, {"retry-after": "nan"}, {"retry-after": "7"}], None),
+    "a date": ([{"retry-after": "Sun, 22 Nov 2026 12:00:09 GMT"}, {}, {}], 9),
+    "a date by the clock of who says it": (
+        [{"retry-after": "Sun, 22 Nov 2026 11:00:04 GMT", "date": "Sun, 22 Nov 2026 11:00:00 GMT"}, {}, {}],
+        4,
+    ),
+    "dates in the forms of the last century": (
+        [{"retry-after": "Sunday, 22-Nov-26 12:00:08 GMT"}, {"retry-after": "Sun Nov 22 12:00:07 2026"}, {}],
+        7,
+    ),
+    "a date that is over": ([{"retry-after": "Sat, 21 Nov 2026 12:00:00 GMT"}, {}, {}], 0),
+    "a date of another age": ([{"retry-after": "Sun, 22 Nov 2099 12:00:00 GMT"}, {}, {}], None),
+    "what is no date": ([{"retry-after": "Sun, 99 Foo 2026 12:00:00 GMT"}, {"retry-after": "1 1 1 1:1"}, {}], None),
 }
 
 
@@ -345,6 +361,15 @@ def test_where_all_have_refused_for_now_the_client_is_told_the_soonest_return(ca
         call.next()
         verdict = call.fails(429, headers=each)
     assert (verdict.wait_s, verdict.goes_on) == (wait, False)
+
+
+@given(st.text(), st.text())
+def test_whatever_a_provider_says_of_its_return_is_an_answer(said: str, date: str) -> None:
+    call = came()
+    call.next()
+    call.fails(429, headers={"retry-after": said, "retry-after-ms": date, "date": date})
+    (made,) = from_text(call.said["tries"])
+    assert made.wait_s is None or 0 <= made.wait_s <= 10**6
 
 
 def test_one_that_failed_otherwise_leaves_the_last_answer_as_it_is() -> None:

@@ -683,6 +683,21 @@ def test_the_cost_of_a_stream_whose_output_nobody_counted_says_that_it_is_the_in
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"), [("null", "without attempts that nobody answered, whatever they cost"), ("503", None)]
+)
+def test_the_cost_of_a_call_that_failed_over_says_where_an_attempt_before_may_cost_something_too(
+    status: str, reason: str | None
+) -> None:
+    tries = f'[["openai","gpt-4o","o",{MS},{status},null,null],["openai","gpt-4o","o",{MS},null,null,null]]'
+    record = recorded(entry(decision={**CHAT, "tries": tries}, answer=COUNTED))
+    assert record.cost is not None
+    assert (record.cost.status, record.cost.reason) == ("priced", reason)
+    failed = recorded(entry(504, decision={**CHAT, "tries": tries}))
+    assert failed.cost is not None
+    assert (failed.cost.status, failed.cost.usd) == ("no_usage", None)
+
+
 def test_envoys_reading_of_a_second_gemini_is_corrected_as_geminis() -> None:
     tables = snapshot(more=[dataclasses.replace(PROVIDERS["gemini"], id="ours")])
     read = NativeUsage(is_chat=True, input_tokens=10, output_tokens=2, total_tokens=15)
