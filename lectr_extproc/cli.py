@@ -114,9 +114,10 @@ def _check(chosen: argparse.Namespace) -> int:
     failed |= problem is not None
     print(f"{settings.gateway.profile} configuration, includes inlined: {problem or 'Envoy accepts it'}")
     if chosen.envoy is not None:
-        lacks = check_existing(chosen.envoy.read_text(), settings.gateway)
+        lacks, warnings = check_existing(chosen.envoy.read_text(), settings.gateway)
         failed |= bool(lacks)
-        print("\n".join(f"{chosen.envoy}: {line}" for line in lacks or ("has what lectr needs",)))
+        said = [*(lacks or ["has what lectr needs"]), *(f"warning: {line}" for line in warnings)]
+        print("\n".join(f"{chosen.envoy}: {line}" for line in said))
     return EXIT_FAILED if failed else 0
 
 

@@ -83,7 +83,9 @@ class Worker:
         headers = {name: request.headers[name] for name in ("host", "authorization") if name in request.headers}
         address = "http://{}:{}".format(*self._admin.getsockname())
         try:
-            async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=ASKED_S) as client:
+            # Without `verify` no file of authorities is read, which takes longer than the answer.
+            made = httpx.AsyncClient(base_url=address, trust_env=False, timeout=ASKED_S, verify=False)  # noqa: S501
+            async with made as client:
                 return await client.get(path, headers={"accept": "text/plain", **headers})
         except httpx.TransportError:
             return None

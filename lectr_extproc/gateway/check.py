@@ -1,7 +1,7 @@
 """What an Envoy configuration written by others lacks for lectr to keep its promises."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -36,20 +36,30 @@ _FILTER_BREAKS: Mapping[str, str] = {
     AI_PROTOCOL_MANAGER: "lectr has to read every answer to count its tokens",
 }
 
+_CARES = "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
-def check_existing(text: str, options: GatewayOptions) -> list[str]:
-    """What is missing in each connection manager that uses lectr, one line each with what breaks."""
+
+class Found(NamedTuple):
+    """What is wrong with a configuration, one line each."""
+
+    lacks: list[str]
+    warnings: list[str]
+    "What works until something else fails."
+
+
+def check_existing(text: str, options: GatewayOptions) -> Found:
+    """What is missing in each connection manager that uses lectr, with what breaks."""
     try:
         document = yaml.load(text, _LOADER)  # noqa: S506 - both are safe loaders
     except yaml.YAMLError as error:
-        return [f"not readable as YAML: {error}"]
+        return Found([f"not readable as YAML: {error}"], [])
     managers = [manager for manager in _of_type(document, _MANAGER) if EXT_PROC in _filters_of(manager)]
     problems = [problem for manager in managers for problem in _missing(manager, options)]
     if not managers:
         problems.append(f"no connection manager has a filter named {EXT_PROC}: no call reaches lectr")
     if options.profile == "portable":
         problems += _small_listeners(document, options)
-    return problems
+    return Found(problems, list(_slow_start(document)))
 
 
 def _missing(manager: Mapping[str, Any], options: GatewayOptions) -> Iterator[str]:
@@ -81,6 +91,19 @@ def _small_listeners(document: object, options: GatewayOptions) -> Iterator[str]
                     f"listener {listener.get('name', '')}: per_connection_buffer_limit_bytes is {limit}:"
                     f" larger requests get 413, and {options.max_body_bytes} should pass"
                 )
+
+
+def _slow_start(document: object) -> Iterator[str]:
+    """What a part of a configuration says nothing of: names are looked up as the bootstrap says."""
+    if not isinstance(document, dict) or not document.keys() & {"static_resources", "dynamic_resources"}:
+        return
+    configs = [mapping for mapping in _mappings(document.get("typed_dns_resolver_config")) if "@type" in mapping]
+    config = configs[0] if configs else {"@type": _CARES}  # Envoy's own choice
+    if config["@type"] == _CARES and not config.get("query_timeout_seconds"):
+        yield (
+            "typed_dns_resolver_config without query_timeout_seconds: one name for which no answer comes keeps Envoy"
+            " from serving for about a minute when it starts"
+        )
 
 
 def _filters_of(manager: Mapping[str, Any]) -> list[str]:

@@ -7,13 +7,14 @@ import pytest
 from lectr_extproc.gateway import GatewayOptions, check_existing, render_bootstrap, render_include_bootstrap
 from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, bootstrap, listener, manager
 
+NOTHING = ([], [])
 PROFILES = pytest.mark.parametrize("options", [NATIVE, PORTABLE], ids=lambda options: options.profile)
 
 
 @PROFILES
 def test_nothing_is_missing_in_our_own_files(options: GatewayOptions) -> None:
-    assert check_existing(render_bootstrap(options, DEFAULT_UPSTREAMS), options) == []
-    assert check_existing(render_include_bootstrap(options, "/etc/envoy/lectr"), options) == []
+    assert check_existing(render_bootstrap(options, DEFAULT_UPSTREAMS), options) == NOTHING
+    assert check_existing(render_include_bootstrap(options, "/etc/envoy/lectr"), options) == NOTHING
 
 
 def drop(field: str) -> Callable[[dict[str, Any]], object]:
@@ -50,14 +51,14 @@ MISSING = {
 def test_what_is_missing_is_named_once(words: str, change: Callable[[dict[str, Any]], object]) -> None:
     document = bootstrap()
     change(document)
-    (problem,) = check_existing(json.dumps(document), NATIVE)
+    ((problem,), _) = check_existing(json.dumps(document), NATIVE)
     assert words in problem
 
 
 def test_a_listener_that_holds_too_little_is_named_for_envoy_1_36() -> None:
     document = bootstrap(PORTABLE)
     listener(document).pop("per_connection_buffer_limit_bytes")
-    (problem,) = check_existing(json.dumps(document), PORTABLE)
+    ((problem,), _) = check_existing(json.dumps(document), PORTABLE)
     assert problem.startswith("listener lectr: per_connection_buffer_limit_bytes is 1048576")
 
 
@@ -66,14 +67,40 @@ def test_other_listeners_and_managers_are_none_of_our_business() -> None:
     other = manager(bootstrap(PORTABLE)) | {"http_filters": None, "access_log": []}
     listeners = document["static_resources"]["listeners"]
     listeners.append({"name": "other", "filter_chains": [{"filters": [{"name": "hcm", "typed_config": other}]}]})
-    assert check_existing(json.dumps(document), PORTABLE) == []
+    assert check_existing(json.dumps(document), PORTABLE) == NOTHING
 
 
 @pytest.mark.parametrize("text", ["", "just words", "[1, 2]", "a: {b: null}"])
 def test_a_file_that_is_no_envoy_configuration_has_no_way_to_lectr(text: str) -> None:
-    assert check_existing(text, NATIVE) == ["no connection manager has a filter named lectr: no call reaches lectr"]
+    assert check_existing(text, NATIVE).lacks == [
+        "no connection manager has a filter named lectr: no call reaches lectr"
+    ]
 
 
 def test_a_file_that_is_not_yaml_is_said_to_be_so() -> None:
-    (problem,) = check_existing("a: [", NATIVE)
+    ((problem,), _) = check_existing("a: [", NATIVE)
     assert problem.startswith("not readable as YAML: ")
+
+
+def with_resolver(resolver: object) -> str:
+    return json.dumps(bootstrap() | {"typed_dns_resolver_config": resolver})
+
+
+CARES = bootstrap()["typed_dns_resolver_config"]
+SLOW = {
+    "none at all": None,
+    "one that cannot be": "cares",
+    "one without its settings": CARES | {"typed_config": None},
+    "one that waits as long as it likes": CARES | {"typed_config": {"@type": CARES["typed_config"]["@type"]}},
+}
+
+
+@pytest.mark.parametrize("resolver", SLOW.values(), ids=SLOW.keys())
+def test_a_resolver_that_waits_a_minute_is_warned_of(resolver: object) -> None:
+    lacks, (warning,) = check_existing(with_resolver(resolver), NATIVE)
+    assert (lacks, "query_timeout_seconds" in warning) == ([], True)
+
+
+def test_another_resolver_is_left_alone() -> None:
+    asks_the_system = {"name": "getaddrinfo", "typed_config": {"@type": "…GetAddrInfoDnsResolverConfig"}}
+    assert check_existing(with_resolver(asks_the_system), NATIVE) == NOTHING
