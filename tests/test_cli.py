@@ -198,6 +198,18 @@ def test_check_says_that_envoy_accepts_what_is_rendered(file: Path, tmp_path: Pa
     assert "Envoy accepts it" in out
 
 
+def test_check_warns_of_an_envoy_that_may_start_late_and_fails_for_one_that_lacks_something(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    asked = ["check", "--envoy-binary", fake_envoy(tmp_path, "exit 0"), "--envoy", tmp_path / "envoy.yaml"]
+    resolver = "typed_dns_resolver_config"
+    complete = said(capsys, "envoy", "render")
+    (tmp_path / "envoy.yaml").write_text(complete.replace(resolver, "another_field"))
+    assert f"has what lectr needs\n{tmp_path}/envoy.yaml: warning: {resolver} without" in said(capsys, *asked)
+    (tmp_path / "envoy.yaml").write_text(complete.replace("merge_slashes", "another_field"))
+    assert "no merge_slashes" in said(capsys, *asked, code=1)
+
+
 def test_check_fails_with_envoys_own_words(file: Path, tmp_path: Path, capsys: Capture) -> None:
     binary = fake_envoy(tmp_path, "echo no such field: colour >&2; exit 1")
     assert "no such field: colour" in said(capsys, "check", "--config", file, "--envoy-binary", binary, code=1)

@@ -20,6 +20,7 @@ from tests.e2e.otlp_sink import sink
 from tests.e2e.provider import Loop, Provider
 from tests.e2e.scene import HUSH, Providers, settings_for
 from tests.e2e.sdks import anthropic_client, openai_client
+from tests.postgres import Postgres
 
 Launch = Callable[[Mapping[str, Any]], Gateway]
 LaunchApart = Callable[..., Apart]
@@ -96,6 +97,13 @@ def stage(build: Build, listening: Providers, tmp_path_factory: pytest.TempPathF
     directory = tmp_path_factory.mktemp("stage")
     with staged(build, listening, directory, f"sqlite://{directory}/ledger.db") as stage:
         yield stage
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server for all: each test has a database of its own."""
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tests.e2e.conftest import Launch, once
 from tests.e2e.gateway import Build, Gateway, wait_until
 from tests.e2e.provider import Answer, Gate, json_answer
 from tests.e2e.scene import OPENAI_KEY, Providers, secret, settings_for
+from tests.postgres import Postgres
 
 STAYS: dict[Flavour, str] = {"openai": "gpt-4.1-mini", "anthropic": "claude-haiku-4-5"}
 
@@ -103,16 +104,34 @@ def test_how_soon_models_answer_here_counts_more_than_what_was_published(
 
 
 @once
-def test_what_fails_for_one_lectr_is_sunk_by_all_that_share_its_ledger(
-    launch: Launch, providers: Providers, tmp_path: Path
+def test_what_fails_for_one_lectr_is_sunk_by_the_fleet_and_one_call_of_them_all_tries_it(
+    launch: Launch, providers: Providers, postgres: Postgres, tmp_path: Path
 ) -> None:
-    settings = settings_in(providers, tmp_path)
-    settings["ledger"] = {"url": f"sqlite://{tmp_path}/ledger.db"}
-    one, other = launch(settings), launch(settings)
-    assert provider_of(call(other, body=asking("economy"))) == "openai"
+    settings = settings_in(providers, tmp_path) | {"breaker": {"open_s": 2}}
+    settings["ledger"] = {"url": postgres.new_database("breakers")}
+    one, *others = fleet = [launch(settings) for _ in range(3)]
+    overloaded = json_answer({"error": {"message": "overloaded"}}, 503)
+
+    def each_asks() -> list[str]:
+        return [provider_of(call(gateway, body=asking("economy"))) for gateway in fleet]
+
+    def trials() -> int:
+        return sum(gateway.output.count('"breaker half-open"') for gateway in fleet)
+
+    assert each_asks() == ["openai"] * 3
+    providers["openai"].answer_with(*[overloaded] * 4)
     for _ in range(3):
-        providers["openai"].answer_with(json_answer({"error": {"message": "overloaded"}}, 503))
         call(one, body=asking("economy"))
-    wait_until(lambda: state(other) == ["open"], "a breaker that another lectr opened")
-    assert provider_of(call(other, body=asking("economy"))) == "anthropic"
-    assert json.loads(other.lines('"breaker open"')[0])["by"] == "another lectr"
+    wait_until(lambda: all(map(state, fleet)), "a breaker that is open everywhere")
+    assert [json.loads(other.lines('"breaker open"')[0])["by"] for other in others] == ["another lectr"] * 2
+    assert [gateway.ask("status").count("breaker     openai/gpt-4.1-mini at 127.0.0.1:") for gateway in fleet] == [
+        1
+    ] * 3
+
+    failed = len(providers["openai"].requests)
+    wait_until(lambda: each_asks() and trials(), "a call that tries")
+    assert len(providers["openai"].requests) == failed + 1, "it failed, so that nobody asks again yet"
+    wait_until(lambda: each_asks() == ["openai"] * 3, "a model that is well")
+    assert trials() == 2, "one each time, of all"
+    wait_until(lambda: not any(map(state, fleet)), "a breaker that is closed everywhere")
+    assert [json.loads(gateway.ask("status", "--json"))["breakers"] for gateway in fleet] == [[]] * 3

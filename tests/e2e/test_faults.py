@@ -41,19 +41,18 @@ def test_whatever_lectr_can_neither_read_nor_write_nor_send_each_call_is_answere
 
 @once
 def test_a_postgresql_that_restarts_costs_no_row_and_no_span(
-    build: Build, providers: Providers, tmp_path_factory: pytest.TempPathFactory
+    build: Build, providers: Providers, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     def restarts(stage: Stage) -> None:
-        server.stop()
+        postgres.stop()
         wait_until(lambda: stage.ledger_says("problem") and stage.ledger_says("waiting") > 20, "rows that wait")
-        server.start()
+        postgres.start()
         wait_until(lambda: stage.ledger_says("problem") is None, "a ledger that is written", SETTLES_WITHIN_S)
 
-    with Postgres() as server:
-        url = server.new_database("faults")
-        with staged(build, providers, tmp_path_factory.mktemp("stage"), url) as stage:
-            assert_each_call_has_its_row_and_its_span(stage, Fault(happens=restarts))
-        with psycopg.connect(url) as connection:  # no file that is searched for secrets at the end
-            rows = [str(row) for row in connection.execute("SELECT * FROM calls")]
-        assert rows
-        SAID.extend(rows)
+    url = postgres.new_database("faults")
+    with staged(build, providers, tmp_path_factory.mktemp("stage"), url) as stage:
+        assert_each_call_has_its_row_and_its_span(stage, Fault(happens=restarts))
+    with psycopg.connect(url) as connection:  # no file that is searched for secrets at the end
+        rows = [str(row) for row in connection.execute("SELECT * FROM calls")]
+    assert rows
+    SAID.extend(rows)

@@ -277,12 +277,6 @@ def test_a_webhook_is_told_once_and_can_tell_that_it_is_us(
 # --- a fleet ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with Postgres() as server:
-        yield server
-
-
 @once
 def test_three_lectrs_share_one_budget(launch: Launch, providers: Providers, postgres: Postgres) -> None:
     settings = limited(providers, daily_usd=round(HELD * 20.5, 9)) | {"ledger": {"url": postgres.new_database("fleet")}}
