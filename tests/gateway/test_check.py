@@ -7,7 +7,7 @@ import pytest
 from lectr_extproc.gateway import GatewayOptions, check_existing, render_bootstrap, render_include_bootstrap
 from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, bootstrap, listener, manager
 
-NOTHING = ([], [])
+NOTHING: tuple[list[str], list[str]] = ([], [])
 PROFILES = pytest.mark.parametrize("options", [NATIVE, PORTABLE], ids=lambda options: options.profile)
 
 
