@@ -13,12 +13,14 @@ from lectr_extproc.core.credential import HEADERS, Credential, Form
 from lectr_extproc.core.decision import choose_route, is_answered_here
 from lectr_extproc.core.facts import Facts, read_facts, with_body
 from lectr_extproc.core.health import UNKNOWN, Health
-from lectr_extproc.core.outcome import AskForBody, Choice, Refuse, Route
+from lectr_extproc.core.limits import OrgLimits
+from lectr_extproc.core.outcome import AskForBody, Choice, Refuse, Route, is_chosen
 from lectr_extproc.core.pricing import usd
 from lectr_extproc.core.reach import find_endpoint
 from lectr_extproc.core.rules import Rule, Terms
-from lectr_extproc.core.spending import ask_for
-from lectr_extproc.core.tables import Org
+from lectr_extproc.core.snapshot import Snapshot
+from lectr_extproc.core.spending import ask_for, less_one
+from lectr_extproc.core.tables import Endpoint, Org
 from lectr_extproc.limits import Read, verdicts
 from lectr_extproc.settings import ConfigError, Settings
 
@@ -76,6 +78,17 @@ def explain(
         # None is held or told: as if the client sent one, so that the answer names the header of a key.
         facts = replace(facts, credential=Credential(Form.BEARER, "key"))
         decision = choose_route(facts, endpoint, caller, snapshot, health)
+    limits = None
+    if isinstance(decision, Route) and caller.limits is not None:
+        decision, limits = _limited(
+            decision,
+            facts,
+            endpoint=endpoint,
+            limits=caller.limits,
+            snapshot=snapshot,
+            health=health,
+            counted=counted,
+        )
     choice = None if isinstance(decision, AskForBody) else decision.choice
     if isinstance(decision, AskForBody) or choice is None:
         raise ConfigError("lectr explain", ["no provider was chosen"])
@@ -95,10 +108,8 @@ def explain(
     if isinstance(decision, Refuse):
         refusal = decision.refusal
         return answer | {"refused": {"status": refusal.status, "code": refusal.code, "message": refusal.message}}
-    if caller.limits is not None:
-        everybodys = replace(caller.limits, rows=tuple(row for row in caller.limits.rows if row.key is None))
-        ask = ask_for(decision, facts, snapshot, everybodys)
-        answer["limits"] = verdicts(ask, decision, counted, at_s * 10**9)
+    if limits is not None:
+        answer["limits"] = limits
     carrier = next((name for name in decision.sets if name in HEADERS), None)
     return answer | {
         "upstream": {"host": decision.authority, "path": decision.path, "cluster": decision.cluster},
@@ -111,6 +122,27 @@ def explain(
             "none": None,
         }[decision.credential],
     }
+
+
+def _limited(
+    route: Route,
+    facts: Facts,
+    *,
+    endpoint: Endpoint,
+    limits: OrgLimits,
+    snapshot: Snapshot,
+    health: Health,
+    counted: Read | None,
+) -> tuple[Route, list[dict[str, Any]]]:
+    """The call as limits leave it (edge/limits.py holds what this only looks at), and what each says of it."""
+    everybodys = replace(limits, rows=tuple(row for row in limits.rows if row.key is None))
+    while True:
+        lines, full = verdicts(ask_for(route, facts, snapshot, everybodys), counted, facts.at_s * 10**9)
+        if full is None or (less := less_one(facts, route, full)) is None:
+            return route, lines
+        if not is_chosen(again := choose_route(less, endpoint, route.org, snapshot, health)):
+            return route, lines
+        facts, route = less, again
 
 
 def as_text(answer: Mapping[str, Any]) -> str:

@@ -5,9 +5,7 @@ from typing import Any
 
 from lectr_extproc.core.exceeded import CODES, moment, shown
 from lectr_extproc.core.limits import Ask, Exceeded, Limit, judge, used_now
-from lectr_extproc.core.outcome import Route
 from lectr_extproc.core.snapshot import Snapshot
-from lectr_extproc.core.spending import without
 
 Read = Callable[[Sequence[Limit]], Mapping[str, Mapping[int, int]]]
 "What is counted of limits: by name, and by the bucket's first second."
@@ -47,18 +45,18 @@ def as_text(lines: Sequence[Mapping[str, Any]]) -> str:
     return "".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
 
 
-def verdicts(ask: Ask, route: Route, read: Read | None, now_ns: int) -> list[dict[str, Any]]:
-    """What each limit says of a call; without its counters, what would be held of it."""
+def verdicts(ask: Ask, read: Read | None, now_ns: int) -> tuple[list[dict[str, Any]], Limit | None]:
+    """What each limit says of a call, and the first without room; without its counters, what would be held of it."""
     counted = read([hold.limit for hold in ask.holds]) if read else None
     lines = []
+    full = None
     for hold in ask.holds:
         row, verdict = hold.limit, None
         if counted is not None:
-            found = judge(hold, counted[row.name], now_ns)
-            code = f"429 {CODES[row.kind]}" if row.over is None else f"a model of the tier {row.over} instead"
-            verdict = code if isinstance(found, Exceeded) else "fits"
-            if isinstance(found, Exceeded) and (rest := without(route, row)):
-                route, verdict = rest, "that candidate is not asked"
+            verdict = "fits"
+            if isinstance(judge(hold, counted[row.name], now_ns), Exceeded):
+                verdict = f"429 {CODES[row.kind]}" if row.over is None else f"a model of the tier {row.over} instead"
+                full = full or row
         lines.append(
             {
                 "limit": row.what,
@@ -68,4 +66,4 @@ def verdicts(ask: Ask, route: Route, read: Read | None, now_ns: int) -> list[dic
                 "verdict": verdict,
             }
         )
-    return lines
+    return lines, full

@@ -127,6 +127,7 @@ def test_explain_says_which_candidate_is_not_asked_as_its_model_has_no_room(
         asked = {"model": models[0], "fallback": models[1:], "stream": True, "messages": []}
         content.write_text(json.dumps(asked))
         header = ("--header", "Authorization: Bearer sk-proj-0123456789abcdefghij")
-        found = explained(capsys, "--config", file, "--body", content, *header)["limits"]
-        said += [line["verdict"] for line in found if line["for"] == "model 'gpt-4o'"]
-    assert said == ["that candidate is not asked", "429 concurrent_streams_exceeded"], "who pins a model is refused"
+        found = explained(capsys, "--config", file, "--body", content, *header)
+        said += [line["reason"] for line in found["plan"]["dropped"]]
+        said += [line["verdict"] for line in found["limits"] if line["for"] == "model 'gpt-4o'"]
+    assert said == ["limit", "429 concurrent_streams_exceeded"], "who pins a model is refused"

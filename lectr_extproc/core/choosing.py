@@ -197,7 +197,8 @@ def choose_model(
     rows = [row for row, *_ in plan.candidates[: snapshot.failover.attempts_max if snapshot.failover else 1]]
     choice = dataclasses.replace(choice, plan=plan)
     # The client's own choice is the first candidate, and stays what it is.
-    asked = [(facts, choice)] if wanted is None else [as_candidate(facts, choice, rows[0], endpoint, snapshot)]
+    is_own = wanted is None and choice.model_sent not in facts.used_up
+    asked = [(facts, choice)] if is_own else [as_candidate(facts, choice, rows[0], endpoint, snapshot)]
     asked += [as_candidate(facts, choice, row, endpoint, snapshot) for row in rows[1:]]
     routes = [route_to(*each, endpoint, org, snapshot, drops=drops) for each in asked]
     first, tries = routes[0], tuple(route for route in routes if isinstance(route, Route))
@@ -249,7 +250,12 @@ def plan_for(
     auto = score(conversation, snapshot.scoring) if wants_auto or "auto" in fallback else None
     named = named_provider(facts, snapshot)
 
+    def has_no_room(row: Ranked) -> str | None:
+        return "limit" if row.model in facts.used_up else None
+
     def refusal(row: Ranked) -> str | None:
+        if reason := has_no_room(row):
+            return reason
         if not org.may_use(row.provider, row.model):
             return "blocked"
         if is_reachable(named, org, snapshot) and named != row.provider:
@@ -284,7 +290,7 @@ def plan_for(
         return make_plan(rows, conversation, refusal, **known, **how)
 
     if wanted is None:  # whatever the client pins is asked first
-        first = plan([Ranked(provider=choice.provider, model=choice.model_sent or "")], lambda _: None)
+        first = plan([Ranked(provider=choice.provider, model=choice.model_sent or "")], has_no_room)
     else:
         tier = tier_of(wanted[0])
         first = plan(

@@ -96,6 +96,8 @@ class Facts(Traits):
     "The values of the headers that rules ask for, by name."
     body: bytes | None = field(default=None, repr=False)
     "Only once it was asked for."
+    used_up: frozenset[str] = frozenset()
+    "Models whose limits have no room for this call: where another may be chosen these are not."
 
     @property
     def body_may_be_read(self) -> bool:

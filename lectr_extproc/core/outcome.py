@@ -6,7 +6,7 @@ Envoy carries the decision until the call is over and hands it back in the acces
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, assert_never
+from typing import Final, Literal, TypeGuard, assert_never
 
 from lectr_extproc.core import words
 from lectr_extproc.core.candidates import Plan
@@ -103,6 +103,12 @@ class AskForBody:
 Decision = Route | Refuse | Serve | AskForBody
 
 ASK_FOR_BODY: Final = AskForBody()
+
+
+def is_chosen(decision: Decision) -> TypeGuard[Route]:
+    """Whether there was a model to choose."""
+    plan = decision.choice.plan if isinstance(decision, Route) else None
+    return plan is not None and bool(plan.candidates)
 
 
 # The decision as metadata, namespace `lectr`. Envoy turns numbers into doubles, so there are none. Nothing secret, no

@@ -56,15 +56,14 @@ def ask_for(route: Route, facts: Facts, snapshot: Snapshot, limits: OrgLimits) -
     return Ask(facts.call_id, tuple(holds), is_cheaper=bool(facts.at_most and plan and plan.candidates))
 
 
-def without(route: Route, limit: Limit) -> Route | None:
-    """The call less the candidates of a model that has used up its limit; None where that would change nothing.
+def less_one(facts: Facts, route: Route, limit: Limit) -> Facts | None:
+    """The call that leaves out a model whose limit has no room, to be decided again; None where none is to be chosen.
 
     Whoever names that model is held to its limit, whoever answers.
     """
-    if limit.model == route.choice.model_requested:
+    if route.choice.plan is None or limit.model in {None, route.choice.model_requested, *facts.used_up}:
         return None
-    rest = tuple(one for one in route.tries if one.choice.model_sent != limit.model)
-    return replace(rest[0], tries=rest, observe=route.observe) if 0 < len(rest) < len(route.tries) else None
+    return replace(facts, used_up=facts.used_up | {limit.model or ""})
 
 
 def _expected(route: Route, facts: Facts, snapshot: Snapshot, limits: OrgLimits) -> Usage | None:

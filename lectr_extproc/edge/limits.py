@@ -18,12 +18,12 @@ from lectr_extproc.core.decision import decide
 from lectr_extproc.core.exceeded import refusal
 from lectr_extproc.core.facts import Facts
 from lectr_extproc.core.health import Health
-from lectr_extproc.core.limits import Ask, Exceeded, Warned
-from lectr_extproc.core.outcome import AskForBody, Refuse, Route
+from lectr_extproc.core.limits import Ask, Exceeded, OrgLimits, Warned
+from lectr_extproc.core.outcome import AskForBody, Refuse, Route, is_chosen
 from lectr_extproc.core.record import CallRecord
 from lectr_extproc.core.refusal import REFUSALS, Refusal
 from lectr_extproc.core.snapshot import Snapshot
-from lectr_extproc.core.spending import Settlement, ask_for, settlement_of, without
+from lectr_extproc.core.spending import Settlement, ask_for, less_one, settlement_of
 from lectr_extproc.edge.counters import Counters
 from lectr_extproc.edge.ledger import Ledger
 from lectr_extproc.edge.live import Live
@@ -87,18 +87,14 @@ class Limits:
         if (limits := route.org.limits) is None:
             return facts, route
         try:
-            exceeded = await self._reserve(ask_for(route, facts, snapshot, limits))
-            while exceeded and (rest := without(route, exceeded.hold.limit)):  # another candidate may still answer
-                route = rest
-                exceeded = await self._reserve(ask_for(route, facts, snapshot, limits))
+            facts, route, exceeded = await self._find_room(facts, route, limits, snapshot, health)
             if exceeded and (tier := exceeded.hold.limit.over) and facts.at_most is None:
                 cheaper = replace(facts, at_most=tier)
                 again = decide(cheaper, snapshot, health)
                 if isinstance(again, AskForBody):
                     return cheaper, again
-                if isinstance(again, Route) and again.choice.plan and again.choice.plan.candidates:
-                    facts, route = cheaper, again
-                    exceeded = await self._reserve(ask_for(route, facts, snapshot, limits))
+                if is_chosen(again):
+                    facts, route, exceeded = await self._find_room(cheaper, again, limits, snapshot, health)
         except Away:
             self._counts["limits_let_through"] += not limits.is_closed
             return facts, _refused(route, REFUSALS["limits_unavailable"]) if limits.is_closed else route
@@ -109,6 +105,18 @@ class Limits:
             choice = route.choice
             route = replace(route, choice=replace(choice, notes=(*choice.notes, NOTE)))
         return facts, route
+
+    async def _find_room(
+        self, facts: Facts, route: Route, limits: OrgLimits, snapshot: Snapshot, health: Health
+    ) -> tuple[Facts, Route, Exceeded | None]:
+        """Hold what a call may take, of another candidate where it was to be chosen and its model has no room."""
+        while exceeded := await self._reserve(ask_for(route, facts, snapshot, limits)):
+            if (less := less_one(facts, route, exceeded.hold.limit)) is None:
+                break
+            if not is_chosen(again := decide(less, snapshot, health)):
+                break
+            facts, route = less, again
+        return facts, route, exceeded
 
     async def fits(self, facts: Facts, route: Route, snapshot: Snapshot) -> bool:
         """Whether a call that is decided already goes on as it is; then what it may take is held for it."""

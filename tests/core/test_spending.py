@@ -8,8 +8,10 @@ import pytest
 from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import with_body
 from lectr_extproc.core.limits import Hold, Kind, Limit, OrgLimits
+from lectr_extproc.core.outcome import Decision, Route, is_chosen
+from lectr_extproc.core.rules import Arm, Rule, Rules
 from lectr_extproc.core.snapshot import Snapshot
-from lectr_extproc.core.spending import ask_for, settlement_of, without
+from lectr_extproc.core.spending import ask_for, less_one, settlement_of
 from lectr_extproc.core.tables import Failover
 from lectr_extproc.core.tries import Try
 from lectr_extproc.core.usage import Usage
@@ -152,16 +154,47 @@ def test_of_a_call_that_may_fail_over_the_limits_of_each_candidates_model_count(
     ]
 
 
+def sent(decision: Decision) -> list[str | None]:
+    """The models that a decision has asked, in order."""
+    assert isinstance(decision, Route)
+    return [one.choice.model_sent for one in decision.tries] or [decision.choice.model_sent]
+
+
 def test_a_candidate_whose_model_has_no_room_is_left_out_where_there_is_another() -> None:
-    _, _, pinned = failing_over()
-    assert without(pinned, limit("daily", model="gpt-4o")) is None, "who pins a model is held to its limit"
-    route = dataclasses.replace(pinned, choice=dataclasses.replace(pinned.choice, model_requested="standard"))
-    for name, rest in {"gpt-4.1": "gpt-4o", "gpt-4o": "gpt-4.1"}.items():
-        less = without(route, limit("daily", model=name))
-        assert less is not None
-        assert (less.choice.model_sent, [one.choice.model_sent for one in less.tries]) == (rest, [rest])
-        assert without(less, limit("daily", model=rest)) is None, "nobody would be left"
-    assert without(route, limit("daily")) is None
+    tables, facts, pinned = failing_over()
+    assert less_one(facts, pinned, limit("daily", model="gpt-4o")) is None, "who pins a model is held to its limit"
+    less = less_one(facts, pinned, limit("daily", model="gpt-4.1"))
+    assert less is not None
+    again = decide(less, tables)
+    assert (sent(pinned), sent(again), is_chosen(again)) == (["gpt-4o", "gpt-4.1"], ["gpt-4o"], True)
+    assert less_one(less, pinned, limit("daily", model="gpt-4.1")) is None, "it is left out already"
+    assert less_one(facts, pinned, limit("daily")) is None
+    assert less_one(facts, routed(request("gpt-4o")), limit("daily", model="gpt-4.1")) is None, "nothing is chosen"
+
+
+def test_what_a_rule_pinned_gives_way_to_its_fallback() -> None:
+    rules = Rules((Rule(name="dear", arms=(Arm("gpt-4.1"),)),))
+    tables, facts, _ = failing_over()
+    ruled = {key: dataclasses.replace(org, rules=rules) for key, org in tables.orgs_by_key.items()}
+    tables = dataclasses.replace(tables, orgs_by_key=ruled)
+    facts = dataclasses.replace(facts, fallback=("o3",))
+    first = routed(facts, tables)
+    less = less_one(facts, first, limit("daily", model="gpt-4.1"))
+    assert less is not None
+    assert (sent(first), sent(decide(less, tables))) == (["gpt-4.1", "o3"], ["o3"])
+
+
+def test_where_no_model_has_room_nothing_is_chosen() -> None:
+    tables = limited()
+    facts = with_body(request("economy"), json.dumps({"model": "economy", "messages": MESSAGES}).encode())
+    plan = routed(facts, tables).choice.plan
+    assert plan is not None
+    names = frozenset(one.row.model for one in plan.candidates)
+    nobody = decide(dataclasses.replace(facts, used_up=names), tables)
+    assert not is_chosen(nobody)
+    assert isinstance(nobody, Route)
+    assert nobody.choice.plan is not None
+    assert {one.reason for one in nobody.choice.plan.dropped if one.model in names} == {"limit"}
 
 
 def test_what_a_limit_left_of_a_call_is_told_apart_and_is_no_more_than_that() -> None:

@@ -68,6 +68,7 @@ def spending(build: Build, listening: Providers, tmp_path_factory: pytest.TempPa
         {"for": {"feature": "drafts"}, "rolling": [{"usd": 0.000001, "window": "1h"}], "over": "economy"},
     ]
     settings = limited(listening, {"requests_per_minute": 60}, narrower=narrower)
+    settings["orgs"][0]["aliases"] = {"writer": ["gpt-4o", "gpt-4.1"]}
     for provider in settings["providers"]:
         provider["models"] = {"openai": ["gpt-4.1-mini"]}.get(provider["id"], [])
     with Gateway(build, settings, tmp_path_factory.mktemp("spending")) as gateway:
@@ -139,6 +140,12 @@ def test_beyond_its_limit_a_feature_gets_a_cheaper_tier_and_answers_say_so(
     embedding = b'{"model": "text-embedding-3-small", "input": "' + b"x" * 1000 + b'"}'
     refused = call(spending, "/v1/embeddings", headers={**JSON, "X-Lectr-Feature": "drafts"}, body=embedding)
     assert error_of(refused)[::3] == (429, "spend_limit_exceeded")
+
+
+def test_a_choice_falls_on_the_next_model_where_the_first_has_no_room(spending: Gateway, providers: Providers) -> None:
+    answer = call(spending, body=asking("writer"))
+    assert (answer.status_code, answer.headers["x-model-router-model"]) == (200, "gpt-4.1")
+    assert [received.json()["model"] for received in providers["openai"].requests] == ["gpt-4.1"]
 
 
 @once

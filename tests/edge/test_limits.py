@@ -34,8 +34,9 @@ COST = 100 * 2_500_000 + 4096 * 10_000_000
 class Held:
     """lectr with limits for its one org, and a ledger in memory."""
 
-    def __init__(self, directory: Path, ledger: Ledger | None = None, **limits: Any) -> None:
-        self.live = live(directory, orgs=[{**ORG, "limits": limits}])
+    def __init__(self, directory: Path, ledger: Ledger | None = None, attempts: int = 3, **limits: Any) -> None:
+        org = {**ORG, "limits": limits, "aliases": {"writer": list(WRITERS)}}
+        self.live = live(directory, orgs=[org], failover={"attempts_max": attempts})
         self.warned: list[Warned] = []
         self.now_ns = 1_795_177_845 * 10**9
         settle = partial(settlements, self.live)
@@ -51,8 +52,8 @@ class Held:
 def held(tmp_path: Path) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
 
-        def start(ledger: Ledger | None = None, **limits: Any) -> Held:
-            made = Held(tmp_path, ledger, **limits)
+        def start(ledger: Ledger | None = None, **more: Any) -> Held:
+            made = Held(tmp_path, ledger, **more)
             stack.callback(made.ledger.stop)
             stack.callback(made.limits.stop)
             return made
@@ -183,9 +184,36 @@ async def test_a_candidate_whose_model_is_beyond_its_limit_is_not_asked_and_who_
 
     async with serving(lectr.live, limits=lectr.limits) as channel:
         found = [said(await asked("gpt-4o", "gpt-4.1")) for _ in range(2)]
-        assert [(told["sent"], told["attempts"]) for told in found] == [("gpt-4o", "2"), ("gpt-4o", "1")]
+        assert [(told["sent"], told.get("attempts")) for told in found] == [("gpt-4o", "2"), ("gpt-4o", None)]
         assert code(await asked("gpt-4.1", "gpt-4o")) == "rate_limit_exceeded"
     assert lectr.counts == {"held": 1, "refused": 1}
+
+
+WRITERS = ("gpt-4o", "gpt-4.1", "o3")
+FULL = "rate_limit_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"), [(1, [*WRITERS, FULL]), (2, ["gpt-4o", "o3", FULL, FULL])], ids=["one", "two candidates"]
+)
+async def test_of_a_choice_the_next_model_with_room_is_asked_and_the_call_refused_where_none_has(
+    held: Any, attempts: int, expected: list[str]
+) -> None:
+    narrower = [{"for": {"model": model}, "requests_per_minute": 1} for model in WRITERS]
+    lectr = held(attempts=attempts, narrower=narrower)
+    message, content = headers("writer"), body(json.dumps({**CHAT, "model": "writer"}).encode())
+    async with serving(lectr.live, limits=lectr.limits) as channel:
+        replies = [await answer(channel, message, content) for _ in expected]
+    assert [code(reply) or said(reply)["sent"] for reply in replies] == expected
+
+
+async def test_a_cheaper_tier_is_held_to_its_models_limits_too(held: Any) -> None:
+    narrower = [{"for": {"model": "gpt-4.1-mini"}, "requests_per_minute": 1}]
+    lectr = over(held, narrower=narrower)
+    bearer = ("authorization", "Bearer sk-proj-0123456789abcdefghij")
+    async with serving(lectr.live, limits=lectr.limits) as channel:
+        replies = [await answer(channel, headers("gpt-4o", bearer), body(json.dumps(CHAT).encode())) for _ in "12"]
+    assert [code(reply) for reply in replies] == [None, FULL], "no other model of the tier has a key here"
 
 
 async def test_beyond_a_limit_a_cheaper_tier_is_chosen_in_the_place_of_a_refusal(held: Any) -> None:
