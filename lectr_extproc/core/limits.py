@@ -76,7 +76,7 @@ class Limit:
                 return f"USD in {self.window_s} s"
             case "requests" | "tokens":
                 return f"{self.kind} per minute"
-            case "streams":
+            case _:
                 return "parallel streams"
 
     def is_for(self, feature: str | None, *models: str | None) -> bool:
