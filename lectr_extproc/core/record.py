@@ -379,7 +379,8 @@ def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, E
     reported = said.code or said.type if said else None
     if "broken" in entry.answer:  # whether the client hung up when it was told so, or a moment later
         return "stream_error" if said else "stream_interrupted", "provider", reported or "stream_interrupted"
-    if entry.flags & _HUNG_UP and not ("complete" in entry.answer and 200 <= status < 300 and said is None):
+    # Who has the whole answer, or the error in it, may hang up before Envoy hears that there is no more.
+    if entry.flags & _HUNG_UP and "complete" not in entry.answer and said is None:
         return "client_disconnect", "client", None
     if entry.details == "request_payload_too_large":
         return "request_too_large", "gateway", "request_too_large"
@@ -396,7 +397,8 @@ def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, E
             return "stream_interrupted", "provider", None
         return "unreachable", "provider", "provider_unreachable"
     if status >= 400:
-        return category_of(status), "provider" if entry.details == "via_upstream" else "gateway", reported
+        is_theirs = entry.details == "via_upstream" or "complete" in entry.answer or said is not None
+        return category_of(status), "provider" if is_theirs else "gateway", reported
     if said is not None:
         return "stream_error", "provider", reported
     return None, None, None

@@ -635,16 +635,19 @@ FAILED: dict[str, tuple[int, dict[str, object], str, str | None]] = {
     "inside a 200": (200, {"error": "overloaded_error"}, "stream_error", "overloaded_error"),
     "of a kind that is not said": (200, {"error": "error"}, "stream_error", None),
     "of a kind that is not said, with a status": (401, {"error": "error"}, "authentication", None),
+    "that says nothing": (500, {"complete": "1"}, "server_error", None),
     "with a status": (429, {"error": "insufficient_quota"}, "rate_limit", "insufficient_quota"),
 }
 
 
 @pytest.mark.parametrize(("status", "answer", "outcome", "code"), FAILED.values(), ids=FAILED)
-def test_an_error_in_an_answer_is_the_providers(
+def test_an_error_in_an_answer_is_the_providers_however_soon_its_client_hangs_up(
     status: int, answer: dict[str, object], outcome: str, code: str | None
 ) -> None:
-    record = recorded(entry(status, decision=CHAT, answer=answer))
-    assert (record.outcome, record.error_source, record.error_code) == (outcome, "provider", code)
+    hung_up = entry(status, "downstream_connection_termination", details="downstream_remote_disconnect")
+    for one in (entry(status), hung_up):
+        record = recorded(dataclasses.replace(one, decision=CHAT, answer=answer))
+        assert (record.outcome, record.error_source, record.error_code) == (outcome, "provider", code)
 
 
 def test_a_caller_who_hangs_up_once_the_answer_is_complete_has_not_cut_it_short() -> None:
