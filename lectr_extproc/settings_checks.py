@@ -6,7 +6,8 @@ from typing import Any
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.credential import Credential, Form
 from lectr_extproc.core.detect import prefixes
-from lectr_extproc.settings_file import LAST_PORT, MOST_WORKERS, PORT, REFERENCE, SettingsFile, is_loopback, unknown
+from lectr_extproc.settings_file import MOST_WORKERS, SettingsFile
+from lectr_extproc.settings_types import LAST_PORT, PORT, REFERENCE, is_loopback, unknown
 
 Path = tuple[str | int, ...]
 "Where a setting is, such as orgs, 0, name."

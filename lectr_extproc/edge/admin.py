@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lectr_extproc.edge.live import Live
-from lectr_extproc.settings_file import is_loopback
+from lectr_extproc.settings_types import is_loopback
 
 PROBES = frozenset({"/livez", "/readyz"})
 "Kubernetes asks these by the pod's address and without a token; they say yes or no, and no more."

@@ -19,7 +19,8 @@ from lectr_extproc.edge.credentials import MAX_BYTES, content
 from lectr_extproc.edge.envoy import knows_clusters, write_files
 from lectr_extproc.edge.live import Live
 from lectr_extproc.gateway import render_includes
-from lectr_extproc.settings import ConfigError, Settings, is_blank
+from lectr_extproc.settings import ConfigError, Settings
+from lectr_extproc.settings_yaml import is_blank
 
 log = logging.getLogger("lectr.settings")
 

@@ -17,7 +17,11 @@ HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "fuzz"
 LONGEST_INPUT = 1024
 
-FOLLOWED = [f"lectr_extproc.{name}" for name in ("core", "edge", "settings", "settings_checks", "settings_file")]
+SETTINGS = [
+    "settings",
+    *(f"settings_{name}" for name in ("checks", "file", "limits", "org", "providers", "types", "yaml")),
+]
+FOLLOWED = [f"lectr_extproc.{name}" for name in ("core", "edge", *SETTINGS)]
 
 with atheris.instrument_imports(include=FOLLOWED):
     from tests.fuzz.seeds import seeds
