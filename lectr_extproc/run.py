@@ -133,6 +133,7 @@ def banner(settings: Settings, key: str | None) -> str:
         "lectr is serving.",
         "",
         f"  base URL  {base}",
+        f"  console   http://{settings.admin_listen}/",
         f"  key       {key + '   (new with every run)' if key else 'one of your own; `lectr keys new` makes one'}",
         "",
         "curl:",

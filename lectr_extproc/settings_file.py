@@ -140,7 +140,8 @@ class AdminSection(Section):
     """lectr's own admin port."""
 
     listen: Address = Field(
-        default="127.0.0.1:8088", description="/healthz, /livez, /readyz and /metrics. Off loopback it needs a token."
+        default="127.0.0.1:8088",
+        description="The console, /healthz and /metrics, probes. Off loopback it needs a token.",
     )
     token: Reference | None = Field(
         default=None,

@@ -75,6 +75,7 @@ def test_the_folder_of_a_run_is_private_and_goes_with_it() -> None:
 def test_practising_needs_nothing_but_a_line_to_paste() -> None:
     text = banner(practice(), KEY)
     assert "http://127.0.0.1:10000/v1" in text
+    assert "  console   http://127.0.0.1:8088/\n" in text
     assert f"-H 'Authorization: Bearer {KEY}'" in text
     assert f'api_key="{KEY}")' in text
     assert "X-Lectr-Key" not in text

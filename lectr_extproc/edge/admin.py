@@ -1,10 +1,10 @@
-"""lectr's admin port: `/healthz` for people, `/livez` and `/readyz` for probes, `/metrics` for Prometheus."""
+"""The admin port: `/console` and `/healthz` for people, `/livez` and `/readyz` for probes, `/metrics` for scrapers."""
 
 import asyncio
 import contextlib
 import hmac
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lectr_extproc.edge import pages
 from lectr_extproc.edge.live import Live
 from lectr_extproc.settings_types import is_loopback
 
@@ -35,8 +36,9 @@ HEADERS = {
 class Door:
     """Who may ask the admin port, and what each of its answers carries."""
 
-    def __init__(self, app: ASGIApp, live: Live, listen: str) -> None:
+    def __init__(self, app: ASGIApp, live: Live, listen: str, tokenless: Collection[str]) -> None:
         self._app = app
+        self._tokenless = tokenless
         self._live = live
         self._is_private = is_loopback(listen)
 
@@ -56,6 +58,8 @@ class Door:
         if token is not None:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
+                return None
+            if request.url.path in self._tokenless:
                 return None
             return _refused(401, "unauthorized", "send the token that admin.token names as Authorization: Bearer")
         if not self._is_private:  # the token was taken away since start, and the port is still open to others
@@ -92,7 +96,9 @@ def admin_app(live: Live, registry: CollectorRegistry, listen: str) -> ASGIApp:
         return Response(await asyncio.to_thread(encode, registry), headers={"content-type": content_type})
 
     routes = {"/healthz": healthz, "/livez": livez, "/readyz": readyz, "/metrics": metrics}
-    return Door(Starlette(routes=[Route(path, answer) for path, answer in routes.items()]), live, listen)
+    console = pages.routes(HEADERS)
+    app = Starlette(routes=[*(Route(path, answer) for path, answer in routes.items()), *console])
+    return Door(app, live, listen, tokenless={page.path for page in console})
 
 
 class _Server(uvicorn.Server):

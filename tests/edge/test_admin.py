@@ -204,6 +204,16 @@ async def test_a_page_whose_name_was_rebound_to_this_machine_reads_nothing(share
     assert refused.json()["error"]["code"] == "misdirected"
 
 
+async def test_the_consoles_page_asks_for_no_token_and_for_a_loopback_name_where_there_is_none(shared: Live) -> None:
+    async with asking(shared, host="rebound.example") as client:
+        assert (await client.get("/console/")).status_code == 421
+        shared.settings = replace(shared.settings, admin_token=TOKEN)
+        pages = [await client.get(path) for path in ("/", "/console", "/console/", "/console/main.js")]
+        assert [page.status_code for page in pages] == [307, 307, 200, 200]
+        assert {**pages[2].headers, **HEADERS, **pages[2].headers} == dict(pages[2].headers), "what all answers carry"
+        assert [(await client.get(f"/console/{path}")).status_code for path in ("api/overview", "x")] == [401] * 2
+
+
 async def test_every_answer_forbids_a_page_to_keep_embed_or_guess_it(shared: Live) -> None:
     def failing() -> None:
         raise ValueError("hush")

@@ -111,6 +111,13 @@ async def test_who_may_not_ask_a_worker_may_not_ask_all() -> None:
     assert (answer.status_code, answer.json(), answer.headers["www-authenticate"]) == (401, {}, "Bearer")
 
 
+async def test_the_consoles_page_is_the_parents_own() -> None:
+    async with parent_of(PLAYED) as parent:
+        answer = await parent.get("/console/", token="Bearer another")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 async def test_one_that_dies_is_started_again_with_a_line_and_the_other_is_left_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
