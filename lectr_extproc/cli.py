@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,32 +17,30 @@ from typing import Any
 
 import uvloop
 
-from lectr_extproc import app, explain, limits, run, status
+from lectr_extproc import app, explain, run, status
 from lectr_extproc.catalog.listing import explain as explain_cost
 from lectr_extproc.catalog.listing import explained_text, list_models, models_text
-from lectr_extproc.catalog.prices import price_table
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core import anomalies, recommend
-from lectr_extproc.core.pricing import PriceTable
-from lectr_extproc.core.record import CallRecord
-from lectr_extproc.core.report import Filters, as_json, as_text, call_text
+from lectr_extproc.cli_ledger import (
+    ledger_of,
+    show_anomalies,
+    show_limits,
+    show_outbox,
+    show_recommendations,
+    show_report,
+    show_tail,
+)
+from lectr_extproc.cli_settings import EXIT_FAILED, file_of, price_table_of, read, to_json
 from lectr_extproc.core.usage import COUNTS, Usage
 from lectr_extproc.edge import logs, workers
 from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
-from lectr_extproc.edge.ledger import open_store
-from lectr_extproc.edge.outbox import CURSOR
 from lectr_extproc.edge.prices import UnreadablePricesError, is_url, read_prices
-from lectr_extproc.edge.store import Store, Unavailable, Unusable
+from lectr_extproc.edge.store import Unavailable, Unusable
 from lectr_extproc.gateway import check_existing, render_all, render_bootstrap
 from lectr_extproc.keys import digest, new_key
 from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, Settings, load
 from lectr_extproc.settings_file import json_schema
-
-EXIT_FAILED = 1
-POLL_S = 0.5
-TAIL_AT_ONCE = 500
-RANGES_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,8 +75,8 @@ def _run_command(arguments: Sequence[str] | None) -> int:
 
 def _serve(chosen: argparse.Namespace) -> int:
     """Run the gRPC service that Envoy calls."""
-    file = _file(chosen, required=True)
-    settings = _read(file, read_reference)
+    file = file_of(chosen, required=True)
+    settings = read(file, read_reference)
     logs.set_up(settings.log_level)
     if settings.workers > 1 and chosen.worker is None:
         command = [sys.executable, "-m", "lectr_extproc", "serve", "--config", str(file)]
@@ -91,7 +89,7 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 def _run(chosen: argparse.Namespace) -> None:
     """Run Envoy and lectr together in the foreground."""
-    file = _file(chosen)
+    file = file_of(chosen)
     binary = find_envoy(chosen.envoy_binary)
     with run.run_directory() as directory:
         uvloop.run(run.run(file.read_text() if file else "{}", file, binary, directory))
@@ -99,8 +97,8 @@ def _run(chosen: argparse.Namespace) -> None:
 
 def _check(chosen: argparse.Namespace) -> int:
     """Validate settings, and what is rendered from them, with Envoy itself."""
-    file = _file(chosen)
-    settings = _read(file, read_reference)
+    file = file_of(chosen)
+    settings = read(file, read_reference)
     known = f"{len(settings.orgs)} orgs, {len(settings.snapshot.upstreams)} provider addresses"
     print(f"{file or 'the default settings'}: fine, {known}")
     if not settings.orgs:
@@ -138,7 +136,7 @@ def _cannot_read_prices(source: str | None) -> bool:
 
 def _render(chosen: argparse.Namespace) -> None:
     """Write Envoy's configuration for these settings."""
-    settings = _read(_file(chosen))
+    settings = read(file_of(chosen))
     options = replace(settings.gateway, **({"profile": chosen.profile} if chosen.profile else {}))
     if chosen.out is None:
         print(render_bootstrap(options, settings.snapshot.upstreams), end="")
@@ -159,7 +157,7 @@ def _keys_new(chosen: argparse.Namespace) -> None:
 
 def _explain(chosen: argparse.Namespace) -> None:
     """Say what would be decided for a call, and why."""
-    settings = _read(_file(chosen))
+    settings = read(file_of(chosen))
     explained = partial(
         explain.explain,
         settings,
@@ -174,7 +172,7 @@ def _explain(chosen: argparse.Namespace) -> None:
     )
     answer = explained()
     if "limits" in answer:
-        with contextlib.suppress(Unavailable, Unusable), contextlib.closing(_ledger(chosen)) as store:
+        with contextlib.suppress(Unavailable, Unusable), contextlib.closing(ledger_of(chosen)) as store:
             explained = partial(explained, counted=partial(store.counters.read, now_ns=time.time_ns()))
             answer = explained()
     if "plan" in answer:
@@ -189,10 +187,10 @@ def _explain(chosen: argparse.Namespace) -> None:
 
 def _models(chosen: argparse.Namespace) -> None:
     """List models with their windows, prices, ends, and cheaper ones in their place."""
-    settings = _read(_file(chosen))
+    settings = read(file_of(chosen))
     provider = _provider(chosen, settings)
-    models = list_models(_price_table(settings), chosen.at, provider, settings.snapshot.lineup)
-    print(_json([asdict(model) for model in models]) if chosen.json else models_text(models))
+    models = list_models(price_table_of(settings), chosen.at, provider, settings.snapshot.lineup)
+    print(to_json([asdict(model) for model in models]) if chosen.json else models_text(models))
 
 
 def _price(chosen: argparse.Namespace) -> None:
@@ -200,9 +198,9 @@ def _price(chosen: argparse.Namespace) -> None:
     usage = Usage(**{count: getattr(chosen, count, None) for count in COUNTS})
     if usage == Usage():
         raise ConfigError("lectr price", ["say what the call used: --input, --output or another of its counts"])
-    settings = _read(_file(chosen))
+    settings = read(file_of(chosen))
     cost = explain_cost(
-        _price_table(settings),
+        price_table_of(settings),
         _provider(chosen, settings),
         chosen.model,
         usage,
@@ -211,7 +209,7 @@ def _price(chosen: argparse.Namespace) -> None:
         models=settings.snapshot.models,
         providers=settings.snapshot.providers,
     )
-    print(_json(asdict(cost)) if chosen.json else explained_text(cost))
+    print(to_json(asdict(cost)) if chosen.json else explained_text(cost))
 
 
 def _provider(chosen: argparse.Namespace, settings: Settings) -> str | None:
@@ -220,21 +218,6 @@ def _provider(chosen: argparse.Namespace, settings: Settings) -> str | None:
         raise ConfigError("--provider", [f"{chosen.provider!r} is not a provider; known are {', '.join(known)}"])
     name: str | None = chosen.provider
     return name
-
-
-def _price_table(settings: Settings) -> PriceTable:
-    source = settings.catalogue.source
-    if source is None:
-        return settings.snapshot.prices
-    if is_url(source):
-        print("lectr: catalogue.source is not fetched here; these prices came with lectr", file=sys.stderr)
-        return settings.snapshot.prices
-    return price_table(settings.prices, *asyncio.run(read_prices(source)), rows=settings.snapshot.providers)
-
-
-def _json(answer: object) -> str:
-    """Money and dates are texts in it: a float would round the one, and there is no other for the other."""
-    return json.dumps(answer, indent=2, default=str)
 
 
 def _time(text: str) -> int:
@@ -252,192 +235,16 @@ def _count(text: str) -> int:
     return int(digits)
 
 
-def _report(chosen: argparse.Namespace) -> None:
-    """Say what the calls in the ledger add up to: per model, feature, task, day and org."""
-    store = _ledger(chosen)
-    try:
-        report = store.report(_filters(chosen))
-    finally:
-        store.close()
-    print(json.dumps(as_json(report), indent=2) if chosen.json else as_text(report))
-
-
-def _recommend(chosen: argparse.Namespace) -> None:
-    """Suggest cheaper models of the same provider, with what they would save and what that rests on."""
-    settings = _read(_file(chosen))
-    rule = replace(settings.recommend, **({"days": chosen.days} if chosen.days else {}))
-    now_s = int(time.time())
-    store = _ledger(chosen)
-    try:
-        traffic = store.traffic(Filters(since_s=now_s - rule.days * 86400, org=chosen.org), rule)
-    finally:
-        store.close()
-    snapshot = settings.snapshot
-    market = recommend.Market(
-        prices=_price_table(settings),
-        lineup=snapshot.lineup,
-        orgs={org.name: org for org in snapshot.orgs_by_key.values()},
-        at_s=now_s,
-    )
-    found = [
-        one for one in recommend.recommend(traffic, market, rule) if chosen.feature in {None, one.feature}
-    ]  # what other features have seen of a model is evidence for this one, too
-    print(_json(recommend.as_json(found)) if chosen.json else recommend.as_text(found))
-
-
-def _anomalies(chosen: argparse.Namespace) -> int:
-    """Tell hours that are unlike those of the week before: cost, latency, errors, traffic, models."""
-    settings = _read(_file(chosen))
-    rule = replace(settings.anomalies, **({"days": chosen.days} if chosen.days else {}))
-    now_s = int(time.time())
-    store = _ledger(chosen, read_only=chosen.what == "show")
-    try:
-        since_s = anomalies.since_s(now_s, rule)
-        hours = store.hours(Filters(since_s=since_s, org=chosen.org, feature=chosen.feature))
-        found = anomalies.find(hours, store.dismissals(), now_s, rule)
-        if chosen.what == "dismiss":
-            one = next((one for one in found if one.id == chosen.id), None)
-            if one is None:
-                print(f"lectr: there is no anomaly {chosen.id or '-'} in the last {rule.days} days", file=sys.stderr)
-                return EXIT_FAILED
-            store.dismiss(one.dismissal())
-            print(f"{one.id} is dismissed")
-            return 0
-    finally:
-        store.close()
-    shown = [one for one in found if chosen.all or not one.dismissed]
-    new = anomalies.learning(hours, now_s, rule)
-    print(_json(anomalies.as_json(shown, new)) if chosen.json else anomalies.as_text(shown, new))
-    return 0
-
-
-def _tail(chosen: argparse.Namespace) -> None:
-    """Follow calls as they are written to the ledger."""
-    store = _ledger(chosen)
-    try:
-        for record in follow(store, _filters(chosen), chosen.lines, wait=lambda: time.sleep(POLL_S)):
-            print(json.dumps(logs.as_fields(record), default=str) if chosen.json else call_text(record), flush=True)
-    except KeyboardInterrupt:
-        pass  # the usual way to end it
-    finally:
-        store.close()
-
-
-def _outbox(chosen: argparse.Namespace) -> None:
-    """Show how far spans have been sent, and what the collector refused."""
-    store = _ledger(chosen, read_only=chosen.what == "show")
-    try:
-        if chosen.what == "retry":
-            count = store.ask_again(CURSOR)
-            print(f"{count} {'range' if count == 1 else 'ranges'} will be sent again by the lectr that sends")
-            return
-        cursor, (behind, oldest_ns) = store.cursor(CURSOR), store.lag(CURSOR)
-        parts, totals = store.set_aside(CURSOR, RANGES_SHOWN), store.set_aside_totals(CURSOR)
-    finally:
-        store.close()
-    if cursor is None:
-        print("nothing is sent: no lectr with this ledger has had an OTLP endpoint")
-        return
-    is_sent = cursor.holder is not None and cursor.until_ms > time.time() * 1000
-    print(f"done with     {cursor.seq}")
-    print(f"sent by       {cursor.holder if is_sent else 'nobody now'}")
-    oldest = f", the first began {datetime.fromtimestamp(oldest_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S}" if oldest_ns else ""
-    print(f"not sent yet  {behind if oldest_ns else 0}{oldest}")
-    print(f"set aside     {totals.calls}")
-    if totals.ranges > len(parts):
-        print(f"  the last {len(parts)} of {totals.ranges} ranges:")
-    for part in parts:
-        state = ", is sent again" if part.again else ""
-        print(f"  {part.first} to {part.last}: {part.calls} calls, {part.reason}{state}")
-
-
-def _limits(chosen: argparse.Namespace) -> None:
-    """Show how far the limits of orgs are used."""
-    rows = limits.limits_of(_read(_file(chosen)).snapshot, chosen.org)
-    now_ns = time.time_ns()
-    with contextlib.closing(_ledger(chosen)) as store:
-        lines = limits.report(rows, partial(store.counters.read, now_ns=now_ns), now_ns)
-    print(json.dumps(lines, indent=2) if chosen.json else limits.as_text(lines), end="\n" if chosen.json else "")
-
-
 def _status(chosen: argparse.Namespace) -> int:
     """Say how the lectr that runs does: its parts, what waits, and the models that are not asked first."""
-    said = status.ask(_read(_file(chosen)))
+    said = status.ask(read(file_of(chosen)))
     print(json.dumps(said, indent=2) if chosen.json else status.as_text(said), end="" if not chosen.json else "\n")
     return EXIT_FAILED if said["degraded"] else 0
-
-
-def follow(store: Store, filters: Filters, last: int, wait: Callable[[], None]) -> Iterator[CallRecord]:
-    """The last calls that are there already, then every new one, whatever becomes of the database meanwhile."""
-    seq, is_away = store.seq_before_last(last, filters), False
-    while True:
-        try:
-            calls = store.read_after(seq, TAIL_AT_ONCE, filters)
-        except Unavailable as error:
-            if not is_away:
-                print(f"lectr: the ledger cannot be read now: {error}", file=sys.stderr)
-            is_away = True
-            wait()
-            continue
-        if is_away:
-            print("lectr: the ledger is read again", file=sys.stderr)
-        is_away = False
-        yield from (record for _, record in calls)
-        if calls:
-            seq = calls[-1][0]
-        else:
-            wait()
-
-
-def _ledger(chosen: argparse.Namespace, *, read_only: bool = True) -> Store:
-    url = _read(_file(chosen)).ledger.url
-    if not read_only:
-        open_store(url, os.environ, read_only=True)  # refuses where there is nothing, which writing would make
-    store, _ = open_store(url, os.environ, read_only=read_only)
-    store.check()
-    return store
-
-
-def _filters(chosen: argparse.Namespace) -> Filters:
-    return Filters(
-        since_s=chosen.since,
-        until_s=chosen.until,
-        org=chosen.org,
-        provider=chosen.provider,
-        model=chosen.model,
-        feature=chosen.feature,
-        task=chosen.task,
-        rule=chosen.rule,
-    )
 
 
 def _schema(_: argparse.Namespace) -> None:
     """Print the JSON Schema of lectr.yaml."""
     print(json.dumps(json_schema(), indent=2))
-
-
-def _file(chosen: argparse.Namespace, *, required: bool = False) -> Path | None:
-    """--config, else LECTR_CONFIG, else ./lectr.yaml if there is one."""
-    named = chosen.config or os.environ.get("LECTR_CONFIG")
-    if named:
-        return Path(named)
-    here = Path("lectr.yaml")
-    if here.exists():
-        return here
-    if required:
-        raise ConfigError(
-            "lectr serve", ["no settings: name a file with --config or LECTR_CONFIG, or write lectr.yaml"]
-        )
-    return None
-
-
-def _read(file: Path | None, read_reference: Callable[[str], str] = str) -> Settings:
-    if file is None:
-        return load("{}", "the default settings")
-    try:
-        return load(file.read_text(), str(file), read_reference=read_reference)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(file), [f"cannot be read: {error}"]) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -585,11 +392,11 @@ def _parser() -> argparse.ArgumentParser:
             made.add_argument(option, metavar="NAME", help=text)
 
     more = "Reads the ledger that the settings name, and writes nothing; lectr may run meanwhile."
-    made = command("report", _report, f"{more}\nWhere a price is not known the cost is no part of a sum.")
+    made = command("report", show_report, f"{more}\nWhere a price is not known the cost is no part of a sum.")
     ledger(made)
     made.add_argument("--json", action="store_true", help="one JSON object; money as text, unknown cost absent")
 
-    made = command("tail", _tail, more)
+    made = command("tail", show_tail, more)
     ledger(made)
     made.add_argument("--lines", type=_count, default=10, metavar="N", help="so many earlier ones first; default: 10")
     made.add_argument("--json", action="store_true", help="one JSON object per line, as in lectr's log")
@@ -601,11 +408,13 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--days", type=_count, metavar="N", help=f"how far back; default: {days} of the settings")
         made.add_argument("--json", action="store_true", help="JSON; money and moments as text, what is unknown absent")
 
-    made = command("recommend", _recommend, "Reads the ledger, and changes nothing: a rule of the org's does.")
+    made = command(
+        "recommend", show_recommendations, "Reads the ledger, and changes nothing: a rule of the org's does."
+    )
     advice(made, "recommend.days")
 
     made = command(
-        "anomalies", _anomalies, "`dismiss ID` has one heard of no more, and its hours no longer taken for usual."
+        "anomalies", show_anomalies, "`dismiss ID` has one heard of no more, and its hours no longer taken for usual."
     )
     advice(made, "anomalies.days")
     made.add_argument("--all", action="store_true", help="those that were dismissed, too")
@@ -613,12 +422,14 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("id", nargs="?", metavar="ID", help="which one to dismiss")
 
     made = command(
-        "outbox", _outbox, "`retry` has what was refused sent again, once the mistake is mended: a wrong API key, say."
+        "outbox",
+        show_outbox,
+        "`retry` has what was refused sent again, once the mistake is mended: a wrong API key, say.",
     )
     config(made)
     made.add_argument("what", nargs="?", choices=["show", "retry"], default="show", help="default: %(default)s")
 
-    made = command("limits", _limits, "Reads the ledger that the settings name, and writes nothing.")
+    made = command("limits", show_limits, "Reads the ledger that the settings name, and writes nothing.")
     config(made)
     made.add_argument("--org", metavar="NAME", help="those of this org; default: of all")
     made.add_argument("--json", action="store_true", help="money as text: a float would round it")
