@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+import yaml
 
-from lectr_extproc import app, explain, run, status
+from lectr_extproc import app, doctor, explain, run, status
 from lectr_extproc.catalog.listing import explain as explain_cost
 from lectr_extproc.catalog.listing import explained_text, list_models, models_text
 from lectr_extproc.catalog.providers import PROVIDERS
@@ -37,7 +38,7 @@ from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
 from lectr_extproc.edge.prices import UnreadablePricesError, is_url, read_prices
 from lectr_extproc.edge.store import Unavailable, Unusable
-from lectr_extproc.gateway import check_existing, render_all, render_bootstrap
+from lectr_extproc.gateway import check, files_named, found_in_files, render_all, render_bootstrap
 from lectr_extproc.keys import digest, new_key
 from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, Settings, load
 from lectr_extproc.settings_file import json_schema
@@ -112,11 +113,22 @@ def _check(chosen: argparse.Namespace) -> int:
     failed |= problem is not None
     print(f"{settings.gateway.profile} configuration, includes inlined: {problem or 'Envoy accepts it'}")
     if chosen.envoy is not None:
-        lacks, warnings = check_existing(chosen.envoy.read_text(), settings.gateway)
-        failed |= bool(lacks)
-        said = [*(lacks or ["has what lectr needs"]), *(f"warning: {line}" for line in warnings)]
-        print("\n".join(f"{chosen.envoy}: {line}" for line in said))
+        failed |= _lacks(chosen.envoy, settings)
     return EXIT_FAILED if failed else 0
+
+
+def _lacks(file: Path, settings: Settings) -> bool:
+    """Print what an Envoy configuration of the operator's own lacks, with the files that it names and are here."""
+    try:
+        documents = [yaml.safe_load(file.read_text())]
+        there = [Path(name) for name in files_named(documents)]
+        documents += [yaml.safe_load(each.read_text()) for each in there if each.is_file()]
+    except yaml.YAMLError as error:
+        print(f"{file}: not readable as YAML: {error}")
+        return True
+    findings = check(found_in_files(documents), settings.gateway, settings.snapshot.upstreams)
+    print("".join(f"{file}: {doctor.told(finding)}" for finding in findings) or f"{file}: has what lectr needs")
+    return any(finding.severity == "error" for finding in findings)
 
 
 def _cannot_read_prices(source: str | None) -> bool:
@@ -240,6 +252,13 @@ def _status(chosen: argparse.Namespace) -> int:
     said = status.ask(read(file_of(chosen)))
     print(json.dumps(said, indent=2) if chosen.json else status.as_text(said), end="" if not chosen.json else "\n")
     return EXIT_FAILED if said["degraded"] else 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    """Say what is missing or wrong in the Envoy that runs, and what to do about it."""
+    examined = doctor.examine(read(file_of(chosen)), chosen.envoy_admin)
+    print(json.dumps(doctor.as_json(examined), indent=2) if chosen.json else doctor.as_text(examined).rstrip())
+    return EXIT_FAILED if examined.has_errors else 0
 
 
 def _schema(_: argparse.Namespace) -> None:
@@ -437,6 +456,17 @@ def _parser() -> argparse.ArgumentParser:
     made = command("status", _status, "Asks admin.listen of the settings. Exit code 1 where it is degraded, or away.")
     config(made)
     made.add_argument("--json", action="store_true", help="what /healthz answers")
+
+    made = command(
+        "doctor",
+        _doctor,
+        "Asks Envoy's admin port and lectr's, and changes nothing. Exit code 1 where there is an error, or no Envoy.",
+    )
+    config(made)
+    made.add_argument(
+        "--envoy-admin", metavar="URL", help="http://127.0.0.1:9901, say; default: envoy.admin of the settings"
+    )
+    made.add_argument("--json", action="store_true", help="one JSON object")
 
     command("schema", _schema, "For editors; the repository has it as lectr.schema.json.")
     return parser

@@ -20,9 +20,10 @@ from lectr_extproc.core.tables import Provider
 from lectr_extproc.edge import logs
 from lectr_extproc.edge.admin import http_server
 from lectr_extproc.edge.credentials import read_reference
-from lectr_extproc.edge.envoy import NATIVE_FROM, EnvoyError, EnvoyProcess, version_of, write_files
+from lectr_extproc.edge.envoy import EnvoyError, EnvoyProcess, version_of, write_files
 from lectr_extproc.edge.practice import practice_app
 from lectr_extproc.gateway import render_include_bootstrap, render_includes
+from lectr_extproc.gateway.options import NEEDS
 from lectr_extproc.keys import digest, new_key
 from lectr_extproc.settings import ConfigError, Settings, load
 
@@ -77,7 +78,7 @@ async def run(text: str, file: Path | None, binary: Path, directory: Path) -> No
         logs.set_up(settings.log_level)
         _must_be_free(settings.gateway.listen, "envoy.listen")
         _must_be_free(settings.gateway.admin, "envoy.admin")
-        if settings.gateway.profile == "native" and version_of(binary) < NATIVE_FROM:
+        if settings.gateway.profile == "native" and version_of(binary) < NEEDS["native"]:
             raise EnvoyError("the native profile needs Envoy 1.40; set envoy.profile to portable")
 
         reload = partial(load, source=source, defaults=defaults, read_reference=read_reference)

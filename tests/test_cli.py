@@ -174,9 +174,9 @@ def test_check_warns_of_an_envoy_that_may_start_late_and_fails_for_one_that_lack
     resolver = "typed_dns_resolver_config"
     complete = said(capsys, "envoy", "render")
     (tmp_path / "envoy.yaml").write_text(complete.replace(resolver, "another_field"))
-    assert f"has what lectr needs\n{tmp_path}/envoy.yaml: warning: {resolver} without" in said(capsys, *asked)
-    (tmp_path / "envoy.yaml").write_text(complete.replace("merge_slashes", "another_field"))
-    assert "no merge_slashes" in said(capsys, *asked, code=1)
+    assert f"{tmp_path}/envoy.yaml: warning  {resolver} without" in said(capsys, *asked)
+    (tmp_path / "envoy.yaml").write_text(complete.replace("normalize_path", "another_field"))
+    assert "no normalize_path" in said(capsys, *asked, code=1)
 
 
 def test_check_fails_with_envoys_own_words(file: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -235,6 +235,29 @@ def test_check_fetches_no_prices_and_says_so(tmp_path: Path, capsys: Capture) ->
     assert "catalogue.source: a URL is not fetched here" in out
 
 
+OWN = {
+    "what lectr needs": ("", 0, "has what lectr needs"),
+    "a broken file": ("a: [", 1, "not readable as YAML"),
+    "a file of something else": ("a: 1", 1, "error    no connection manager has a filter named lectr"),
+}
+
+
+@pytest.mark.parametrize(("text", "code", "told"), OWN.values(), ids=OWN)
+def test_check_says_what_an_envoy_of_ones_own_lacks(
+    text: str, code: int, told: str, tmp_path: Path, capsys: Capture
+) -> None:
+    said(capsys, "envoy", "render", "--out", tmp_path)
+    own = tmp_path / "own.yaml"
+    # As it is included where the files are, so that these are looked into, too.
+    there = (tmp_path / "native/include.yaml").read_text().replace("/etc/envoy/lectr", f"{tmp_path}/native/include")
+    own.write_text(text or there)
+    check = ("check", "--envoy-binary", fake_envoy(tmp_path, "exit 0"), "--envoy", own)
+    assert f"{own}: {told}" in said(capsys, *check, code=code)
+    cds = tmp_path / "native/include/cds.yaml"
+    cds.write_text(cds.read_text().replace("trusted_ca", "watched_directory"))
+    assert ("no trusted_ca" in said(capsys, *check, code=1)) is (not text)
+
+
 def test_a_missing_envoy_is_an_error_and_not_a_traceback(tmp_path: Path, capsys: Capture) -> None:
     assert main(["check", "--envoy-binary", str(tmp_path / "envoy")]) == 1
     assert capsys.readouterr().err == f"lectr: {tmp_path / 'envoy'} is not an executable file\n"
@@ -286,6 +309,7 @@ def test_these_are_the_commands() -> None:
             "serve",
             "anomalies",
             "check",
+            "doctor",
             "envoy",
             "envoy render",
             "keys",

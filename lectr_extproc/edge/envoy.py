@@ -15,9 +15,6 @@ from pathlib import Path
 
 import httpx
 
-NATIVE_FROM = (1, 40)
-"The first Envoy whose ai_protocol_manager reads token usage."
-
 ANSWERS_WITHIN_S = 60
 SERVES_WITHIN_S = 60
 "An Envoy that resolves many names before it serves takes seconds; more is not start-up."

@@ -1,9 +1,13 @@
 """What a gateway's Envoy configuration depends on, apart from the upstreams."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Profile = Literal["native", "portable"]
+
+NEEDS: Mapping[Profile, tuple[int, int]] = {"native": (1, 40), "portable": (1, 36)}
+"""The first Envoy that a profile runs on: 1.40's ai_protocol_manager reads token usage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

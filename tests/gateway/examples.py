@@ -1,14 +1,17 @@
 """Upstreams and parsed renderings that the gateway's tests share."""
 
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.upstream import Upstream
-from lectr_extproc.gateway import GatewayOptions, render_bootstrap
+from lectr_extproc.gateway import Finding, GatewayOptions, check, found_in_files, render_bootstrap
 
 DEFAULT_UPSTREAMS = [Upstream.parse(row.id, row.base_url) for row in PROVIDERS.values() if row.base_url]
+ONE = DEFAULT_UPSTREAMS[:1]
+"Where one is like the others: parsing them all takes a tenth of a second."
 NATIVE, PORTABLE = GatewayOptions(profile="native"), GatewayOptions(profile="portable")
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -36,3 +39,45 @@ def manager(document: dict[str, Any]) -> dict[str, Any]:
 
 def clusters(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {cluster["name"]: cluster for cluster in document["static_resources"]["clusters"]}
+
+
+Change = Callable[[dict[str, Any]], object]
+"Breaks a bootstrap in one way."
+
+
+def findings(change: Change = len, options: GatewayOptions = NATIVE) -> list[Finding]:
+    """What is found wrong with our own bootstrap after a change."""
+    document = bootstrap(options, ONE)
+    change(document)
+    return check(found_in_files([document]), options, ONE)
+
+
+def http_filter(document: dict[str, Any], name: str = "lectr") -> dict[str, Any]:
+    """What a filter is configured with."""
+    config: dict[str, Any] = next(each for each in manager(document)["http_filters"] if each["name"] == name)
+    typed: dict[str, Any] = config["typed_config"]
+    return typed
+
+
+def host(document: dict[str, Any]) -> dict[str, Any]:
+    """The virtual host."""
+    first: dict[str, Any] = manager(document)["route_config"]["virtual_hosts"][0]
+    return first
+
+
+def route(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """One of its routes."""
+    found: dict[str, Any] = next(each for each in host(document)["routes"] if each["name"] == name)
+    return found
+
+
+def dump_of(document: dict[str, Any]) -> dict[str, Any]:
+    """What an Envoy with this bootstrap would tell of its configuration."""
+    static = document["static_resources"]
+    return {
+        "configs": [
+            {"bootstrap": document},
+            {"static_clusters": [{"cluster": each} for each in static["clusters"]]},
+            {"static_listeners": [{"listener": each} for each in static["listeners"]]},
+        ]
+    }

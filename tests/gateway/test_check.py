@@ -1,92 +1,152 @@
-import json
-from collections.abc import Callable
+"""Each case breaks our own bootstrap in one way and expects one finding."""
+
 from typing import Any
 
 import pytest
 
-from lectr_extproc.gateway import GatewayOptions, check_existing, render_bootstrap, render_include_bootstrap
-from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, bootstrap, listener, manager
+from lectr_extproc.gateway import GatewayOptions, check, found_in_dump, found_in_files, render_include_bootstrap
+from tests.gateway.examples import (
+    NATIVE,
+    ONE,
+    PORTABLE,
+    Change,
+    bootstrap,
+    dump_of,
+    findings,
+    listener,
+    manager,
+    parsed,
+)
 
-NOTHING: tuple[list[str], list[str]] = ([], [])
 PROFILES = pytest.mark.parametrize("options", [NATIVE, PORTABLE], ids=lambda options: options.profile)
 
 
 @PROFILES
 def test_nothing_is_missing_in_our_own_files(options: GatewayOptions) -> None:
-    assert check_existing(render_bootstrap(options, DEFAULT_UPSTREAMS), options) == NOTHING
-    assert check_existing(render_include_bootstrap(options, "/etc/envoy/lectr"), options) == NOTHING
+    assert findings(options=options) == []
+    included = found_in_files([parsed(render_include_bootstrap(options, "/etc/envoy/lectr"))])
+    assert check(included, options, ONE) == []
 
 
-def drop(field: str) -> Callable[[dict[str, Any]], object]:
+@PROFILES
+def test_nothing_is_missing_where_envoy_runs_them(options: GatewayOptions) -> None:
+    assert check(found_in_dump(dump_of(bootstrap(options, ONE))), options, ONE) == []
+
+
+def drop(field: str) -> Change:
     return lambda document: manager(document).pop(field)
 
 
-def drop_filter(position: int) -> Callable[[dict[str, Any]], object]:
-    return lambda document: manager(document)["http_filters"].pop(position)
+def early(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is done to a client's headers first."""
+    found: list[dict[str, Any]] = manager(document)["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
+    return found
 
 
-MISSING = {
-    "early_header_mutation_extensions": drop("early_header_mutation_extensions"),
-    "preserve_external_request_id": drop("preserve_external_request_id"),
-    "scheme_header_transformation": drop("scheme_header_transformation"),
-    "server_header_transformation": drop("server_header_transformation"),
-    "normalize_path": drop("normalize_path"),
-    "merge_slashes": drop("merge_slashes"),
-    "upgrade_configs": drop("upgrade_configs"),
-    "local_reply_config": drop("local_reply_config"),
-    "access_log": drop("access_log"),
-    "filter lectr_json_to_metadata": drop_filter(0),
-    "filter lectr_fallback": drop_filter(1),
-    "filter lectr_ai_protocol_manager": drop_filter(3),
-    "no connection manager": drop_filter(2),
-    "order": lambda document: manager(document)["http_filters"].insert(0, manager(document)["http_filters"].pop(2)),
-    "suppress_envoy_headers": lambda document: manager(document)["http_filters"][-1]["typed_config"].pop(
-        "suppress_envoy_headers"
+def remove(prefix: str) -> dict[str, Any]:
+    return {"remove_on_match": {"key_matcher": {"prefix": prefix}}}
+
+
+def log(document: dict[str, Any]) -> dict[str, Any]:
+    first: dict[str, Any] = manager(document)["access_log"][0]
+    return first
+
+
+def router(document: dict[str, Any]) -> dict[str, Any]:
+    last: dict[str, Any] = manager(document)["http_filters"][-1]["typed_config"]
+    return last
+
+
+MISSING: dict[str, tuple[str, Change]] = {
+    "no early_header_mutation_extensions": ("error", drop("early_header_mutation_extensions")),
+    "extensions leave x-envoy-* headers": ("error", lambda document: early(document).pop(0)),
+    "extensions remove x-lectr-*": ("error", lambda document: early(document).append(remove("x-lectr-"))),
+    "no preserve_external_request_id": ("warning", drop("preserve_external_request_id")),
+    "no use_remote_address": ("warning", drop("use_remote_address")),
+    "no scheme_header_transformation": ("warning", drop("scheme_header_transformation")),
+    "no server_header_transformation": ("warning", drop("server_header_transformation")),
+    "no normalize_path": ("error", drop("normalize_path")),
+    "no merge_slashes": ("warning", drop("merge_slashes")),
+    "no upgrade_configs": ("warning", drop("upgrade_configs")),
+    "no local_reply_config": ("warning", drop("local_reply_config")),
+    "no access_log": ("error", drop("access_log")),
+    "no gRPC log `lectr`": (
+        "error",
+        lambda document: log(document)["typed_config"]["common_config"].update(log_name="x"),
     ),
-    "upstream_log": lambda document: manager(document)["http_filters"][-1]["typed_config"].pop("upstream_log"),
+    "log of lectr has a filter": (
+        "warning",
+        lambda document: log(document).update(filter={"not_health_check_filter": {}}),
+    ),
+    "log of lectr has Authorization": (
+        "error",
+        lambda document: log(document)["typed_config"].update(
+            additional_request_headers_to_log=["Authorization", "te"]
+        ),
+    ),
+    "no connection manager has a filter": ("error", lambda document: manager(document)["http_filters"].pop(2)),
+    "router without suppress_envoy_headers": (
+        "warning",
+        lambda document: router(document).pop("suppress_envoy_headers"),
+    ),
+    "router without upstream_log": ("warning", lambda document: router(document).pop("upstream_log")),
+    "typed_dns_resolver_config without query_timeout_seconds": (
+        "warning",
+        lambda document: document.pop("typed_dns_resolver_config"),
+    ),
+    "no overload_manager": ("warning", lambda document: document.pop("overload_manager")),
 }
 
 
-@pytest.mark.parametrize(("words", "change"), MISSING.items(), ids=MISSING.keys())
-def test_what_is_missing_is_named_once(words: str, change: Callable[[dict[str, Any]], object]) -> None:
-    document = bootstrap()
-    change(document)
-    ((problem,), _) = check_existing(json.dumps(document), NATIVE)
-    assert words in problem
+@pytest.mark.parametrize(("words", "severity", "change"), [(k, *v) for k, v in MISSING.items()], ids=MISSING)
+def test_what_is_missing_is_named_once(words: str, severity: str, change: Change) -> None:
+    (finding,) = findings(change)
+    assert words in finding.what
+    assert finding.severity == severity
+    assert finding.why
+    assert finding.do
+    assert finding.see.startswith("docs/")
+
+
+def test_behind_proxies_a_clients_address_may_come_in_a_header() -> None:
+    def change(document: dict[str, Any]) -> None:
+        manager(document).pop("use_remote_address")
+        manager(document)["xff_num_trusted_hops"] = 1
+
+    assert findings(change) == []
+
+
+def test_a_file_in_the_place_of_the_log_holds_all_its_fields() -> None:
+    spooling = GatewayOptions(spool="/var/spool/lectr")
+    assert findings(options=spooling) == []
+    (finding,) = findings(
+        lambda document: log(document)["typed_config"]["log_format"]["json_format"].popitem(), spooling
+    )
+    assert "access_log has no file /var/spool/lectr with all fields" in finding.what
 
 
 def test_a_listener_that_holds_too_little_is_named_for_envoy_1_36() -> None:
-    document = bootstrap(PORTABLE)
-    listener(document).pop("per_connection_buffer_limit_bytes")
-    ((problem,), _) = check_existing(json.dumps(document), PORTABLE)
-    assert problem.startswith("listener lectr: per_connection_buffer_limit_bytes is 1048576")
+    (finding,) = findings(lambda document: listener(document).pop("per_connection_buffer_limit_bytes"), PORTABLE)
+    assert finding.what == "listener lectr: per_connection_buffer_limit_bytes is 1048576"
+    assert finding.do == "per_connection_buffer_limit_bytes: 33554432"
 
 
 def test_other_listeners_and_managers_are_none_of_our_business() -> None:
-    document = bootstrap(PORTABLE)
-    other = manager(bootstrap(PORTABLE)) | {"http_filters": None, "access_log": []}
-    listeners = document["static_resources"]["listeners"]
-    listeners.append({"name": "other", "filter_chains": [{"filters": [{"name": "hcm", "typed_config": other}]}]})
-    assert check_existing(json.dumps(document), PORTABLE) == NOTHING
+    def change(document: dict[str, Any]) -> None:
+        other = manager(bootstrap(PORTABLE, ONE)) | {"http_filters": None, "access_log": []}
+        listeners = document["static_resources"]["listeners"]
+        listeners.append({"name": "other", "filter_chains": [{"filters": [{"name": "hcm", "typed_config": other}]}]})
+
+    assert findings(change, PORTABLE) == []
 
 
-@pytest.mark.parametrize("text", ["", "just words", "[1, 2]", "a: {b: null}"])
-def test_a_file_that_is_no_envoy_configuration_has_no_way_to_lectr(text: str) -> None:
-    assert check_existing(text, NATIVE).lacks == [
-        "no connection manager has a filter named lectr: no call reaches lectr"
-    ]
+@pytest.mark.parametrize("document", [None, "just words", [1, 2], {"a": {"b": None}}])
+def test_a_file_that_is_no_envoy_configuration_has_no_way_to_lectr(document: object) -> None:
+    (finding,) = check(found_in_files([document]), NATIVE, ONE)
+    assert finding.what == "no connection manager has a filter named lectr"
 
 
-def test_a_file_that_is_not_yaml_is_said_to_be_so() -> None:
-    ((problem,), _) = check_existing("a: [", NATIVE)
-    assert problem.startswith("not readable as YAML: ")
-
-
-def with_resolver(resolver: object) -> str:
-    return json.dumps(bootstrap() | {"typed_dns_resolver_config": resolver})
-
-
-CARES = bootstrap()["typed_dns_resolver_config"]
+CARES = bootstrap(upstreams=ONE)["typed_dns_resolver_config"]
 SLOW = {
     "none at all": None,
     "one that cannot be": "cares",
@@ -95,12 +155,12 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize("resolver", SLOW.values(), ids=SLOW.keys())
+@pytest.mark.parametrize("resolver", SLOW.values(), ids=SLOW)
 def test_a_resolver_that_waits_a_minute_is_warned_of(resolver: object) -> None:
-    lacks, (warning,) = check_existing(with_resolver(resolver), NATIVE)
-    assert (lacks, "query_timeout_seconds" in warning) == ([], True)
+    (finding,) = findings(lambda document: document.update(typed_dns_resolver_config=resolver))
+    assert finding.severity == "warning"
 
 
 def test_another_resolver_is_left_alone() -> None:
     asks_the_system = {"name": "getaddrinfo", "typed_config": {"@type": "…GetAddrInfoDnsResolverConfig"}}
-    assert check_existing(with_resolver(asks_the_system), NATIVE) == NOTHING
+    assert findings(lambda document: document.update(typed_dns_resolver_config=asks_the_system)) == []
