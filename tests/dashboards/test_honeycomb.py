@@ -1,0 +1,51 @@
+import json
+import re
+from typing import Any
+
+from lectr_extproc.edge import attributes
+from tools.dashboards.honeycomb import COLUMNS, MADE, TOKEN_COLUMNS, configuration
+
+RESOURCES: dict[str, dict[str, Any]] = configuration()["resource"]
+QUERIES = {name: json.loads(one["query_json"]) for name, one in RESOURCES["honeycombio_query"].items()}
+
+
+def test_whatever_is_referred_to_is_there() -> None:
+    declared = {f"{kind}.{name}" for kind, every in RESOURCES.items() for name in every}
+    text = json.dumps(configuration())
+    assert set(re.findall(r"honeycombio_\w+\.\w+", text)) <= declared
+    assert set(re.findall(r"var\.(\w+)", text)) == configuration()["variable"].keys()
+
+
+def test_spans_are_asked_for_what_is_on_them() -> None:
+    of_spans = [name for name, one in RESOURCES["honeycombio_query"].items() if one["dataset"] == "${var.dataset}"]
+    known = attributes.SPAN.keys() | MADE.keys() | {"duration_ms"}
+    for name in of_spans:
+        asked = QUERIES[name]
+        columns = {each["column"] for each in [*asked["calculations"], *asked["filters"]] if "column" in each}
+        assert columns | set(asked["breakdowns"]) <= known, name
+        assert {"column": "gen_ai.operation.name", "op": "exists"} in asked["filters"], "not of attempts"
+    assert len(of_spans) > 15
+    assert {*COLUMNS.values(), *TOKEN_COLUMNS.values()} - {None, "duration_ms"} <= attributes.SPAN.keys()
+    for expression, _ in MADE.values():
+        assert set(re.findall(r"\$([\w.]+)", expression)) <= attributes.SPAN.keys()
+
+
+def test_a_trigger_has_one_calculation_and_looks_back_no_further_than_it_may() -> None:
+    for name, trigger in RESOURCES["honeycombio_trigger"].items():
+        assert len(QUERIES[name]["calculations"]) == 1, name
+        assert trigger["frequency"] <= QUERIES[name]["time_range"] <= 4 * trigger["frequency"], name
+        assert QUERIES[name].keys() <= {"calculations", "filters", "breakdowns", "time_range"}, name
+    thresholds = {name: each["threshold"]["value"] for name, each in RESOURCES["honeycombio_trigger"].items()}
+    assert (thresholds["LectrSlow"], thresholds["LectrSlowFirstToken"]) == (60_000, 10), "milliseconds, and seconds"
+
+
+def test_a_panel_is_ordered_by_something_it_computes() -> None:
+    for name, asked in QUERIES.items():
+        for order in asked.get("orders", ()):
+            assert {key: value for key, value in order.items() if key != "order"} in asked["calculations"], name
+
+
+def test_panels_fit_on_a_grid_of_12() -> None:
+    places = [panel["position"] for panel in RESOURCES["honeycombio_flexible_board"]["lectr"]["panel"]]
+    assert all(at["x_coordinate"] + at["width"] <= 12 for at in places)
+    assert len({(at["x_coordinate"], at["y_coordinate"]) for at in places}) == len(places)
