@@ -77,7 +77,7 @@ def list_models(facts: Facts, org: Org, snapshot: Snapshot) -> Serve | Refuse:
     """The models this org can call, or one of them, in the shape of whose SDK asks."""
     shape: Shape = "anthropic" if "anthropic-version" in facts.header_names else "openai"
     reached = snapshot.sites.keys() | org.sites.keys()
-    listing = snapshot.offer.listing(reached, facts.at_s, words_for_models(facts, org, snapshot))
+    listing = snapshot.offer.listing(reached, facts.at_s, words_for_models(facts, org, snapshot)).only(org.may_use)
     model = unquote(facts.path.removeprefix("/v1/models").removeprefix("/"))
     body = one(listing, model, shape) if model else every(listing, facts.query, shape)
     if body is None:
@@ -106,7 +106,8 @@ def words_for_models(facts: Facts, org: Org, snapshot: Snapshot) -> tuple[str, .
 
     tiers = [tier for tier in TIERS if is_usable((tier,))]
     aliases = [name for name, wanted in org.aliases.items() if is_usable(wanted)]
-    return (*(["auto"] if tiers else []), *tiers, *aliases)
+    chosen = [word for word in (*(["auto"] if tiers else []), *tiers) if word not in snapshot.models.registered]
+    return (*chosen, *aliases)
 
 
 def choose_route(

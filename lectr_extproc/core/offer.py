@@ -3,7 +3,7 @@
 Documents are written once for each set of providers an org reaches, and for each day: some models retire.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -30,8 +30,13 @@ class Listing:
 
     openai: Mapping[str, bytes]
     anthropic: Mapping[str, bytes]
-    whole: bytes
-    "The list, in OpenAI's shape."
+    owners: Mapping[str, tuple[str, str]]
+    "Provider and model of each name that is a model's."
+
+    def only(self, may_use: Callable[[str, str], bool]) -> "Listing":
+        """What is left of it for an org that may not use all."""
+        names = [name for name in self.openai if name not in self.owners or may_use(*self.owners[name])]
+        return Listing({name: self.openai[name] for name in names}, {n: self.anthropic[n] for n in names}, self.owners)
 
 
 class Offer:
@@ -51,16 +56,18 @@ class Offer:
         today = datetime.fromtimestamp(day * 86400, UTC).date()
         openai = {word: orjson.dumps(_openai(word, "lectr", Known(word, None))) for word in words}
         anthropic = {word: orjson.dumps(_anthropic(word, Known(word, None))) for word in words}
+        owners = {}
         for (provider, model), known in self._lineup.items():
-            if provider in reached and not known.is_retired(today) and (name := self._name(provider, model)):
+            if provider in reached and not known.is_retired(today) and (name := self._name(provider, model, words)):
+                owners[name] = provider, model
                 openai[name] = orjson.dumps(_openai(name, provider, known))
                 anthropic[name] = orjson.dumps(_anthropic(name, known))
-        return Listing(openai, anthropic, b'{"object":"list","data":[' + b",".join(openai.values()) + b"]}")
+        return Listing(openai, anthropic, owners)
 
-    def _name(self, provider: str, model: str) -> str | None:
+    def _name(self, provider: str, model: str, words: tuple[str, ...]) -> str | None:
         """The model's own name, else one with its provider before it: whichever leads there."""
         for name in (model, f"{provider}/{model}"):
-            found = detect(name, self._models, self._providers, ollama=False)
+            found = None if name in words else detect(name, self._models, self._providers, ollama=False)
             if found is not None and found.provider == provider:
                 return name
         return None
@@ -73,7 +80,9 @@ def one(listing: Listing, model: str, shape: Shape) -> bytes | None:
 
 def every(listing: Listing, query: str, shape: Shape) -> bytes:
     """The list: whole for OpenAI's SDK, a page of it for Anthropic's."""
-    return _page(listing.anthropic, query) if shape == "anthropic" else listing.whole
+    if shape == "anthropic":
+        return _page(listing.anthropic, query)
+    return b'{"object":"list","data":[' + b",".join(listing.openai.values()) + b"]}"
 
 
 def _page(documents: Mapping[str, bytes], query: str) -> bytes:

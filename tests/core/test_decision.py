@@ -369,3 +369,16 @@ def test_the_words_an_org_can_use_are_listed() -> None:
     aliases = {"a": ("premium",), "b": ("auto",), "c": ("claude-x", "gemini-x"), "d": ("gpt-4o",)}
     blocking = replaced_org(holding(openai="k", gemini="k"), aliases=aliases, blocked=frozenset({"openai"}))
     assert words_of(blocking, bearer=None) == tiers | {"a", "b", "c"}
+    registered = holding(openai="k")
+    models = dataclasses.replace(registered.models, registered={"economy": "custom"})
+    assert "economy" not in words_of(dataclasses.replace(registered, models=models), bearer=None)
+
+
+def test_what_an_org_may_not_use_is_not_listed_and_there_is_no_such_model() -> None:
+    bounded = replaced_org(snapshot(), blocked=frozenset({"gpt-4o", "anthropic"}))
+    before, after = ({entry["id"] for entry in served(models_of(), of)["data"]} for of in (snapshot(), bounded))
+    assert {"gpt-4o", "claude-opus-4-6", "gpt-4.1"} <= before
+    assert after & {"gpt-4o", "claude-opus-4-6", "gpt-4.1"} == {"gpt-4.1"}
+    for headers in ((), (ANTHROPICS,)):
+        asked = models_of(*headers, path="/v1/models/claude-opus-4-6")
+        assert refused(asked, bounded).refusal.code == "model_not_found"

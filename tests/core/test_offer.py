@@ -49,6 +49,24 @@ def test_every_model_of_the_reached_providers_is_listed_with_its_owner() -> None
     assert listed(listing("mistral")) == {}
 
 
+def test_a_name_that_stands_for_others_is_the_gateways_and_the_model_is_led_to_by_its_provider() -> None:
+    found = listed(offer().listing({"openai"}, NOW, ("economy", "gpt-4o")))
+    assert found == {"economy": "lectr", "gpt-4o": "lectr", "openai/gpt-4o": "openai", "gpt-5": "openai"}
+
+
+def test_what_nobody_may_use_is_left_out_by_the_name_that_is_sent() -> None:
+    asked = []
+
+    def may_use(provider: str, model: str) -> bool:
+        asked.append((provider, model))
+        return model != "gpt-4o"
+
+    found = offer().listing({"openai", "groq"}, NOW, ("economy", "gpt-4o")).only(may_use)
+    assert listed(found) == {"economy": "lectr", "gpt-4o": "lectr", "gpt-5": "openai", "openai/gpt-oss-120b": "groq"}
+    assert found.openai.keys() == found.anthropic.keys()
+    assert asked == [("openai", "gpt-4o"), ("openai", "gpt-5"), ("groq", "openai/gpt-oss-120b")]
+
+
 def test_a_model_is_listed_until_the_day_it_retires() -> None:
     assert "gpt-5" in listed(listing(at_s=LAST_DAY))
     assert "gpt-5" not in listed(listing(at_s=RETIREMENT))

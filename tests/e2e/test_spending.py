@@ -157,6 +157,9 @@ def test_a_model_that_an_org_may_not_use_is_refused_whoever_pins_it_and_however(
     settings["orgs"][1] |= {"allowed": {"models": ["gpt-4o"]}}
     gateway = launch(settings)
     with openai_client(gateway, **{"x-request-id": call_id}) as client:
+        owners = {model.id: model.owned_by for model in client.models.list()}
+        assert (owners["gpt-4o"], owners["economy"], "gpt-4.1" in owners) == ("openai", "lectr", False)
+        assert set(owners.values()) == {"openai", "lectr"}
         for model in ("gpt-4.1", "openai/gpt-4.1", "groq/llama-3.1-8b-instant"):
             with pytest.raises(openai.PermissionDeniedError) as raised:
                 client.chat.completions.create(model=model, messages=[{"role": "user", "content": PROMPT}])
