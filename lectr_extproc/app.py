@@ -99,8 +99,10 @@ async def service(
                 await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await grpc_server.stop()
+            await asyncio.to_thread(limits.stop)
+            await notices.finish(ledger.store)
             # What is written last is sent, too.
-            for stop in (limits.stop, ledger.finish, telemetry.shutdown, ledger.stop):
+            for stop in (ledger.finish, telemetry.shutdown, ledger.stop):
                 await asyncio.to_thread(stop)
 
 

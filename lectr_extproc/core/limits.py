@@ -171,6 +171,8 @@ class Warned(NamedTuple):
     per_cent: int
     used: int
     resets_s: int | None
+    place: tuple[str, int, int, int] = ("", 0, 0, 0)
+    "What is told once: limit, window, bound and threshold."
 
 
 def judge(hold: Hold, buckets: Mapping[int, int], now_ns: int) -> Exceeded | int:

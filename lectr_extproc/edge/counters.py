@@ -35,6 +35,7 @@ _HOLD = (
 )
 
 _WARN = "INSERT INTO limit_warnings (name, starts, most, per_cent) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_UNWARN = "DELETE FROM limit_warnings WHERE name = ? AND starts = ? AND most = ? AND per_cent = ?"
 _MOST = 10**17
 "What one call changes at most, whatever a provider says: 100,000 USD, or three years of a minute's bucket."
 
@@ -124,7 +125,13 @@ class Counters:
                 continue
             self._warned.add(place)
             if transaction.many(_WARN, [place]):
-                yield Warned(limit, per_cent, used, resets_s)
+                yield Warned(limit, per_cent, used, resets_s, place)
+
+    def tell_again(self, warned: Warned) -> None:
+        """Whoever finds this threshold reached next is to tell of it: nobody heard."""
+        with self._database.transaction(writes=True) as transaction:
+            transaction.run(_UNWARN, warned.place)
+        self._warned.discard(warned.place)
 
     def read(self, limits: Sequence[Limit], now_ns: int) -> Buckets:
         """What is used of these limits."""

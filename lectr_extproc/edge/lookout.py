@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
+from functools import partial
 
 from lectr_extproc.core.anomalies import Anomaly, Watching, find, since_s, told
 from lectr_extproc.core.hours import HOUR_S
@@ -42,7 +43,7 @@ async def look_out(live: Live, ledger: Ledger, notices: Notices, open_reader: Ca
         for one in news:
             event = told(one)
             log.warning("an anomaly: %s", one.kind, extra={"fields": event})
-            notices.tell(event)
+            notices.tell(event, partial(Store.disclaim, name=one.id))
 
 
 def _news(store: Store, open_reader: Callable[[], Store], rule: Watching, now_s: int) -> list[Anomaly]:

@@ -9,7 +9,8 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import httpx
@@ -18,6 +19,7 @@ import orjson
 from lectr_extproc.core.exceeded import told
 from lectr_extproc.core.limits import Warned
 from lectr_extproc.edge.live import Live
+from lectr_extproc.edge.store import Store, Unavailable, Unusable
 from lectr_extproc.settings import Webhook
 
 log = logging.getLogger("lectr.limits")
@@ -27,6 +29,8 @@ ROOM = 1_000
 PAUSES_S = (1.0, 5.0, 30.0, 120.0, 600.0)
 "Between attempts; after the last of them nobody is told."
 TIMEOUT_S = 10.0
+ENDS_WITHIN_S = 5.0
+"What waits when lectr stops is sent once more, all at once, and nobody waits longer for it."
 
 SIGNATURE = "X-Lectr-Signature"
 DELIVERY = "X-Lectr-Delivery"
@@ -36,6 +40,8 @@ class _Notice(NamedTuple):
     id: str
     "The same in each attempt."
     content: bytes
+    tell_again: Callable[[Store], None]
+    "Has the next lectr tell it."
 
 
 class Notices:
@@ -46,17 +52,19 @@ class Notices:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Queue[_Notice] = asyncio.Queue(ROOM)
+        self._under_way: _Notice | None = None
 
     def put(self, warned: Sequence[Warned]) -> None:
         """From any thread."""
         for one in warned:
             event = told(one, int(time.time()))
             log.warning("a limit is used up to %d %%", one.per_cent, extra={"fields": event})
-            self.tell(event)
+            self.tell(event, partial(_tell_of_limit_again, warned=one))
 
-    def tell(self, event: Mapping[str, object]) -> None:
+    def tell(self, event: Mapping[str, object], tell_again: Callable[[Store], None]) -> None:
         """From any thread."""
-        self._loop.call_soon_threadsafe(self._take, _Notice(secrets.token_hex(16), orjson.dumps(event)))
+        notice = _Notice(secrets.token_hex(16), orjson.dumps(event), tell_again)
+        self._loop.call_soon_threadsafe(self._take, notice)
 
     def _take(self, notice: _Notice) -> None:
         if self._live.settings.webhook is None:
@@ -68,12 +76,42 @@ class Notices:
 
     async def send(self) -> None:
         """One after the other, for ever."""
-        # What a proxy in the environment says is not for this: the address is the operator's own.
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, transport=self._transport, trust_env=False) as client:
+        async with self._client() as client:
             while True:
-                notice = await self._waiting.get()
-                is_told = await self._deliver(client, notice)
+                self._under_way = await self._waiting.get()
+                is_told = await self._deliver(client, self._under_way)
                 self._live.counts["webhooks_sent" if is_told else "webhooks_lost"] += 1
+                self._under_way = None
+
+    async def finish(self, store: Store) -> None:
+        """Once nobody sends any more: a last attempt for what waits. What fails is left to the next lectr."""
+        left = [self._under_way] if self._under_way else []
+        while not self._waiting.empty():
+            left.append(self._waiting.get_nowait())
+        if not left or (webhook := self._live.settings.webhook) is None:
+            return
+        async with self._client() as client:
+            attempts = {asyncio.create_task(_post(client, webhook, notice)): notice for notice in left}
+            _, late = await asyncio.wait(attempts, timeout=ENDS_WITHIN_S)
+            for attempt in late:
+                attempt.cancel()
+        untold = [attempts[one] for one in attempts if one in late or one.result() is not None]
+        self._live.counts["webhooks_sent"] += len(left) - len(untold)
+        if not untold:
+            return
+        try:
+            if store.bound is not None:
+                raise Unavailable("the ledger is in memory")
+            for notice in untold:
+                await asyncio.to_thread(notice.tell_again, store)
+            log.warning("webhooks are left to the next lectr", extra={"fields": {"webhooks": len(untold)}})
+        except (Unavailable, Unusable) as error:
+            self._live.counts["webhooks_lost"] += len(untold)
+            log.error("webhooks could not be delivered: %s", error, extra={"fields": {"webhooks": len(untold)}})
+
+    def _client(self) -> httpx.AsyncClient:
+        # What a proxy in the environment says is not for this: the address is the operator's own.
+        return httpx.AsyncClient(timeout=TIMEOUT_S, transport=self._transport, trust_env=False)
 
     async def _deliver(self, client: httpx.AsyncClient, notice: _Notice) -> bool:
         for pause_s in (*PAUSES_S, None):
@@ -86,6 +124,10 @@ class Notices:
             await asyncio.sleep(pause_s)
         log.error("a webhook could not be delivered: %s", problem)
         return False
+
+
+def _tell_of_limit_again(store: Store, warned: Warned) -> None:
+    store.counters.tell_again(warned)
 
 
 async def _post(client: httpx.AsyncClient, webhook: Webhook, notice: _Notice) -> str | None:

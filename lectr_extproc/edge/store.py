@@ -296,6 +296,11 @@ class Store:
                 transaction.many("INSERT INTO told (id, hour) VALUES (?, ?) ON CONFLICT DO NOTHING", [[name, hour]]) > 0
             )
 
+    def disclaim(self, name: str) -> None:
+        """It was not told after all."""
+        with self._database.transaction(writes=True) as transaction:
+            transaction.run("DELETE FROM told WHERE id = ?", [name])
+
     def _read(self, sql: str, values: Sequence[Any]) -> list[Sql]:
         with self._database.transaction(writes=False) as transaction:
             return transaction.run(sql, values)

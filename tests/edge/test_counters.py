@@ -205,6 +205,14 @@ def test_a_threshold_is_told_once_for_a_window_by_whichever_process(store: Store
     assert warned(store, ask(raised, amount=18)) == [50], "half of more than it was"
 
 
+def test_a_threshold_that_nobody_heard_of_is_told_once_more(store: Store, another: Open) -> None:
+    row = limit(warn_at=(50, 80))
+    told = store.counters.reserve([ask(row, amount=90)], NOW).warned
+    store.counters.tell_again(told[0])
+    assert warned(another(), ask(row, amount=1)) == [50]
+    assert warned(another(), ask(row, amount=1)) == []
+
+
 def test_a_call_that_never_fits_warns_of_nothing(store: Store) -> None:
     row = limit(warn_at=(50, 100))
     assert warned(store, ask(row, amount=101)) == []

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +64,10 @@ class Lectr:
         self.opened += 1
         return Store(Sqlite(self._file, read_only=True))
 
+    def _hear(self, event: Mapping[str, object], tell_again: Callable[[Store], None]) -> None:
+        self.told.append(event)
+        self.tell_again = tell_again
+
     async def at(self, *hours: float) -> list[str]:
         """The kinds that are told when it wakes up at these hours."""
         before, clock = len(self.told), iter(hours)
@@ -78,7 +82,7 @@ class Lectr:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(lookout, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread))
             patch.setattr(lookout, "time", now)
-            notices = cast("Notices", SimpleNamespace(tell=self.told.append))
+            notices = cast("Notices", SimpleNamespace(tell=self._hear))
             ledger = cast("Ledger", SimpleNamespace(store=self.store))
             with pytest.raises(asyncio.CancelledError):
                 await lookout.look_out(self.live, ledger, notices, self.open_reader)
@@ -97,6 +101,13 @@ async def test_an_anomaly_is_told_once_its_hour_has_ended_and_once_only(
     store.write(calls(range(1, 2), range(1, 2)), [])
     assert await one.at(2.1) == []
     assert one.opened == (0 if store.bound else 3)
+
+
+async def test_what_nobody_heard_is_told_by_the_next_lectr(tmp_path: Path, store: Store) -> None:
+    one = Lectr(tmp_path, store)
+    first = await one.at(1.1)
+    one.tell_again(store)
+    assert (first, await Lectr(tmp_path, store).at(1.9, 2.1)) == (["errors"], ["errors"])
 
 
 async def test_of_several_lectrs_with_one_ledger_one_looks_and_tells(tmp_path: Path, store: Store) -> None:

@@ -6,17 +6,20 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from lectr_extproc.core.limits import Limit, Warned
+from lectr_extproc.core.limits import Ask, Hold, Limit, Warned
 from lectr_extproc.edge import notices as module
+from lectr_extproc.edge.ledger import in_memory
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.notices import Notices
+from lectr_extproc.edge.sqlite import Sqlite
+from lectr_extproc.edge.store import Store
 from lectr_extproc.settings import Webhook
 from tests.edge.given import live
 
@@ -129,3 +132,76 @@ async def test_more_than_fits_is_lost_and_counted(tmp_path: Path, monkeypatch: p
     Notices(shared).put([WARNED] * 3)
     await until(lambda: shared.counts["webhooks_lost"])
     assert shared.counts == {"webhooks_lost": 1}
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+LIMIT = Limit(org="acme", kind="daily", most=50 * 10**12, warn_at=(50, 80))
+
+
+def reached(store: Store, amount: int) -> Sequence[Warned]:
+    """The thresholds that nobody was told of yet, once so much more is held."""
+    ask = Ask("call", (Hold(LIMIT, amount, 0),))
+    return store.counters.reserve([ask], 1_795_177_845 * 10**9).warned
+
+
+async def stopped(directory: Path, store: Store, status: int | None) -> tuple[Live, list[str]]:
+    """A lectr that stops while it tries to tell of two thresholds; and whose deliveries the webhook got, and answers
+    so at the end, or not at all."""
+    shared, got = live(directory), list[str]()
+    shared.settings = replace(shared.settings, webhook=Webhook(url="https://hook.example/a", secret=SECRET))
+
+    async def respond(request: httpx.Request) -> httpx.Response:
+        got.append(request.headers["x-lectr-delivery"])
+        if len(got) == 1 or status is None:
+            await asyncio.Event().wait()
+        return httpx.Response(status or 0)
+
+    notices = Notices(shared, httpx.MockTransport(respond))
+    notices.put(reached(store, 45 * 10**12))
+    sending = asyncio.create_task(notices.send())
+    await until(lambda: got)
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    await notices.finish(store)
+    return shared, got
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(Sqlite(tmp_path / "ledger.db"))
+    made.migrate()
+    yield made
+    made.close()
+
+
+async def test_at_the_end_what_waits_is_sent_once_more(tmp_path: Path, store: Store) -> None:
+    shared, got = await stopped(tmp_path, store, 200)
+    assert shared.counts == {"webhooks_sent": 2}
+    assert (len(got), len(set(got))) == (3, 2), "the one that was under way is the same delivery"
+    assert reached(store, 1) == []
+
+
+@pytest.mark.parametrize("status", [500, None], ids=str)
+async def test_what_cannot_be_delivered_at_the_end_is_told_by_the_next_lectr(
+    tmp_path: Path, store: Store, status: int | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "ENDS_WITHIN_S", 0.05)
+    shared, _ = await stopped(tmp_path, store, status)
+    assert shared.counts["webhooks_sent"] == shared.counts["webhooks_lost"] == 0
+    assert caplog.messages[-1] == "webhooks are left to the next lectr"
+    assert [one.per_cent for one in reached(store, 1)] == [50, 80]
+
+
+async def test_what_nobody_can_tell_later_is_lost_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = in_memory()
+    store.migrate()
+    shared, _ = await stopped(tmp_path, store, 500)
+    assert shared.counts["webhooks_lost"] == 2
+    assert caplog.messages[-1] == "webhooks could not be delivered: the ledger is in memory"
+
+
+async def test_an_end_at_which_nothing_waits_asks_nobody(tmp_path: Path, store: Store) -> None:
+    async with sending(tmp_path) as (shared, notices, got):
+        await notices.finish(store)
+    assert (got, shared.counts) == ([], {})
