@@ -22,7 +22,7 @@ help: ## this list
 
 setup: .venv/.package $(TOOLS:%=.tools/%/.done) ## everything from the lock files, into .venv and .tools
 
-run: setup ## a local Envoy with lectr behind it; CONFIG=FILE for settings of your own
+run: .venv/.package ## a local Envoy with lectr behind it; CONFIG=FILE for settings of your own
 	$(BIN)/lectr run $(if $(CONFIG),--config $(CONFIG))
 
 test: unit e2e ## all tests
@@ -54,17 +54,17 @@ cover: setup ## core, catalog and gateway are covered whole
 	$(BIN)/coverage run -m pytest $(RINGS)
 	$(BIN)/coverage report
 
-fmt: setup ## format, and mend what ruff can mend
+fmt: .venv/.package ## format, and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-pages: setup ## docs/providers from the tables
+pages: .venv/.package ## docs/providers from the tables
 	$(BIN)/python -m tools.provider_pages
 
 dashboards: setup ## dashboards/ from tools/dashboards
 	$(BIN)/python -m tools.dashboards
 
-proto: setup ## lectr_extproc/pb from proto/
+proto: .venv/.package ## lectr_extproc/pb from proto/
 	$(PROTOC) --python_out=. --pyi_out=. proto/lectr_extproc/pb/*.proto
 
 bench: setup .tools/bench/.done ## what lectr costs, and what others do, into docs/benchmarks.md; ARGS=--quick for a look
