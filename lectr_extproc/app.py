@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.edge.admin import admin_app, http_server
+from lectr_extproc.edge.console import Console
 from lectr_extproc.edge.ledger import Ledger, open_store
 from lectr_extproc.edge.limits import Limits, settlements
 from lectr_extproc.edge.live import Live
@@ -52,7 +53,10 @@ async def service(
     )
     live.telemetry = telemetry.health
     # First to come and last to go, so that probes and people are answered while lectr drains.
-    async with http_server(admin_app(live, registry, settings.admin_listen), admin or settings.admin_listen):
+    open_reader = lambda: open_store(settings.ledger.url, os.environ, read_only=True)[0]  # noqa: E731
+    console = Console(live, open_reader)
+    app = admin_app(live, registry, settings.admin_listen, console.routes())
+    async with http_server(app, admin or settings.admin_listen):
         readers = [CURSOR] if telemetry.outbox else []
         ledger = Ledger.start(
             settings.ledger.url, settings.ledger.retention_days, os.environ, readers, partial(settlements, live)
@@ -60,6 +64,7 @@ async def service(
         notices = Notices(live)
         limits = Limits(ledger, notices.put)
         live.ledger, live.export, live.limits = ledger.health, telemetry.export, limits.health
+        console.begin(lambda: ledger.store)
         if telemetry.outbox:
             telemetry.outbox.start(ledger)
 
@@ -80,9 +85,7 @@ async def service(
                     notices.send(),
                     measure(live, ledger),
                     share(live, ledger),
-                    look_out(
-                        live, ledger, notices, lambda: open_store(settings.ledger.url, os.environ, read_only=True)[0]
-                    ),
+                    look_out(live, ledger, notices, open_reader),
                 )
             ]
             if settings.gateway.spool:
@@ -100,6 +103,7 @@ async def service(
         finally:
             await grpc_server.stop()
             await asyncio.to_thread(limits.stop)
+            await console.close()
             await notices.finish(ledger.store)
             # What is written last is sent, too.
             for stop in (ledger.finish, telemetry.shutdown, ledger.stop):

@@ -37,6 +37,34 @@ def report(limits: Sequence[Limit], read: Read, now_ns: int) -> list[dict[str, A
     return lines
 
 
+def as_rows(
+    limits: Sequence[Limit], counted: Mapping[str, Mapping[int, int]] | None, now_ns: int
+) -> list[dict[str, Any]]:
+    """The same for the console: amounts as numbers, but money as text; without the counters, what is limited."""
+    rows = []
+    for row in limits:
+        used, resets_s = used_now(row, counted[row.name], now_ns) if counted is not None else (None, None)
+        rows.append(
+            {
+                "org": row.org,
+                "for": row.of,
+                "limit": row.what,
+                "unit": row.unit,
+                "used": None if used is None else _amount(row, used),
+                "most": _amount(row, row.most),
+                "share": None if used is None else round(used / max(row.most, 1), 4),
+                "resets_at": resets_s,
+                "over": row.over,
+                "warn_at": [per_cent / 100 for per_cent in row.warn_at],
+            }
+        )
+    return rows
+
+
+def _amount(row: Limit, amount: int) -> str | int:
+    return shown(row, amount) if row.unit == "usd" else amount
+
+
 def as_text(lines: Sequence[Mapping[str, Any]]) -> str:
     """The same as a table."""
     columns = {"org": "org", "for": "for", "limit": "limit", "used": "used", "most": "of", "resets_at": "resets at"}

@@ -91,6 +91,8 @@ class Settings:
     snapshot: Snapshot
     text: str = field(default="", repr=False, compare=False)
     "What was read: a file that still says so after the start need not be read again."
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    "What was in force where it says nothing."
     secret_files: frozenset[str] = frozenset()
     "Where keys are held; new ones are read when a file changes."
     prices: tuple[Override, ...]
@@ -179,7 +181,13 @@ def load(
     if problems:
         found = sorted((_line(path, lines), _name(path), problem) for path, problem in problems)
         raise ConfigError(source, [f"line {line}: {name}: {problem}" for line, name, problem in found], files)
-    return replace(_settings(file, keys), text=text, secret_files=files)
+    return replace(_settings(file, keys), text=text, defaults=defaults or {}, secret_files=files)
+
+
+def file_of(settings: Settings) -> SettingsFile:
+    """What settings were made of. It is read once more: of ten thousand orgs it would take much memory to keep."""
+    raw, *_ = read(settings.text)
+    return SettingsFile.model_validate(_merged(settings.defaults, raw or {}))
 
 
 def compile_settings(raw: Mapping[str, Any]) -> Settings:

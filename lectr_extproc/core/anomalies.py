@@ -377,11 +377,15 @@ def as_text(found: Iterable[Anomaly], new: Iterable[Learning]) -> str:
     return "\n".join(lines)
 
 
+def what(one: Anomaly) -> str:
+    """What is unusual, in words."""
+    word, figure = _SHOWN[one.kind]
+    return f"{word}, {figure.format(one.observed)}, usually {figure.format(one.baseline)}"
+
+
 def _line(one: Anomaly) -> str:
-    what, figure = _SHOWN[one.kind]
     until = f"{one.ended:%m-%d %H:%M}" if one.ended else "now"
     return (
         f"{one.id}  {one.began:%Y-%m-%d %H:%M} to {until}  {one.severity}  {one.org or '-'}, feature"
-        f" {one.feature or '-'}: {what}, {figure.format(one.observed)}, usually {figure.format(one.baseline)}"
-        f" ({one.sigmas:+.1f} σ){'  dismissed' if one.dismissed else ''}"
+        f" {one.feature or '-'}: {what(one)} ({one.sigmas:+.1f} σ){'  dismissed' if one.dismissed else ''}"
     )

@@ -64,7 +64,7 @@ def statement(filters: Filters, pairs: Sequence[tuple[str, str]]) -> tuple[str, 
     other = f"(model_sent, model_answered) IN (VALUES {', '.join(['(?, ?)'] * len(pairs))})" if pairs else "1 = 0"
     sql = (
         f"SELECT org, feature, started_ns / {_HOUR_NS} AS hour,"  # noqa: S608 - our own names and numbers
-        f" CASE WHEN error_category IS NULL THEN {_between(0, len(BOUNDS_US))} END AS slowness,"
+        f" {slowness_of('error_category IS NULL')} AS slowness,"
         " count(*), sum(CASE WHEN error_category IS NULL THEN 0 ELSE 1 END),"
         f" count(cost_pico_usd), sum(cost_pico_usd / {MICRO}),"
         " sum(CASE WHEN model_sent IS NULL OR model_answered IS NULL THEN 0 ELSE 1 END),"
@@ -72,6 +72,11 @@ def statement(filters: Filters, pairs: Sequence[tuple[str, str]]) -> tuple[str, 
         f" FROM calls WHERE {where} GROUP BY hour, feature, org, slowness"
     )
     return sql, [*(name for pair in pairs for name in pair), *values]
+
+
+def slowness_of(counted: str) -> str:
+    """An expression: between which of the bounds a call's duration is, of the calls that are counted."""
+    return f"CASE WHEN {counted} THEN {_between(0, len(BOUNDS_US))} END"
 
 
 def _between(low: int, high: int) -> str:

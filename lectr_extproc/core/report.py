@@ -34,7 +34,7 @@ UNKNOWN_COST = "$0.00 (pricing unavailable)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which calls; None leaves one out."""
+    """Which calls; None leaves one out, and an empty name means those without one."""
 
     since_s: int | None = None
     until_s: int | None = None
@@ -49,18 +49,22 @@ class Filters:
 
     def where(self) -> tuple[str, list[Any]]:
         """A condition, and the values of its question marks."""
-        conditions = {
-            "started_ns >= ?": None if self.since_s is None else self.since_s * 10**9,
-            "started_ns < ?": None if self.until_s is None else self.until_s * 10**9,
-            "org = ?": self.org,
-            "provider = ?": self.provider,
-            "? IN (model_requested, model_sent, model_answered)": self.model,
-            "feature = ?": self.feature,
-            "? IN (task, task_known)": self.task,
-            "rule = ?": self.rule,
-        }
-        wanted = {condition: value for condition, value in conditions.items() if value is not None}
-        return " AND ".join(wanted) or "1 = 1", list(wanted.values())
+        moments = {"started_ns >= ?": self.since_s, "started_ns < ?": self.until_s}
+        bounds = {condition: at_s * 10**9 for condition, at_s in moments.items() if at_s is not None}
+        names = {name: value for name in _NAMED if (value := getattr(self, name)) is not None}
+        conditions = [*bounds, *(_NAMED[name][0 if value else 1] for name, value in names.items())]
+        return " AND ".join(conditions) or "1 = 1", [*bounds.values(), *filter(None, names.values())]
+
+
+_NAMED: Mapping[str, tuple[str, str]] = {
+    "org": ("org = ?", "org IS NULL"),
+    "provider": ("provider = ?", "provider IS NULL"),
+    "model": ("? IN (model_requested, model_sent, model_answered)", "coalesce(model_requested, model_sent) IS NULL"),
+    "feature": ("feature = ?", "feature IS NULL"),
+    "task": ("? IN (task, task_known)", "task IS NULL"),
+    "rule": ("rule = ?", "rule IS NULL"),
+}
+"The condition for calls with a name, and for those without."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import hmac
 import socket
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
+from urllib.parse import urlsplit
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -50,7 +51,8 @@ class Door:
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = None if scope["path"] in PROBES else self._refusal(Request(scope))
+        request = Request(scope)
+        refusal = None if scope["path"] in PROBES else self._refusal(request) or _refused_write(request)
         await (refusal or self._app)(scope, receive, send_with_headers)
 
     def _refusal(self, request: Request) -> Response | None:
@@ -59,7 +61,7 @@ class Door:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
                 return None
-            if request.url.path in self._tokenless:
+            if request.scope["path"] in self._tokenless:  # what `request.url` says is up to the Host header
                 return None
             return _refused(401, "unauthorized", "send the token that admin.token names as Authorization: Bearer")
         if not self._is_private:  # the token was taken away since start, and the port is still open to others
@@ -70,13 +72,24 @@ class Door:
         return None
 
 
+def _refused_write(request: Request) -> Response | None:
+    """Any page can have its visitor's browser send a form here, but says whose it is; and no form is JSON."""
+    if request.method in {"GET", "HEAD"}:
+        return None
+    origin = request.headers.get("origin")
+    is_json = request.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
+    if is_json and (origin is None or urlsplit(origin).netloc == request.headers.get("host")):
+        return None
+    return _refused(403, "cross_origin", "write as the console does: JSON, and from its own page")
+
+
 def _refused(status: int, code: str, message: str) -> Response:
     challenge = {"www-authenticate": 'Bearer realm="lectr"'} if status == 401 else None
     return JSONResponse({"error": {"code": code, "message": message}}, status, challenge)
 
 
-def admin_app(live: Live, registry: CollectorRegistry, listen: str) -> ASGIApp:
-    """The admin port as an ASGI app, to be served there."""
+def admin_app(live: Live, registry: CollectorRegistry, listen: str, api: Sequence[Route] = ()) -> ASGIApp:
+    """The admin port as an ASGI app, to be served there; `api` is the console's."""
 
     async def healthz(_: Request) -> Response:
         return JSONResponse(live.health())
@@ -97,7 +110,7 @@ def admin_app(live: Live, registry: CollectorRegistry, listen: str) -> ASGIApp:
 
     routes = {"/healthz": healthz, "/livez": livez, "/readyz": readyz, "/metrics": metrics}
     console = pages.routes(HEADERS)
-    app = Starlette(routes=[*(Route(path, answer) for path, answer in routes.items()), *console])
+    app = Starlette(routes=[*(Route(path, answer) for path, answer in routes.items()), *api, *console])
     return Door(app, live, listen, tokenless={page.path for page in console})
 
 

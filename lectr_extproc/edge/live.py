@@ -92,11 +92,12 @@ class Live:
 
     def health(self) -> dict[str, Any]:
         """What `/healthz` answers."""
-        degraded = [part for part, problem in self.problems().items() if problem]
+        problems = {part: problem for part, problem in self.problems().items() if problem}
         return {
-            "status": "degraded" if degraded else "ok",
+            "status": "degraded" if problems else "ok",
             "version": VERSION,
-            "degraded": degraded,
+            "degraded": list(problems),
+            "problems": problems,
             "settings_problem": self.settings_problem,
             "prices": {"version": self.snapshot.prices.version, "problem": self.prices_problem},
             "spool": self.spool(),

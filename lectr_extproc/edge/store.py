@@ -20,6 +20,7 @@ from lectr_extproc.core.spending import Settlement
 from lectr_extproc.edge.breakers import SharedBreakers
 from lectr_extproc.edge.counters import Counters, settle
 from lectr_extproc.edge.logs import without_keys
+from lectr_extproc.edge.views import Views
 
 Sql = tuple[Any, ...]
 
@@ -120,6 +121,8 @@ class Store:
         self.breakers = SharedBreakers(self._beside)
         self.counters = Counters(self._beside)
         "Of limits, in the same database."
+        self.views = Views(database)
+        "For the console."
         self._is_ours = False
         "Whether it was found to be of the version this lectr knows. A newer lectr may raise that: it only ever adds."
         self._fresh: list[tuple[int, CallRecord]] | None = None

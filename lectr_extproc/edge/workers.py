@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from lectr_extproc.edge import pages
 from lectr_extproc.edge.admin import HEADERS, http_server
+from lectr_extproc.edge.console import API
 from lectr_extproc.settings import Settings
 
 log = logging.getLogger("lectr.workers")
@@ -34,6 +35,10 @@ PAUSE_S = 0.5
 "Between the end of a worker and its next start."
 ASKED_S = 2.0
 "How long a worker may take to say how it is."
+CONSOLE_S = 30.0
+"And to read what the console shows."
+_INTRODUCTION = ("host", "authorization", "origin", "content-type")
+"Of a request's headers: by what a worker judges whether it answers."
 
 
 def when_input_ends(call: Callable[[], None]) -> None:
@@ -79,15 +84,17 @@ class Worker:
             except TimeoutError:
                 begin = float("-inf")
 
-    async def ask(self, path: str, request: Request) -> httpx.Response | None:
-        """What it answers there to somebody with these words of introduction; None if it does not."""
-        headers = {name: request.headers[name] for name in ("host", "authorization") if name in request.headers}
+    async def ask(self, request: Request, within_s: float = ASKED_S) -> httpx.Response | None:
+        """What it answers to the same request of somebody with these words of introduction; None if it does not."""
+        headers = {name: request.headers[name] for name in _INTRODUCTION if name in request.headers}
         address = "http://{}:{}".format(*self._admin.getsockname())
+        path = httpx.URL(path=request.scope["path"], query=request.scope["query_string"] or None)
         try:
             # Without `verify` no file of authorities is read, which takes longer than the answer.
-            made = httpx.AsyncClient(base_url=address, trust_env=False, timeout=ASKED_S, verify=False)  # noqa: S501
+            made = httpx.AsyncClient(base_url=address, trust_env=False, timeout=within_s, verify=False)  # noqa: S501
             async with made as client:
-                return await client.get(path, headers={"accept": "text/plain", **headers})
+                headers = {"accept": "text/plain", **headers}
+                return await client.request(request.method, path, headers=headers, content=await request.body())
         except httpx.TransportError:
             return None
 
@@ -112,7 +119,7 @@ def admin_app(workers: Sequence[Worker]) -> Starlette:
     """The admin port of all: each worker is asked, and judges for itself whether it answers."""
 
     async def ask(request: Request) -> tuple[Response | None, dict[str, httpx.Response | None]]:
-        answers = await asyncio.gather(*(worker.ask(request.url.path, request) for worker in workers))
+        answers = await asyncio.gather(*(worker.ask(request) for worker in workers))
         refusal = next((_as_it_came(a) for a in answers if a is not None and a.status_code in {401, 421}), None)
         return refusal, {str(worker.number): answer for worker, answer in zip(workers, answers, strict=True)}
 
@@ -135,8 +142,16 @@ def admin_app(workers: Sequence[Worker]) -> Starlette:
         text = generate_latest(_Labelled({n: a.text for n, a in answers.items() if a}))
         return refusal or Response(text, headers={**HEADERS, "content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
+    async def console(request: Request) -> Response:
+        """One is enough: what it shows is in the ledger, which they share, or they have told each other."""
+        for worker in workers:
+            if answer := await worker.ask(request, CONSOLE_S):
+                return _as_it_came(answer)
+        return JSONResponse({"error": {"code": "no_worker", "message": "no worker answers"}}, 503, HEADERS)
+
     routes = {"/healthz": healthz, "/livez": livez, "/readyz": readyz, "/metrics": metrics}
-    return Starlette(routes=[*(Route(path, answer) for path, answer in routes.items()), *pages.routes(HEADERS)])
+    api = Route(f"{API}{{path:path}}", console, methods=["GET", "POST"])
+    return Starlette(routes=[*(Route(path, answer) for path, answer in routes.items()), api, *pages.routes(HEADERS)])
 
 
 def _as_it_came(answer: httpx.Response) -> Response:

@@ -1,5 +1,6 @@
 """The admin port."""
 
+import asyncio
 import contextlib
 import socket
 from dataclasses import replace
@@ -212,6 +213,24 @@ async def test_the_consoles_page_asks_for_no_token_and_for_a_loopback_name_where
         assert [page.status_code for page in pages] == [307, 307, 200, 200]
         assert {**pages[2].headers, **HEADERS, **pages[2].headers} == dict(pages[2].headers), "what all answers carry"
         assert [(await client.get(f"/console/{path}")).status_code for path in ("api/overview", "x")] == [401] * 2
+
+
+async def test_no_host_header_makes_one_path_pass_for_another(shared: Live) -> None:
+    shared.settings = replace(shared.settings, admin_token=TOKEN)
+    async with http_server(admin_app(shared, CollectorRegistry(), LOOPBACK), LOOPBACK) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1/console/?\r\nconnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    assert b" 200 " not in answer.partition(b"\r\n")[0]
+
+
+async def test_what_is_written_is_json_from_a_page_of_its_own(shared: Live) -> None:
+    async with asking(shared) as client:
+        assert (await client.post("/healthz")).status_code == 403
+        assert (await client.post("/healthz", json={}, headers={"origin": "https://127.0.0.1"})).status_code == 403
+        for own in ({}, {"origin": "http://127.0.0.1:8088"}, {"origin": "https://127.0.0.1:8088"}):
+            assert (await client.post("/healthz", json={}, headers=own)).status_code == 405
 
 
 async def test_every_answer_forbids_a_page_to_keep_embed_or_guess_it(shared: Live) -> None:

@@ -36,6 +36,13 @@ class Admin(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text.encode())
 
+    def do_POST(self):
+        said = {name: self.headers[name] for name in ("authorization", "content-type", "origin", "host")}
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"path": self.path, "body": body, **said}).encode())
+
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Admin, bind_and_activate=False)
 server.socket = socket.socket(fileno=admin)
 threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -116,6 +123,33 @@ async def test_the_consoles_page_is_the_parents_own() -> None:
         answer = await parent.get("/console/", token="Bearer another")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_consoles_questions_are_passed_on_as_they_came_to_one_that_answers() -> None:
+    async with parent_of(PLAYED) as parent:
+        origin = f"http://127.0.0.1:{parent.port}"
+        answer = await parent.client.post(
+            f"{origin}/console/api/anomalies/0123/dismiss?a=b%20c",
+            content="{}",
+            headers={"authorization": TOKEN, "content-type": "application/json", "origin": origin},
+        )
+        pids = [pid for pid in await parent.pids() if pid]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workers, "CONSOLE_S", 0.1)
+            nobody = await parent.get("/console/api/overview")
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    assert answer.json() == {
+        "path": "/console/api/anomalies/0123/dismiss?a=b%20c",
+        "body": "{}",
+        "authorization": TOKEN,
+        "content-type": "application/json",
+        "origin": origin,
+        "host": origin.removeprefix("http://"),
+    }
+    assert (nobody.status_code, nobody.json()["error"]["code"]) == (503, "no_worker")
 
 
 async def test_one_that_dies_is_started_again_with_a_line_and_the_other_is_left_alone(
