@@ -50,12 +50,16 @@ class Receiver:
 
     def metric(self, name: str) -> Any:
         """The last export of a metric; waits for the first."""
+        found = _await(lambda: [metric for metric in self._metrics() if metric["name"] == name], name)
+        return found[0]  # the agent tells what came last first
 
-        def arrived() -> list[Any]:
-            scopes = (s for sent in self._get("metrics") for r in sent["resource_metrics"] for s in r["scope_metrics"])
-            return [m for scope in scopes for m in scope["metrics"] if m["name"] == name]
+    def units(self) -> dict[str, str]:
+        """Of every metric that has come so far."""
+        return {metric["name"]: metric["unit"] for metric in self._metrics()}
 
-        return _await(arrived, name)[0]  # the agent tells what came last first
+    def _metrics(self) -> Iterator[Any]:
+        scopes = (s for sent in self._get("metrics") for r in sent["resource_metrics"] for s in r["scope_metrics"])
+        return (metric for scope in scopes for metric in scope["metrics"])
 
     def points(self, metric: str) -> list[tuple[Attributes, Any]]:
         """Its data points, with their labels."""

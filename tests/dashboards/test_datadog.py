@@ -52,7 +52,7 @@ def test_datadogs_own_client_knows_every_field_and_word() -> None:
         ),
         (
             Measure(metric=REQUESTS, how="per hour", where={"error.type": False, "lectr.task": "other"}),
-            "sum:lectr.llm.requests{!error.type:* AND lectr.task:other}.as_count()",
+            "sum:lectr.llm.requests{!error.type:*,lectr.task:other}.as_rate()",
         ),
     ],
     ids=["all", "by labels, of those that have one", "one of these", "of those that have none"],

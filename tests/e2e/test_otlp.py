@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lectr_extproc.edge.metrics import METRICS
 from tests.e2e.answers import INPUT_TOKENS, OUTPUT_TOKENS, error
 from tests.e2e.calls import CHAT, JSON, KEYS, asking, call, new_id, works
 from tests.e2e.candidates import failing_over, refusal
@@ -16,6 +17,8 @@ from tests.e2e.gateway import STOP_WITHIN_S, Gateway, wait_until
 from tests.e2e.scene import HUSH, ORG, Providers, secret, settings_for
 from tests.ports import free_port
 from tests.receiver import Receiver, receiver
+from tools.dashboards import honeycomb, measures
+from tools.dashboards.views import VIEWS
 
 pytestmark = once
 "What leaves is made from records, which are alike whichever Envoy they come from (test_records, test_spool)."
@@ -24,6 +27,11 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 LABELS = {"X-Lectr-Feature": "search", "X-Lectr-Task": "extraction"}
 COST_USD = (INPUT_TOKENS * 2.5 + OUTPUT_TOKENS * 10) / 1e6
 "gpt-4o's list price."
+
+ONLY_IN_TROUBLE = {"lectr.breaker.state", "lectr.export.age", "lectr.limit.used"}
+"Metrics that are not there while all is well and no org has limits."
+OF_SOME_ANSWERS = {"gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.reasoning.output_tokens"}
+"What these answers do not report."
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +111,7 @@ def test_a_call_is_one_span_with_what_it_used_and_cost(
     )
     assert attributes["lectr.ttft_ms"] == record["first_byte_ms"]
     assert ("gen_ai.response.time_to_first_chunk" in attributes) == streaming
+    assert {*honeycomb.TOKEN_COLUMNS.values()} - OF_SOME_ANSWERS <= attributes.keys()
 
 
 def test_each_attempt_is_a_span_below_that_of_its_call(
@@ -134,10 +143,18 @@ def test_the_metrics_add_up_to_what_calls_cost(observed: Gateway, back_end: Rece
     observed.stop()  # the last export is made when it ends
     assert total("lectr.llm.requests", "as_int") == 3
     assert total("lectr.llm.cost", "as_double") == pytest.approx(3 * COST_USD)
+    ((labels, _),) = back_end.points("lectr.llm.requests")
+    assert labels.keys() == measures.LABELS[measures.REQUESTS] - {"error.type"}
+    ((labels, _),) = back_end.points("lectr.llm.cost")
+    assert labels.keys() == measures.LABELS[measures.COST]
     tokens = {labels["gen_ai.token.type"]: int(p["as_int"]) for labels, p in back_end.points("lectr.llm.tokens")}
     assert (tokens["input"], tokens["output"]) == (3 * INPUT_TOKENS, 3 * OUTPUT_TOKENS)
     ((labels, duration),) = back_end.points("gen_ai.client.operation.duration")
     assert (int(duration["count"]), labels["server.address"]) == (3, "127.0.0.1")
+    assert labels.keys() == measures.LABELS[measures.DURATION] - {"error.type"}
+    asked = {measure.metric for view in VIEWS for panel in view.panels for measure in panel.measures}
+    asked -= ONLY_IN_TROUBLE | {measures.FIRST_CHUNK}
+    assert {name: METRICS[name][0] for name in asked}.items() <= back_end.units().items(), "what dashboards show"
 
 
 def test_a_failure_is_a_span_and_a_bad_key_is_only_a_count(

@@ -1,6 +1,7 @@
 """The views as a Datadog dashboard over lectr's metrics, and the rules as monitors."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tools.dashboards.measures import COUNTED, FILTERS, Measure, Value
@@ -12,13 +13,11 @@ PRIORITIES = {"critical": 2, "warning": 3, "info": 5}
 
 
 def query(measure: Measure, chosen: Sequence[str] = ()) -> str:
-    """A measure as a metric query; what was counted, as counts."""
-    scope = " AND ".join(
-        [*(_term(name, value) for name, value in measure.where.items()), *(f"${one}" for one in chosen)]
-    )
+    """A measure as a metric query; what was counted as counts, or as a rate per second."""
+    scope = ",".join([*(_term(name, value) for name, value in measure.where.items()), *(f"${one}" for one in chosen)])
     by = f" by {{{','.join(measure.by)}}}" if measure.by else ""
     aggregate = {"mean": "avg", "last": "max", "p50": "p50", "p95": "p95"}.get(measure.how, "sum")
-    counts = ".as_count()" if measure.how in COUNTED else ""
+    counts = (".as_count()" if measure.how == "total" else ".as_rate()") if measure.how in COUNTED else ""
     return f"{aggregate}:{measure.metric}{{{scope or '*'}}}{by}{counts}"
 
 
@@ -79,8 +78,9 @@ def _asked(measure: Measure, name: str, panel: Panel) -> tuple[list[dict[str, st
     ]
     if measure.over is not None:
         return queries, f"default_zero({names[0]}) / {names[1]}"
-    called = names[0]
-    return queries, {"per minute": f"per_minute({called})", "per hour": f"per_hour({called})"}.get(measure.how, called)
+    seconds = {"per minute": 60, "per hour": 3600}.get(measure.how)
+    # An interval without calls has no value, and would count for nothing in an average.
+    return queries, f"{seconds} * default_zero({names[0]})" if seconds else names[0]
 
 
 def _aggregator(measure: Measure) -> str:
@@ -128,5 +128,5 @@ def _window(rule: Rule) -> str:
 
 def _watched(measure: Measure) -> str:
     if measure.over is None:
-        return query(measure)
+        return query(replace(measure, how="total") if measure.how in COUNTED else measure)
     return f"default_zero({query(measure)}) / {query(measure.over)}"

@@ -189,14 +189,20 @@ def _panel(panel: Panel) -> dict[str, Any]:
     }
 
 
+def _defaults(panel: Panel) -> dict[str, Any]:
+    empty = {"noValue": "nothing"} if panel.measures[0].how == "last" else {}
+    return {"unit": UNITS[panel.unit(0)], **empty}
+
+
 def _number(panel: Panel) -> dict[str, Any]:
+    color = {"mode": "fixed", "fixedColor": "text"}
     return {
         "type": "stat",
-        "fieldConfig": {
-            "defaults": {"unit": UNITS[panel.unit(0)], "color": {"mode": "fixed", "fixedColor": "text"}},
-            "overrides": [],
+        "fieldConfig": {"defaults": {**_defaults(panel), "color": color}, "overrides": []},
+        "options": {
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+            "graphMode": "none",
         },
-        "options": {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "graphMode": "none"},
     }
 
 
@@ -204,7 +210,7 @@ def _time(panel: Panel) -> dict[str, Any]:
     custom = {"drawStyle": "line", "lineWidth": 1, "fillOpacity": 10, "showPoints": "never", "spanNulls": False}
     return {
         "type": "timeseries",
-        "fieldConfig": {"defaults": {"unit": UNITS[panel.unit(0)], "min": 0, "custom": custom}, "overrides": []},
+        "fieldConfig": {"defaults": {**_defaults(panel), "min": 0, "custom": custom}, "overrides": []},
         "options": {
             "legend": {"displayMode": "table", "placement": "right", "showLegend": True, "calcs": ["mean", "max"]},
             "tooltip": {"mode": "multi", "sort": "desc"},
