@@ -127,6 +127,8 @@ def apply_rules(
         changed = dataclasses.replace(changed, providers_named=(choice.provider,))
         wanted = choose_provider(changed, endpoint, org, snapshot)
         wanted = dataclasses.replace(wanted, unknown=choice.unknown, detected=choice.detected)
+    if not org.may_use(wanted.provider, wanted.model_sent):
+        return facts, dataclasses.replace(choice, notes=(*choice.notes, "rule_without_permission"))
     notes = tuple(dict.fromkeys((*choice.notes, *wanted.notes)))
     if wanted.provider != choice.provider:
         if lack := lack_of(facts, choice, endpoint, org, snapshot, to=wanted.provider):

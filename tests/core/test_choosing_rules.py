@@ -158,6 +158,16 @@ STAYS: dict[str, tuple[Facts, Snapshot, str]] = {
         replaced_org(ruled(Arm("azure/our-gpt"), keys=EVERY_KEY), sites={}),
         "address",
     ),
+    "the org may not use the model": (
+        request("gpt-4o"),
+        replaced_org(ruled(Arm("openai/gpt-4.1")), blocked=frozenset({"gpt-4.1"})),
+        "permission",
+    ),
+    "the org may not use the provider": (
+        request("gpt-4o"),
+        replaced_org(ruled(Arm("claude-opus-4-9"), keys=EVERY_KEY), allowed_providers=frozenset({"openai"})),
+        "permission",
+    ),
 }
 
 
