@@ -52,7 +52,7 @@ def _message(limit: Limit, amount: int, used: int, held: int, resets_s: int) -> 
     if limit.unit == "streams":
         return f"{used} of the {most} streams that {of} may have at a time are open. Try again when one has ended."
     wants = f", and this call may take {amount}" if limit.unit == "tokens" else ""
-    return f"{of[0].upper()}{of[1:]} may use {most} {limit.unit} per minute: {used} are used{wants}. {again}"
+    return f"{of[0].upper()}{of[1:]} has used {used} of {most} {limit.unit} per minute{wants}. {again}"
 
 
 def told(warned: Warned, at_s: int) -> dict[str, object]:
@@ -65,6 +65,7 @@ def told(warned: Warned, at_s: int) -> dict[str, object]:
         "limit": {"kind": limit.kind, "window_s": limit.window_s or None, "for": scope or None},
         "threshold": warned.per_cent / 100,
         "used_usd": shown(limit, warned.used),
+        "held_usd": shown(limit, warned.held),
         "limit_usd": shown(limit, limit.most),
         "resets_at": warned.resets_s and moment(warned.resets_s),
         "at": moment(at_s),

@@ -171,6 +171,8 @@ class Warned(NamedTuple):
     per_cent: int
     used: int
     resets_s: int | None
+    held: int = 0
+    "How much of what is used is only held for calls that are not over."
     place: tuple[str, int, int, int] = ("", 0, 0, 0)
     "What is told once: limit, window, bound and threshold."
 

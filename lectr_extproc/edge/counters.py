@@ -125,7 +125,7 @@ class Counters:
                 continue
             self._warned.add(place)
             if transaction.many(_WARN, [place]):
-                yield Warned(limit, per_cent, used, resets_s, place)
+                yield Warned(limit, per_cent, used, resets_s, _held(transaction, limit.name), place)
 
     def tell_again(self, warned: Warned) -> None:
         """Whoever finds this threshold reached next is to tell of it: nobody heard."""

@@ -64,7 +64,7 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "requests of a key": (
         answer("requests", 60, 1, 60, 1, key="backend"),
         (
-            "Key 'backend' may use 60 requests per minute: 60 are used. It fits again at 2026-11-20T12:30:46Z.",
+            "Key 'backend' has used 60 of 60 requests per minute. It fits again at 2026-11-20T12:30:46Z.",
             "1",
             "60",
             "0",
@@ -75,7 +75,7 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         answer("tokens", 1000, 500, 700, 12),
         (
             (
-                "The organisation may use 1000 tokens per minute: 700 are used, and this call may take 500. It fits "
+                "The organisation has used 700 of 1000 tokens per minute, and this call may take 500. It fits "
                 "again at 2026-11-20T12:30:57Z."
             ),
             "12",
@@ -124,12 +124,13 @@ def test_each_kind_has_a_code_of_its_own() -> None:
 
 def test_a_threshold_is_told_in_words_for_programs() -> None:
     hour = Limit(org="acme", kind="rolling", most=USD, window_s=3600)
-    assert told(Warned(hour, 100, USD // 2, None), NOW) == {
+    assert told(Warned(hour, 100, USD // 2, None, USD // 4), NOW) == {
         "event": "limit.exhausted",
         "org": "acme",
         "limit": {"kind": "rolling", "window_s": 3600, "for": None},
         "threshold": 1.0,
         "used_usd": "0.5",
+        "held_usd": "0.25",
         "limit_usd": "1",
         "resets_at": None,
         "at": "2026-11-20T12:30:45Z",

@@ -208,6 +208,7 @@ def test_a_threshold_is_told_once_for_a_window_by_whichever_process(store: Store
 def test_a_threshold_that_nobody_heard_of_is_told_once_more(store: Store, another: Open) -> None:
     row = limit(warn_at=(50, 80))
     told = store.counters.reserve([ask(row, amount=90)], NOW).warned
+    assert [(one.per_cent, one.used, one.held) for one in told] == [(50, 90, 90), (80, 90, 90)]
     store.counters.tell_again(told[0])
     assert warned(another(), ask(row, amount=1)) == [50]
     assert warned(another(), ask(row, amount=1)) == []

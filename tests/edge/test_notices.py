@@ -80,6 +80,7 @@ async def test_a_threshold_is_posted_with_a_signature_over_its_bytes(
         "limit": {"kind": "daily", "window_s": None, "for": {"feature": "search"}},
         "threshold": 0.8,
         "used_usd": "40",
+        "held_usd": "0",
         "limit_usd": "50",
         "resets_at": "2026-11-22T00:00:00Z",
     }
