@@ -39,6 +39,16 @@ def test_a_trigger_has_one_calculation_and_looks_back_no_further_than_it_may() -
     assert (thresholds["LectrSlow"], thresholds["LectrSlowFirstToken"]) == (60_000, 10), "milliseconds, and seconds"
 
 
+def test_a_rate_is_counted_in_steps_that_its_time_range_may_have() -> None:
+    steps = {
+        name: (asked["time_range"], asked["granularity"]) for name, asked in QUERIES.items() if "granularity" in asked
+    }
+    assert steps["requests_per_minute_by_provider"] == (2 * 3600, 60)
+    assert steps["cost_per_hour_by_model"] == (24 * 3600, 3600)
+    assert all(range_s / 1000 <= step_s <= range_s / 10 for range_s, step_s in steps.values())
+    assert not {"cost_per_hour", "requests_per_minute"} & QUERIES.keys(), "of a whole range there is none"
+
+
 def test_a_panel_is_ordered_by_something_it_computes() -> None:
     for name, asked in QUERIES.items():
         for order in asked.get("orders", ()):

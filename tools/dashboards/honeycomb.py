@@ -51,6 +51,11 @@ A_CALL = {"column": "gen_ai.operation.name", "op": "exists"}
 SIZES = {"number": (4, 3), "time": (6, 4), "table": (6, 4)}
 WIDTH = 12
 DAY_S = 86_400
+SPANNED: Mapping[str, Mapping[str, int]] = {
+    "per minute": {"time_range": 7200, "granularity": 60},
+    "per hour": {"time_range": DAY_S, "granularity": 3600},
+}
+"A rate is what was counted in each step of a line."
 
 
 def is_of_spans(measure: Measure) -> bool:
@@ -106,7 +111,7 @@ def query(*measures: Measure, time_range_s: int = DAY_S) -> dict[str, Any]:
 
 def configuration() -> dict[str, Any]:
     """What `terraform apply` makes: columns, queries with their names, a board of them, and triggers."""
-    panels = [panel for view in VIEWS for panel in view.panels]
+    panels = [panel for view in VIEWS for panel in view.panels if not _is_average(panel)]
     return {
         "terraform": {
             "required_providers": {"honeycombio": {"source": "honeycombio/honeycombio", "version": ">= 0.38"}}
@@ -154,6 +159,11 @@ def configuration() -> dict[str, Any]:
     }
 
 
+def _is_average(panel: Panel) -> bool:
+    """A rate of the whole time range, which no query gives: the lines that have it are there."""
+    return panel.shape == "number" and panel.measures[0].how in SPANNED
+
+
 def _key(title: str) -> str:
     return re.sub(r"\W+", "_", title.lower())
 
@@ -171,9 +181,9 @@ def _query(asked: dict[str, Any], measure: Measure) -> dict[str, Any]:
 
 def _panel_query(panel: Panel) -> dict[str, Any]:
     asked = query(*panel.measures)
-    hourly = {"granularity": 3600} if panel.measures[0].how == "per hour" else {}
+    spanned = SPANNED.get(panel.measures[0].how, {})
     orders = [{**asked["calculations"][0], "order": "descending"}] if asked["breakdowns"] else []
-    return {**asked, **hourly, "orders": orders, "limit": 100}
+    return {**asked, **spanned, "orders": orders, "limit": 100}
 
 
 def _placed(panels: list[Panel]) -> Iterator[dict[str, Any]]:
@@ -182,14 +192,14 @@ def _placed(panels: list[Panel]) -> Iterator[dict[str, Any]]:
         width, height = SIZES[panel.shape]
         if x + width > WIDTH:
             x, y, tallest = 0, y + tallest, 0
-        key = _key(panel.title)
+        key, is_line = _key(panel.title), panel.shape == "time" or panel.measures[0].how == "last"
         yield {
             "type": "query",
             "position": {"x_coordinate": x, "y_coordinate": y, "width": width, "height": height},
             "query_panel": {
                 "query_id": f"${{honeycombio_query.{key}.id}}",
                 "query_annotation_id": f"${{honeycombio_query_annotation.{key}.id}}",
-                "query_style": "graph" if panel.shape == "time" else "table",
+                "query_style": "graph" if is_line else "table",
             },
         }
         x, tallest = x + width, max(tallest, height)
