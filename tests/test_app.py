@@ -23,7 +23,8 @@ from tests.ports import free_port
 
 
 def settings(directory: Path) -> Settings:
-    return load(f"grpc: {{listen: 'unix:{directory}/lectr.sock'}}\nadmin: {{listen: '127.0.0.1:{free_port()}'}}")
+    addresses = f"grpc: {{listen: 'unix:{directory}/lectr.sock'}}\nadmin: {{listen: '127.0.0.1:{free_port()}'}}"
+    return load(f"{addresses}\nenvoy: {{access_log_flush_s: 0.02}}")
 
 
 async def health(given: Settings) -> httpx.Response:

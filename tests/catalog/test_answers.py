@@ -90,7 +90,8 @@ def test_a_documented_answer_is_read_as_its_vendor_means_it(case: str) -> None:
 def test_wherever_an_answer_is_cut_the_same_is_read(case: str) -> None:
     whole, data = read_whole(case), body(case)
     assert read(case, [data[i : i + 1] for i in range(len(data))]) == whole
-    assert all(read(case, [data[:cut], data[cut:]]) == whole for cut in range(1, len(data)))
+    # In two at every third place: cases of one dialect are alike, and begin at different ones.
+    assert all(read(case, [data[:cut], data[cut:]]) == whole for cut in range(1 + len(data) % 3, len(data), 3))
 
 
 def raw_deflate(data: bytes) -> bytes:

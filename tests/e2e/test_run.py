@@ -13,6 +13,7 @@ from typing import Any
 
 import anthropic
 import httpx
+import openai
 import pytest
 import yaml
 
@@ -24,6 +25,7 @@ from tests.ports import free_port
 
 KEY_NAMES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY", "GEMINI_API_KEY", "AZURE_OPENAI_API_KEY")
 SERVING = "Ctrl-C stops it."
+MESSAGES = [{"role": "user", "content": PROMPT}]
 
 
 class Practice:
@@ -93,15 +95,51 @@ def test_the_printed_openai_snippet_works_as_it_is_printed(practice: Practice) -
     assert "practice provider playing openai" in done.stdout
 
 
-def test_the_anthropic_sdk_works_against_it(practice: Practice) -> None:
-    with anthropic.Anthropic(base_url=f"http://{practice.address}", api_key=practice.key()) as claude:
-        asked: Any = {"model": "claude-sonnet-4-6", "max_tokens": 50, "messages": [{"role": "user", "content": PROMPT}]}
-        message = claude.messages.create(**asked)
-        with claude.messages.stream(**asked) as stream:
-            streamed = stream.get_final_text()
-    assert message.content[0].type == "text"
-    assert "practice provider playing anthropic" in message.content[0].text
-    assert streamed == message.content[0].text
+@once
+def test_openais_sdk_reads_what_is_said(practice: Practice) -> None:
+    chat: Any = {"model": "gpt-4o", "messages": MESSAGES}
+    with openai.OpenAI(base_url=f"http://{practice.address}/v1", api_key=practice.key(), max_retries=0) as client:
+        answer = client.chat.completions.create(**chat)
+        said = answer.choices[0].message.content
+        assert "playing openai" in str(said)
+        assert answer.usage is not None
+        assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+        embedding = client.embeddings.create(model="text-embedding-3-small", input="Hello")
+        assert len(embedding.data[0].embedding) == 8
+        response = client.responses.create(model="gpt-4o", input="Hello")
+        assert (response.status, "playing openai" in response.output_text) == ("completed", True)
+
+        *told, last = client.chat.completions.create(**chat, stream=True, stream_options={"include_usage": True})
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in told) == said
+        assert (told[-1].choices[0].finish_reason, last.choices) == ("stop", [])
+        assert last.usage is not None
+        assert last.usage.completion_tokens == len(str(said).split(" "))
+
+        heard = list(client.responses.create(model="gpt-4o", input="Hello", stream=True))
+        assert "".join(event.delta for event in heard if event.type == "response.output_text.delta")
+        assert heard[-1].type == "response.completed"
+        with client.responses.stream(model="gpt-4o", input="Hello") as accumulated:
+            assert "playing openai" in accumulated.get_final_response().output_text
+        with pytest.raises(openai.BadRequestError, match="needs a `model`"):
+            client.post("/chat/completions", body={}, cast_to=object)
+
+
+@once
+def test_anthropics_sdk_reads_what_is_said(practice: Practice) -> None:
+    message: Any = {"model": "claude-sonnet-4-6", "messages": MESSAGES}
+    with anthropic.Anthropic(base_url=f"http://{practice.address}", api_key=practice.key(), max_retries=0) as client:
+        answer = client.messages.create(**message, max_tokens=100)
+        with client.messages.stream(**message, max_tokens=100) as stream:
+            text = "".join(stream.text_stream)
+            final = stream.get_final_message()
+        assert isinstance(answer.content[0], anthropic.types.TextBlock)
+        assert isinstance(final.content[0], anthropic.types.TextBlock)
+        assert text == final.content[0].text == answer.content[0].text
+        assert "practice provider playing anthropic" in text
+        assert (final.stop_reason, final.usage.output_tokens) == (answer.stop_reason, answer.usage.output_tokens)
+        assert client.messages.count_tokens(**message).input_tokens > 0
+        with pytest.raises(anthropic.BadRequestError, match="needs a `model`"):
+            client.post("/v1/messages", body={}, cast_to=object)
 
 
 def test_a_choice_is_answered_by_who_is_played(practice: Practice) -> None:

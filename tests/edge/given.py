@@ -28,7 +28,8 @@ ORG = {"name": "acme", "keys": [{"sha256": hashlib.sha256(KEY.encode()).hexdiges
 def settings(listen: str = "127.0.0.1:0", **sections: Any) -> Settings:
     grpc_section = {"listen": listen, **sections.pop("grpc", {})}
     admin = {"listen": "127.0.0.1:0"}
-    return compile_settings({"orgs": [ORG], "grpc": grpc_section, "admin": admin, **sections})
+    envoy = {"access_log_flush_s": 0.02, **sections.pop("envoy", {})}  # a server that stops waits for what Envoy has
+    return compile_settings({"orgs": [ORG], "grpc": grpc_section, "admin": admin, "envoy": envoy, **sections})
 
 
 def live(directory: Path, **sections: Any) -> Live:

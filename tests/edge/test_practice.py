@@ -1,19 +1,11 @@
-import importlib
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 
 from lectr_extproc.edge import practice
-from lectr_extproc.edge.admin import http_server
 from tests.reading import reader
-
-if TYPE_CHECKING:  # each takes a second to import, which every worker would spend
-    import anthropic
-    import openai
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
@@ -165,94 +157,3 @@ async def test_our_own_readers_read_what_it_says_in_each_api(path: str, asked: o
     assert read.usage.input_tokens == max(1, len(json.dumps(asked)) // 4)
     assert read.usage.output_tokens
     assert "practice" in answer.text
-
-
-# --- the official SDKs, over a port -----------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def openai_sdk(provider: str = "openai") -> AsyncIterator["openai.AsyncOpenAI"]:
-    async with http_server(practice.practice_app(), "127.0.0.1:0") as port:
-        base = f"http://127.0.0.1:{port}/{provider}/v1"
-        async with importlib.import_module("openai").AsyncOpenAI(
-            api_key="practice", base_url=base, max_retries=0
-        ) as client:
-            yield client
-
-
-@asynccontextmanager
-async def anthropic_sdk() -> AsyncIterator["anthropic.AsyncAnthropic"]:
-    async with http_server(practice.practice_app(), "127.0.0.1:0") as port:
-        base = f"http://127.0.0.1:{port}/anthropic"
-        async with importlib.import_module("anthropic").AsyncAnthropic(
-            api_key="practice", base_url=base, max_retries=0
-        ) as client:
-            yield client
-
-
-@pytest.fixture(scope="module")
-def sdks() -> None:
-    """Imported before a test's own time runs: on a busy machine that may take as long as a test may."""
-    for name in SDKS:
-        importlib.import_module(name)
-
-
-CHAT: Any = {"model": "gpt-4o", "messages": MESSAGES}
-MESSAGE: Any = {"model": "claude-sonnet-4", "messages": MESSAGES, "max_tokens": 100}
-
-
-@pytest.mark.usefixtures("sdks")
-async def test_openais_sdk_reads_its_answers() -> None:
-    async with openai_sdk() as client:
-        chat = await client.chat.completions.create(**CHAT)
-        assert "playing openai" in str(chat.choices[0].message.content)
-        assert chat.usage is not None
-        assert chat.usage.total_tokens == chat.usage.prompt_tokens + chat.usage.completion_tokens
-        embedding = await client.embeddings.create(model="text-embedding-3-small", input="Hello")
-        assert len(embedding.data[0].embedding) == 8
-        response = await client.responses.create(model="gpt-4o", input="Hello")
-        assert (response.status, "playing openai" in response.output_text) == ("completed", True)
-        assert [model.id async for model in client.models.list()] == ["practice"]
-
-
-@pytest.mark.usefixtures("sdks")
-async def test_openais_sdk_reads_its_streams() -> None:
-    async with openai_sdk() as client:
-        whole = (await client.chat.completions.create(**CHAT)).choices[0].message.content
-        stream = await client.chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True})
-        chunks = [chunk async for chunk in stream]
-        responses = await client.responses.create(model="gpt-4o", input="Hello", stream=True)
-        heard = [event async for event in responses]
-        assert "".join(event.delta for event in heard if event.type == "response.output_text.delta")
-        assert heard[-1].type == "response.completed"
-        async with client.responses.stream(model="gpt-4o", input="Hello") as accumulated:
-            assert "playing openai" in (await accumulated.get_final_response()).output_text
-        *told, last = chunks
-        assert "".join(chunk.choices[0].delta.content or "" for chunk in told) == whole
-        assert (told[-1].choices[0].finish_reason, last.choices) == ("stop", [])
-        assert last.usage is not None
-        assert last.usage.completion_tokens == len(str(whole).split(" "))
-
-
-@pytest.mark.usefixtures("sdks")
-async def test_anthropics_sdk_reads_its_answers_and_streams() -> None:
-    async with anthropic_sdk() as client:
-        answer = await client.messages.create(**MESSAGE)
-        async with client.messages.stream(**MESSAGE) as stream:
-            text = "".join([piece async for piece in stream.text_stream])
-            final = await stream.get_final_message()
-        assert text == final.content[0].text == answer.content[0].text  # type: ignore[union-attr]
-        assert "playing anthropic" in text
-        assert (final.stop_reason, final.usage.output_tokens) == (answer.stop_reason, answer.usage.output_tokens)
-        assert (await client.messages.count_tokens(model="claude", messages=MESSAGE["messages"])).input_tokens > 0
-
-
-SDKS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {"openai": openai_sdk, "anthropic": anthropic_sdk}
-
-
-@pytest.mark.usefixtures("sdks")
-@pytest.mark.parametrize("sdk", SDKS)
-async def test_an_error_is_one_the_sdk_knows(sdk: str) -> None:
-    async with SDKS[sdk]() as client:
-        with pytest.raises(importlib.import_module(sdk).BadRequestError, match="needs a `model`"):
-            await client.post("/v1/messages", body={}, cast_to=object)

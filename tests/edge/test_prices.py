@@ -49,7 +49,13 @@ def as_json(value: Any) -> Any:
 
 
 OURS = set(THEIR_PROVIDERS.values()) - {"openrouter"}
-LIST = [as_json(provider) for provider in bundled if provider.id in OURS]
+WHOLE = [as_json(provider) for provider in bundled if provider.id in OURS]
+LIST = [
+    provider
+    | {"models": [m for n, m in enumerate(provider["models"]) if n < 3 or m["id"] in {"gpt-4o", "gpt-4o-mini"}]}
+    for provider in WHOLE
+]
+"A shop window of it, of which reading takes a tenth."
 
 
 def same(one: Row | None, other: Row | None) -> bool:
@@ -61,7 +67,7 @@ def same(one: Row | None, other: Row | None) -> bool:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prices") / "data.json"
-    path.write_text(json.dumps(LIST))
+    path.write_text(json.dumps(WHOLE))
     return path
 
 

@@ -1,6 +1,8 @@
 """Upstreams and parsed renderings that the gateway's tests share."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import yaml
@@ -23,8 +25,15 @@ def parsed(text: str) -> dict[str, Any]:
     return document
 
 
-def bootstrap(options: GatewayOptions = NATIVE, upstreams: list[Upstream] = DEFAULT_UPSTREAMS) -> dict[str, Any]:
-    return parsed(render_bootstrap(options, upstreams))
+def bootstrap(options: GatewayOptions = NATIVE, upstreams: Iterable[Upstream] = DEFAULT_UPSTREAMS) -> dict[str, Any]:
+    """A new one each time, which a test may change; but parsed once."""
+    document: dict[str, Any] = json.loads(_bootstrap(options, tuple(upstreams)))
+    return document
+
+
+@cache
+def _bootstrap(options: GatewayOptions, upstreams: tuple[Upstream, ...]) -> str:
+    return json.dumps(parsed(render_bootstrap(options, upstreams)))
 
 
 def listener(document: dict[str, Any]) -> dict[str, Any]:

@@ -24,17 +24,17 @@ PROFILES = pytest.mark.parametrize("options", [NATIVE, PORTABLE], ids=lambda opt
 # What each Envoy must accept: the newest both profiles, the oldest the portable one.
 PAIRS = [*((build, build.profile) for build in BUILDS), (BUILDS[0], "portable")]
 
-UPSTREAMS = {
-    "the default upstreams": DEFAULT_UPSTREAMS,
-    "plain, by address": [Upstream.parse("ollama", "http://127.0.0.1:11434/v1")],
-    "IPv6": [Upstream.parse("custom", "https://[2001:db8::1]:8443/v1")],
-    "none": [],
-}
-OPTIONS: dict[str, dict[str, Any]] = {
-    "the defaults": {},
-    "a socket": {"lectr": "unix:/run/lectr/lectr.sock"},
-    "a name": {"lectr": "lectr.example:9191"},
-    "TLS": {"lectr_tls": LectrTls(ca=certifi.where(), server_name="lectr.test")},
+ACCEPTED: dict[str, tuple[dict[str, Any], list[Upstream]]] = {
+    "the defaults": ({}, DEFAULT_UPSTREAMS),
+    "a socket, and a provider by its address, plain": (
+        {"lectr": "unix:/run/lectr/lectr.sock"},
+        [Upstream.parse("ollama", "http://127.0.0.1:11434/v1")],
+    ),
+    "lectr by its name, and a provider by IPv6": (
+        {"lectr": "lectr.example:9191"},
+        [Upstream.parse("custom", "https://[2001:db8::1]:8443/v1")],
+    ),
+    "TLS, and no provider": ({"lectr_tls": LectrTls(ca=certifi.where(), server_name="lectr.test")}, []),
 }
 
 
@@ -53,16 +53,11 @@ def test_the_checked_in_files_are_what_is_rendered(options: GatewayOptions) -> N
 
 
 @pytest.mark.parametrize(("build", "profile"), PAIRS, ids=[f"{build.version} {profile}" for build, profile in PAIRS])
-@pytest.mark.parametrize("changes", OPTIONS.values(), ids=OPTIONS.keys())
-def test_envoy_accepts_the_bootstrap_with(build: Build, profile: Any, changes: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("changes", "upstreams"), ACCEPTED.values(), ids=ACCEPTED)
+def test_envoy_accepts_a_gateway_with(
+    build: Build, profile: Any, changes: dict[str, Any], upstreams: list[Upstream], tmp_path: Path
+) -> None:
     options = GatewayOptions(profile=profile, trusted_ca=certifi.where(), **changes)
-    validate(build, render_bootstrap(options, DEFAULT_UPSTREAMS), tmp_path)
-
-
-@pytest.mark.parametrize(("build", "profile"), PAIRS, ids=[f"{build.version} {profile}" for build, profile in PAIRS])
-@pytest.mark.parametrize("upstreams", UPSTREAMS.values(), ids=UPSTREAMS.keys())
-def test_envoy_accepts_a_gateway_for(build: Build, profile: Any, upstreams: Any, tmp_path: Path) -> None:
-    options = GatewayOptions(profile=profile, trusted_ca=certifi.where())
     validate(build, render_bootstrap(options, upstreams), tmp_path)
 
 
