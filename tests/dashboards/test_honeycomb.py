@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 from typing import Any
 
 from lectr_extproc.edge import attributes
@@ -28,6 +29,17 @@ def test_spans_are_asked_for_what_is_on_them() -> None:
     assert {*COLUMNS.values(), *TOKEN_COLUMNS.values()} - {None, "duration_ms"} <= attributes.SPAN.keys()
     for expression, _ in MADE.values():
         assert set(re.findall(r"\$([\w.]+)", expression)) <= attributes.SPAN.keys()
+
+
+def test_every_column_that_is_read_is_made_where_it_is_read() -> None:
+    made = RESOURCES["terraform_data"]["columns"]["for_each"].values()
+    there = {(each["dataset"], each["name"]) for each in made} | {("${var.dataset}", name) for name in MADE}
+    for name, asked in QUERIES.items():
+        columns = {each["column"] for each in [*asked["calculations"], *asked["filters"]] if "column" in each}
+        dataset = RESOURCES["honeycombio_query"][name]["dataset"]
+        assert {(dataset, column) for column in [*columns, *asked["breakdowns"]]} <= there, name
+    *_, body = shlex.split(RESOURCES["terraform_data"]["columns"]["provisioner"]["local-exec"]["command"])
+    assert json.loads(body).keys() == {"key_name", "type"}
 
 
 def test_a_trigger_has_one_calculation_and_looks_back_no_further_than_it_may() -> None:

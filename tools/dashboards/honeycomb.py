@@ -5,7 +5,7 @@ In Terraform's JSON: its provider is how Honeycomb keeps boards as code, and JSO
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tools.dashboards.measures import (
@@ -45,6 +45,14 @@ MADE = {
 }
 "Columns that Honeycomb makes of others."
 SHARES = {ERROR: "lectr_failed", PRICING: "lectr_unpriced"}
+COLUMNS_ARE_THERE = "terraform_data.columns"
+MAKE_COLUMN = (
+    "curl -sS -o /dev/null ${var.endpoint}/1/columns/${each.value.dataset} -H 'Content-Type: application/json'"
+    ' -H "X-Honeycomb-Team: $HONEYCOMB_API_KEY"'
+    ' -d \'{"key_name": "${each.value.name}", "type": "${each.value.type}"}\''
+)
+"""A query that names a column which nothing has filled yet is refused; those of trouble are empty while all is well.
+Honeycomb refuses to make one that is there; the provider's own resource would stop at that, and might delete it."""
 A_CALL = {"column": "gen_ai.operation.name", "op": "exists"}
 "Spans of attempts have none."
 
@@ -92,7 +100,7 @@ def _filter(name: str, value: Value) -> dict[str, Any]:
             return {"column": name, "op": "=", "value": value}
 
 
-def query(*measures: Measure, time_range_s: int = DAY_S) -> dict[str, Any]:
+def query_of(*measures: Measure, time_range_s: int = DAY_S) -> dict[str, Any]:
     """Measures of one panel as one query: they are of the same calls, by the same labels."""
     first = measures[0]
     asked = [each for measure in measures for each in calculations(measure)]
@@ -112,9 +120,14 @@ def query(*measures: Measure, time_range_s: int = DAY_S) -> dict[str, Any]:
 def configuration() -> dict[str, Any]:
     """What `terraform apply` makes: columns, queries with their names, a board of them, and triggers."""
     panels = [panel for view in VIEWS for panel in view.panels if not _is_average(panel)]
+    asked = [
+        *((_key(panel.title), panel.measures[0], _panel_query(panel)) for panel in panels),
+        *((rule.name, rule.measure, _rule_query(rule)) for rule in _triggering()),
+    ]
     return {
         "terraform": {
-            "required_providers": {"honeycombio": {"source": "honeycombio/honeycombio", "version": ">= 0.38"}}
+            "required_version": ">= 1.4",
+            "required_providers": {"honeycombio": {"source": "honeycombio/honeycombio", "version": ">= 0.38"}},
         },
         "variable": {
             "dataset": {"type": "string", "default": "lectr", "description": "Of the spans: the service's name."},
@@ -123,6 +136,11 @@ def configuration() -> dict[str, Any]:
                 "default": "lectr-metrics",
                 "description": "Of the metrics: x-honeycomb-dataset in OTEL_EXPORTER_OTLP_METRICS_HEADERS.",
             },
+            "endpoint": {
+                "type": "string",
+                "default": "https://api.honeycomb.io",
+                "description": "Where columns are made; the provider has it from HONEYCOMB_API_ENDPOINT.",
+            },
             "recipients": {
                 "type": "list(string)",
                 "default": [],
@@ -130,13 +148,24 @@ def configuration() -> dict[str, Any]:
             },
         },
         "resource": {
+            "terraform_data": {"columns": _columns([(measure, made) for _, measure, made in asked])},
             "honeycombio_derived_column": {
-                name: {"dataset": "${var.dataset}", "alias": name, "expression": expression, "description": said}
+                name: {
+                    "dataset": "${var.dataset}",
+                    "alias": name,
+                    "expression": expression,
+                    "description": said,
+                    "depends_on": [COLUMNS_ARE_THERE],
+                }
                 for name, (expression, said) in MADE.items()
             },
             "honeycombio_query": {
-                **{_key(panel.title): _query(_panel_query(panel), panel.measures[0]) for panel in panels},
-                **{rule.name: _query(_rule_query(rule), rule.measure) for rule in _triggering()},
+                name: {
+                    "dataset": _dataset(measure),
+                    "query_json": json.dumps(made),
+                    "depends_on": [COLUMNS_ARE_THERE, *(f"honeycombio_derived_column.{name}" for name in MADE)],
+                }
+                for name, measure, made in asked
             },
             "honeycombio_query_annotation": {
                 _key(panel.title): {
@@ -172,15 +201,23 @@ def _dataset(measure: Measure) -> str:
     return "${var.dataset}" if is_of_spans(measure) else "${var.metrics_dataset}"
 
 
-def _query(asked: dict[str, Any], measure: Measure) -> dict[str, Any]:
-    made: dict[str, Any] = {"dataset": _dataset(measure), "query_json": json.dumps(asked)}
-    if is_of_spans(measure):
-        made["depends_on"] = [f"honeycombio_derived_column.{name}" for name in MADE]
-    return made
+def _columns(asked: Sequence[tuple[Measure, dict[str, Any]]]) -> dict[str, Any]:
+    """Every column that a query or a calculated field reads."""
+    read = [("${var.dataset}", name, "string") for made, _ in MADE.values() for name in re.findall(r"\$([\w.]+)", made)]
+    for measure, query in asked:
+        named = [*(one["column"] for one in query["filters"]), *query["breakdowns"]]
+        read += [(_dataset(measure), name, "string") for name in named]
+        read += [(_dataset(measure), one["column"], "float") for one in query["calculations"] if "column" in one]
+    each = {
+        f"{dataset[6:-1]}/{name}": {"dataset": dataset, "name": name, "type": kind}
+        for dataset, name, kind in sorted(set(read))
+        if name not in MADE
+    }
+    return {"for_each": each, "provisioner": {"local-exec": {"command": MAKE_COLUMN}}}
 
 
 def _panel_query(panel: Panel) -> dict[str, Any]:
-    asked = query(*panel.measures)
+    asked = query_of(*panel.measures)
     spanned = SPANNED.get(panel.measures[0].how, {})
     orders = [{**asked["calculations"][0], "order": "descending"}] if asked["breakdowns"] else []
     return {**asked, **spanned, "orders": orders, "limit": 100}
@@ -214,7 +251,7 @@ def _triggering() -> Iterator[Rule]:
 
 
 def _rule_query(rule: Rule) -> dict[str, Any]:
-    return query(rule.measure, time_range_s=60 * rule.minutes)
+    return query_of(rule.measure, time_range_s=60 * rule.minutes)
 
 
 def _trigger(rule: Rule) -> dict[str, Any]:
