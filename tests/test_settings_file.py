@@ -112,7 +112,7 @@ PLACEHOLDERS = {
     "region: …": "region: eu-west-1",
     "9f86d0818…": DIGEST,
 }
-ELSEWHERES = re.compile(r"apiVersion:|# (?!lectr\.yaml$)")
+ELSEWHERES = re.compile(r"apiVersion:|scrape_configs:|# (?!lectr\.yaml$)")
 "How a block begins that is for Kubernetes, Envoy or another service: with what it is."
 
 
