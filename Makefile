@@ -127,10 +127,12 @@ clean: ## remove what the other targets made
 	$(BIN)/python -m tools.unpack_chromium .tools/chromium
 	@touch $@
 
-# promtool, for tests/dashboards. No registry has it as a program, so it is compiled: some minutes, once for each version.
-.tools/prometheus/.done: tools/prometheus/go.mod tools/prometheus/go.sum | $(if $(shell command -v go),,.tools/go/.done)
+# promtool, for tests/dashboards. No registry has it as a program, so it is compiled: some minutes, once for each version. By the
+# machine's Go where that is 1.21 or later, which finds a newer one by itself.
+.tools/prometheus/.done: tools/prometheus/go.mod tools/prometheus/go.sum | \
+		$(if $(shell go version 2>/dev/null | grep -E 'go1\.(2[1-9]|[3-9][0-9])'),,.tools/go/.done)
 	@mkdir -p .tools/prometheus
-	cd tools/prometheus && PATH=$$PATH:$(CURDIR)/.tools/go/go/bin GOFLAGS= go build -trimpath -tags remove_all_sd -ldflags '-s -w' \
+	cd tools/prometheus && PATH=$(CURDIR)/.tools/go/go/bin:$$PATH GOFLAGS= go build -trimpath -tags remove_all_sd -ldflags '-s -w' \
 		-o $(CURDIR)/.tools/prometheus/promtool github.com/prometheus/prometheus/cmd/promtool
 	@touch $@
 

@@ -65,9 +65,3 @@ def test_a_panel_is_ordered_by_something_it_computes() -> None:
     for name, asked in QUERIES.items():
         for order in asked.get("orders", ()):
             assert {key: value for key, value in order.items() if key != "order"} in asked["calculations"], name
-
-
-def test_panels_fit_on_a_grid_of_12() -> None:
-    places = [panel["position"] for panel in RESOURCES["honeycombio_flexible_board"]["lectr"]["panel"]]
-    assert all(at["x_coordinate"] + at["width"] <= 12 for at in places)
-    assert len({(at["x_coordinate"], at["y_coordinate"]) for at in places}) == len(places)

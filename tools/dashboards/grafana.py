@@ -1,9 +1,11 @@
 """The views as a Grafana dashboard over Prometheus, with a table of calls from Tempo."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from lectr_extproc.edge.metrics import METRICS
+from tools.dashboards.layout import Place, placed
 from tools.dashboards.measures import COUNTED, FILTERS, REQUESTS, Measure, Value
 from tools.dashboards.views import ABOUT, TITLE, VIEWS, Panel, Unit
 
@@ -135,33 +137,22 @@ def _variable(name: str) -> dict[str, Any]:
 
 
 def _panels() -> Iterator[dict[str, Any]]:
-    number, x, y, tallest = 0, 0, 0, 0
     groups: list[tuple[str, Sequence[tuple[tuple[int, int], dict[str, Any]]]]] = [
         (view.title, [(SIZES[panel.shape], _panel(panel)) for panel in view.panels]) for view in VIEWS
     ]
     groups.append(("Calls", [((WIDTH, 8), _calls(*each)) for each in CALLS]))
+    numbers, top = count(1), 0
     for title, members in groups:
-        y, x, tallest = y + tallest, 0, 0
-        number += 1
-        yield {
-            "id": number,
-            "type": "row",
-            "title": title,
-            "collapsed": False,
-            "panels": [],
-            "gridPos": _at(0, y, WIDTH, 1),
-        }
-        y += 1
-        for (width, height), panel in members:
-            if x + width > WIDTH:
-                x, y, tallest = 0, y + tallest, 0
-            number += 1
-            yield {"id": number, **panel, "gridPos": _at(x, y, width, height)}
-            x, tallest = x + width, max(tallest, height)
+        row = {"type": "row", "title": title, "collapsed": False, "panels": []}
+        yield {"id": next(numbers), **row, "gridPos": _at(Place(0, top, WIDTH, 1))}
+        places = placed([size for size, _ in members], WIDTH, top + 1)
+        for place, (_, panel) in zip(places, members, strict=True):
+            yield {"id": next(numbers), **panel, "gridPos": _at(place)}
+        top = max(place.y + place.height for place in places)
 
 
-def _at(x: int, y: int, width: int, height: int) -> dict[str, int]:
-    return {"x": x, "y": y, "w": width, "h": height}
+def _at(place: Place) -> dict[str, int]:
+    return {"x": place.x, "y": place.y, "w": place.width, "h": place.height}
 
 
 def _panel(panel: Panel) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tools.dashboards.layout import placed
 from tools.dashboards.measures import (
     COST,
     DURATION,
@@ -224,22 +225,17 @@ def _panel_query(panel: Panel) -> dict[str, Any]:
 
 
 def _placed(panels: list[Panel]) -> Iterator[dict[str, Any]]:
-    x = y = tallest = 0
-    for panel in panels:
-        width, height = SIZES[panel.shape]
-        if x + width > WIDTH:
-            x, y, tallest = 0, y + tallest, 0
+    for panel, at in zip(panels, placed([SIZES[panel.shape] for panel in panels], WIDTH), strict=True):
         key, is_line = _key(panel.title), panel.shape == "time" or panel.measures[0].how == "last"
         yield {
             "type": "query",
-            "position": {"x_coordinate": x, "y_coordinate": y, "width": width, "height": height},
+            "position": {"x_coordinate": at.x, "y_coordinate": at.y, "width": at.width, "height": at.height},
             "query_panel": {
                 "query_id": f"${{honeycombio_query.{key}.id}}",
                 "query_annotation_id": f"${{honeycombio_query_annotation.{key}.id}}",
                 "query_style": "graph" if is_line else "table",
             },
         }
-        x, tallest = x + width, max(tallest, height)
 
 
 def _triggering() -> Iterator[Rule]:
