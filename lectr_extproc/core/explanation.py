@@ -6,6 +6,8 @@ All of it is from the call's record and the failed attempts that belong to it; w
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from lectr_extproc.core.record import Attempt, CallRecord
 from lectr_extproc.core.usage import Usage
 from lectr_extproc.core.views import money
@@ -48,10 +50,15 @@ def why(record: CallRecord) -> Iterator[str]:
     if record.rule:
         yield f"rule {record.rule!r} is for it, and says: {record.rule_arm or 'nothing of it is changed'}"
     if record.auto_tier:
-        yield f"auto gave the conversation {record.auto_score} of 100 points, which makes it {record.auto_tier}"
+        signals = _counts(record.auto_signals) or {}
+        strong = sorted((-points, name) for name, points in signals.items() if points)
+        of = f" ({', '.join(f'{name} {-points}' for points, name in strong)})" if strong else ""
+        yield f"auto gave the conversation {record.auto_score} of 100 points{of}, which makes it {record.auto_tier}"
     if record.candidates is not None:
         tier = f" of the tier {record.tier}" if record.tier else ""
         yield f"{record.candidates} {'model' if record.candidates == 1 else 'models'}{tier} could answer it"
+    if others := _counts(record.dropped):
+        yield f"{sum(others.values())} could not: {', '.join(f'{count} {reason}' for reason, count in others.items())}"
     if record.provider and (source := _SOURCES.get(record.provider_source or "")):
         yield source.format(
             provider=record.provider, model=record.model_requested or "the model", sent=record.model_sent or "a model"
@@ -73,7 +80,17 @@ def why(record: CallRecord) -> Iterator[str]:
         yield "nobody told its tokens: they are estimated from its bytes"
     if record.error_category:
         code = f" ({record.error_code})" if record.error_code else ""
-        yield f"it failed by the {record.error_source or 'unknown'}: {record.error_category}{code}"
+        by = f", by the {record.error_source}" if record.error_source else ""
+        yield f"it failed: {record.error_category}{code}{by}"
+
+
+def _counts(text: str | None) -> dict[str, int] | None:
+    """Numbers by name, as the decision wrote them; what is no such text says nothing."""
+    try:
+        found = orjson.loads(text or "null")
+    except orjson.JSONDecodeError:
+        return None
+    return {str(name): int(n) for name, n in found.items() if isinstance(n, int)} if isinstance(found, dict) else None
 
 
 def phases(record: CallRecord) -> list[dict[str, Any]]:
@@ -114,7 +131,14 @@ def call_as_json(seq: int, record: CallRecord, attempts: Sequence[Attempt] = ())
         "decision": {
             "why": list(why(record)),
             **{name: getattr(record, name) for name in _DECIDED},
-            "auto": {"tier": record.auto_tier, "score": record.auto_score} if record.auto_tier else None,
+            "auto": {
+                "tier": record.auto_tier,
+                "score": record.auto_score,
+                "signals": _counts(record.auto_signals),
+            }
+            if record.auto_tier
+            else None,
+            "dropped": _counts(record.dropped),
             "notes": list(record.notes),
         },
         "timing": phases(record),

@@ -4,9 +4,12 @@ Envoy carries the decision until the call is over and hands it back in the acces
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeGuard, assert_never
+
+import orjson
 
 from lectr_extproc.core import words
 from lectr_extproc.core.candidates import Plan
@@ -118,7 +121,8 @@ def is_chosen(decision: Decision) -> TypeGuard[Route]:
 #   org provider source unknown detected dialect shape requested sent feature task notes
 #   rule rule_arm    the org's rule for this call, and which of its outcomes
 #   tier candidates  of what the model was to be chosen, and how many there were
-#   auto_tier auto_score  what `auto` made of the conversation
+#   auto_tier auto_score auto_signals  what `auto` made of the conversation, and of what
+#   dropped          why how many other models were no candidates
 #   chosen   "1"     a model was chosen: the answer says which
 #   attempts         how many candidates are asked at most, where there are several: Envoy goes from one to the next.
 #                    Each attempt writes provider, sent, host, credential and asked anew, and `tries` (core/tries.py)
@@ -165,6 +169,8 @@ def to_metadata(
                 "candidates": str(len(plan.candidates)),
                 "auto_tier": plan.auto.tier if plan.auto else None,
                 "auto_score": str(plan.auto.score) if plan.auto else None,
+                "auto_signals": _counts(plan.auto.signals) if plan.auto else None,
+                "dropped": _counts(Counter(dropped.reason for dropped in plan.dropped)),
                 "chosen": "1" if plan.candidates else None,
             }
             if isinstance(decision, Route) and decision.tries:
@@ -186,3 +192,8 @@ def to_metadata(
             assert_never(decision)
     fields |= {"call_id": call_id, "parent": parent}  # last: with what is this call's own its reply ends (core/memo.py)
     return {key: value for key, value in fields.items() if value}
+
+
+def _counts(numbers: Mapping[str, int]) -> str | None:
+    """As one text, for the same reason as the attempts are; none of nothing."""
+    return orjson.dumps(dict(numbers)).decode() if numbers else None

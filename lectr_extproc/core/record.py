@@ -135,9 +135,12 @@ class CallRecord:
     "Of which the model was to be chosen."
     auto_tier: str | None = None
     auto_score: int | None = None
-    "What `auto` made of the conversation."
+    auto_signals: str | None = None
+    "What `auto` made of the conversation, and of what: JSON, as it is in the ledger."
     candidates: int | None = None
     "Between how many models was chosen; None where the client pinned one."
+    dropped: str | None = None
+    "Why how many others were no candidates: JSON, too."
     tries: tuple[Try, ...] | None = None
     "Who was asked, in order; None where there was one candidate."
 
@@ -161,6 +164,7 @@ OWN = frozenset(
         "response_id",
         "traceparent",
         "auto_score",
+        "auto_signals",
         "usage",
         "cost",
         "tries",
@@ -309,7 +313,9 @@ def record_from(entry: LogEntry, snapshot: Snapshot) -> CallRecord:
         tier=said.get("tier"),
         auto_tier=said.get("auto_tier"),
         auto_score=_number(said.get("auto_score")),
+        auto_signals=said.get("auto_signals"),
         candidates=_number(said.get("candidates")),
+        dropped=said.get("dropped"),
         tries=_tries(entry) if "tries" in said else None,
     )
 

@@ -75,6 +75,7 @@ class Console:
             "anomalies": self._anomalies,
             "limits": self._limits,
             "settings": self._settings,
+            "{other:path}": _elsewhere,
         }
         dismiss = Route(f"{API}anomalies/{{id}}/dismiss", _endpoint(self._dismiss), methods=["POST"])
         return [dismiss, *(Route(API + path, _endpoint(answer)) for path, answer in answers.items())]
@@ -186,6 +187,10 @@ class Console:
             "prices": {"version": live.snapshot.prices.version, "problem": live.prices_problem},
             "settings": await asyncio.to_thread(shown, live.settings),
         }
+
+
+async def _elsewhere(_: Request) -> object:
+    raise Nothing("there is no such view")
 
 
 _RANGE = frozenset({"since", "until", "calls"})

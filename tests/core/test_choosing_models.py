@@ -147,6 +147,8 @@ def test_auto_is_the_tier_of_the_conversation(text: str, tier: str) -> None:
     assert plan.tier == plan.auto.tier == tier
     told = to_metadata(route, facts, "c1")
     assert (told["tier"], told["auto_tier"], told["auto_score"]) == (tier, tier, str(plan.auto.score))
+    assert json.loads(told["auto_signals"]) == plan.auto.signals
+    assert sum(json.loads(told["dropped"]).values()) == len(plan.dropped)
     assert (told["candidates"], told["chosen"]) == (str(len(plan.candidates)), "1")
     assert text[:9] not in repr(told)
 

@@ -20,6 +20,8 @@ BY_AUTO = replace(
     auto_score=23,
     tier="economy",
     candidates=3,
+    auto_signals='{"length":10,"code":40,"steps":0}',
+    dropped='{"credential":12,"vision":2}',
 )
 
 DECIDED: dict[str, tuple[CallRecord, list[str]]] = {
@@ -34,8 +36,9 @@ DECIDED: dict[str, tuple[CallRecord, list[str]]] = {
     "a model that auto chose": (
         BY_AUTO,
         [
-            "auto gave the conversation 23 of 100 points, which makes it economy",
+            "auto gave the conversation 23 of 100 points (code 40, length 10), which makes it economy",
             "3 models of the tier economy could answer it",
+            "14 could not: 12 credential, 2 vision",
             "openai, because the gateway chose gpt-4o",
             "auto was asked for, and gpt-4o was sent",
             "it went with the client's own key",
@@ -94,7 +97,7 @@ DECIDED: dict[str, tuple[CallRecord, list[str]]] = {
             error_source="gateway",
             error_code="invalid_lectr_key",
         ),
-        ["it failed by the gateway: authentication (invalid_lectr_key)"],
+        ["it failed: authentication (invalid_lectr_key), by the gateway"],
     ),
     "a call that was cut, with tokens estimated and a note of another version": (
         replace(
@@ -110,7 +113,7 @@ DECIDED: dict[str, tuple[CallRecord, list[str]]] = {
             "no model could answer it as it was asked",
             "of_tomorrow",
             "nobody told its tokens: they are estimated from its bytes",
-            "it failed by the unknown: stream_interrupted",
+            "it failed: stream_interrupted",
         ],
     ),
 }
@@ -156,7 +159,20 @@ def test_a_call_is_shown_whole_and_what_is_not_known_is_none() -> None:
     assert (nothing["decision"]["auto"], nothing["tries"], nothing["failed_attempts"]) == (None, [], [])
     shown = call_as_json(8, replace(BY_AUTO, usage=Usage(output_tokens=3), cost=Cost("free", total=0)))
     assert (shown["output_tokens"], shown["cost_usd"], shown["pricing_status"]) == (3, "0", "free")
-    assert shown["decision"]["auto"] == {"tier": "economy", "score": 23}
+    assert shown["decision"]["auto"] == {
+        "tier": "economy",
+        "score": 23,
+        "signals": {"length": 10, "code": 40, "steps": 0},
+    }
+    assert shown["decision"]["dropped"] == {"credential": 12, "vision": 2}
+
+
+@pytest.mark.parametrize("text", [None, "", "[1]", "{", '{"code": "x"}'])
+def test_counts_that_are_none_say_nothing(text: str | None) -> None:
+    decision = call_as_json(1, replace(BY_AUTO, auto_signals=text, dropped=text))["decision"]
+    assert not decision["auto"]["signals"]
+    assert not decision["dropped"]
+    assert decision["why"][0] == "auto gave the conversation 23 of 100 points, which makes it economy"
 
 
 def test_attempts_are_shown_by_their_time_after_the_calls_start_and_none_is_before_it() -> None:

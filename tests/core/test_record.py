@@ -296,6 +296,8 @@ def test_a_full_entry_becomes_a_full_record() -> None:
                 "tier": "premium",
                 "auto_tier": "premium",
                 "auto_score": "63",
+                "auto_signals": '{"code":80}',
+                "dropped": '{"vision":2}',
                 "candidates": "2",
                 "tries": f'[["openai","gpt-4o","o.example",{MS},503,null,null],'
                 f'["groq","llama","g.example",{MS + 20},null,null,null]]',
@@ -351,6 +353,8 @@ def test_a_full_entry_becomes_a_full_record() -> None:
         "tier": "premium",
         "auto_tier": "premium",
         "auto_score": 63,
+        "auto_signals": '{"code":80}',
+        "dropped": '{"vision":2}',
         "candidates": 2,
         "tries": (
             Try(provider="openai", model="gpt-4o", host="o.example", began_ms=MS, status=503, duration_ms=20.0),

@@ -77,7 +77,7 @@ def test_a_newer_schema_than_the_program_knows_is_refused(store: Store, unmade: 
     with store._database.transaction(writes=True) as transaction:
         transaction.run("UPDATE schema_version SET version = 99")
     for refused in (unmade().migrate, unmade().check):
-        with pytest.raises(Unusable, match="its schema has version 99, and this lectr knows 8"):
+        with pytest.raises(Unusable, match="its schema has version 99, and this lectr knows 9"):
             refused()
 
 
@@ -101,7 +101,7 @@ def test_who_writes_goes_on_when_a_newer_program_brings_the_schema_up_to_date(st
         of_old()
     assert store.write([second := call()], [attempt()]) == Written(1)
     assert ids(store) == ids(newer) == ids(reader) == [first.call_id, second.call_id]
-    with pytest.raises(Unusable, match="version 9"):
+    with pytest.raises(Unusable, match="version 10"):
         unmade().check()
 
 
