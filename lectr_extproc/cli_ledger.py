@@ -50,7 +50,7 @@ def show_recommendations(chosen: argparse.Namespace) -> None:
     market = recommend.Market(
         prices=price_table_of(settings),
         lineup=snapshot.lineup,
-        orgs={org.name: org for org in snapshot.orgs_by_key.values()},
+        orgs=snapshot.orgs,
         at_s=now_s,
     )
     found = [

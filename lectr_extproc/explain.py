@@ -45,7 +45,7 @@ def explain(
         name, _, value = header.partition(":")
         pairs.append((name.strip().lower(), value.strip()))
     snapshot = settings.snapshot
-    orgs = {known.name: known for known in snapshot.orgs_by_key.values()}
+    orgs = snapshot.orgs
     if org is not None and org not in orgs:
         raise ConfigError("lectr explain", [f"there is no org {org!r}; known are {', '.join(orgs) or 'none'}"])
     caller = orgs[org] if org else next(iter(orgs.values()), Org(name="-"))

@@ -88,10 +88,12 @@ def _rules(raw: Mapping[str, Any], known: Mapping[str, bool]) -> Iterator[Proble
 
 def _bounds(raw: Mapping[str, Any], known: Mapping[str, bool]) -> Iterator[Problem]:
     for i, org in enumerate(_list(raw, "orgs")):
-        for name in ("blocked", "allowed") if isinstance(org, dict) else ():
-            for j, id_ in enumerate(_list(_mapping(org, name), "providers")):
-                if isinstance(id_, str) and id_ not in known:
-                    yield ("orgs", i, name, "providers", j), unknown(id_, known)
+        keys = [(("keys", j), key) for j, key in enumerate(_list(org, "keys"))] if isinstance(org, dict) else []
+        for place, bounded in [((), org), *keys]:
+            for name in ("blocked", "allowed") if isinstance(bounded, dict) else ():
+                for j, id_ in enumerate(_list(_mapping(bounded, name), "providers")):
+                    if isinstance(id_, str) and id_ not in known:
+                        yield ("orgs", i, *place, name, "providers", j), unknown(id_, known)
 
 
 def _limited_keys(raw: Mapping[str, Any]) -> Iterator[Problem]:

@@ -17,11 +17,20 @@ from lectr_extproc.catalog.ranking import ALIASES
 from lectr_extproc.core.credential import HEADERS, Credential
 from lectr_extproc.core.facts import known_task
 from lectr_extproc.core.rules import Arm, Rule, Rules, Terms
-from lectr_extproc.core.tables import Org, Site
+from lectr_extproc.core.tables import Bounds, Org, Site
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.core.words import KEY_HEADER, TASKS, WANTED, Wanted
 from lectr_extproc.settings_limits import OrgLimitsSection, org_limits
 from lectr_extproc.settings_types import Credentials, Label, Section, Url
+
+
+class NamesSection(Section):
+    """Providers and models."""
+
+    providers: list[str] = Field(default_factory=list, description="Of lectr's, or of `providers:`.")
+    models: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, description="As they are sent to their providers; letter case counts."
+    )
 
 
 class KeySection(Section):
@@ -29,6 +38,8 @@ class KeySection(Section):
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the whole key, lower-case hex.")
     label: str = Field(default="", max_length=100, description="Which key this is, for people.")
+    blocked: NamesSection = Field(default=NamesSection(), description="For calls with this key, beside the org's.")
+    allowed: NamesSection = Field(default=NamesSection(), description="What this key may use of what its org may.")
 
 
 def _unquoted(value: object) -> object:
@@ -149,15 +160,6 @@ class RuleSection(Section):
         return self
 
 
-class NamesSection(Section):
-    """Providers and models."""
-
-    providers: list[str] = Field(default_factory=list, description="Of lectr's, or of `providers:`.")
-    models: list[Annotated[str, Field(min_length=1)]] = Field(
-        default_factory=list, description="As they are sent to their providers; letter case counts."
-    )
-
-
 def _several(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -206,7 +208,7 @@ class OrgSection(Section):
 
 
 def _org(section: OrgSection, keys: Mapping[str, Credential]) -> Org:
-    azure = section.azure
+    azure, bounds = section.azure, _bounds(section)
     sites = {"azure": azure_site("azure", azure.endpoint, azure.api_version)} if azure else {}
     return Org(
         name=section.name,
@@ -215,9 +217,9 @@ def _org(section: OrgSection, keys: Mapping[str, Credential]) -> Org:
         credentials=credentials_of(section.credentials, keys),
         rules=_rules(section.rules),
         aliases={**ALIASES, **{name: tuple(of) for name, of in section.aliases.items()}},
-        blocked=frozenset((*section.blocked.providers, *section.blocked.models)),
-        allowed_providers=frozenset(section.allowed.providers),
-        allowed_models=frozenset(section.allowed.models),
+        blocked=bounds.blocked,
+        allowed_providers=bounds.allowed_providers,
+        allowed_models=bounds.allowed_models,
     )
 
 
@@ -226,7 +228,16 @@ def by_key(section: OrgSection, keys: Mapping[str, Credential]) -> Iterator[tupl
     org = _org(section, keys)
     limits = org_limits(org.name, [key.label for key in section.keys], section.limits) if section.limits else {}
     for key in section.keys:
-        yield key.sha256, replace(org, limits=limits[key.label]) if limits else org
+        of_key = bounds if (bounds := _bounds(key)) != Bounds() else None
+        yield key.sha256, replace(org, limits=limits.get(key.label), of_key=of_key) if limits or of_key else org
+
+
+def _bounds(section: KeySection | OrgSection) -> Bounds:
+    return Bounds(
+        blocked=frozenset((*section.blocked.providers, *section.blocked.models)),
+        allowed_providers=frozenset(section.allowed.providers),
+        allowed_models=frozenset(section.allowed.models),
+    )
 
 
 def azure_site(id_: str, endpoint: str, version: str) -> Site:

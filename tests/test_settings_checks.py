@@ -352,6 +352,10 @@ BAD_CHOICES = {
     "a tier among models": ("aliases: {a: [economy, gpt-4o]}", ": aliases: 'a': a tier stands alone"),
     "an alias of nothing": ("aliases: {a: []}", ".aliases.a: List should have at least 1 item"),
     "an allowed provider that is none": ("allowed: {providers: [opanai]}", ".allowed.providers[0]: 'opanai' is not a"),
+    "a provider that is none, blocked for a key": (
+        "keys: [{sha256: '%s', blocked: {providers: [opanai]}}]" % ("0" * 64),
+        ".keys[0].blocked.providers[0]: 'opanai' is not a",
+    ),
     "a blocked provider that is none": ("blocked: {providers: [opanai]}", ".blocked.providers[0]: 'opanai' is not a"),
 }
 

@@ -15,6 +15,17 @@ def test_an_org_may_be_disabled_and_have_many_keys() -> None:
     assert not by_key[DIGEST].enabled
 
 
+def test_a_key_may_be_allowed_less_than_its_org() -> None:
+    own = "blocked: {providers: [groq]}, allowed: {models: [gpt-4o]}"
+    org = "blocked: {models: [gpt-4o-mini]}, limits: {daily_usd: 1}"
+    settings = load(f"orgs: [{{name: a, keys: [{{sha256: {DIGEST}, {own}}}, {{sha256: {OTHER}}}], {org}}}]")
+    calls = [("openai", "gpt-4o"), ("openai", "gpt-4o-mini"), ("groq", "gpt-4o"), ("openai", "o3")]
+    bounded, free = (settings.snapshot.orgs_by_key[digest] for digest in (DIGEST, OTHER))
+    assert [bounded.may_use(*call) for call in calls] == [True, False, False, False]
+    assert [free.may_use(*call) for call in calls] == [True, False, True, True]
+    assert bounded.limits == free.limits is not None
+
+
 AZURE = {
     "an endpoint": ("{endpoint: 'https://x.openai.azure.com'}", "", "2024-02-01"),
     "a slash behind it": ("{endpoint: 'https://x.openai.azure.com/'}", "", "2024-02-01"),

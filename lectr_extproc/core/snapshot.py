@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lectr_extproc.core.answer import AnswerRow
@@ -88,14 +88,15 @@ class Snapshot:
     limits_of: Mapping[str, OrgLimits] = field(init=False)
     "By org, as its records are settled: the limits of single keys may be left out."
     orgs: Mapping[str, Org] = field(init=False, repr=False, compare=False)
-    "By name."
+    "By name, as none of its keys bounds it."
     some_providers_headers: frozenset[str] = field(init=False)
     "Those that some providers must have and others must not."
     offer: Offer = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "offer", Offer(self.lineup, self.models, self.providers))
-        object.__setattr__(self, "orgs", {org.name: org for org in self.orgs_by_key.values()})
+        orgs = {org.name: replace(org, of_key=None) if org.of_key else org for org in self.orgs_by_key.values()}
+        object.__setattr__(self, "orgs", orgs)
         rows = self.providers.values()
         shifting = {*(name for row in rows for name, _ in row.adds), *(name for row in rows for name in row.refuses)}
         object.__setattr__(self, "some_providers_headers", frozenset(shifting))

@@ -185,7 +185,26 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Org:
+class Bounds:
+    """Which providers and models may be used."""
+
+    blocked: frozenset[str] = frozenset()
+    "Providers and models that may not."
+    allowed_providers: frozenset[str] = frozenset()
+    allowed_models: frozenset[str] = frozenset()
+    "Where there are any of these, no others may."
+
+    def may_use(self, provider: str, model: str | None) -> bool:
+        """Whether calls may go there. Without a model (a list of files, say) the provider alone decides."""
+        if provider in self.blocked or model in self.blocked:
+            return False
+        if self.allowed_providers and provider not in self.allowed_providers:
+            return False
+        return model is None or not self.allowed_models or model in self.allowed_models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Org(Bounds):
     """A tenant, where it keeps the providers that every org sites for itself, and the keys held for it alone."""
 
     name: str
@@ -196,20 +215,15 @@ class Org:
     rules: Rules | None = None
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     "Names for a tier, or for models in order."
-    blocked: frozenset[str] = frozenset()
-    "Providers and models that it may not use."
-    allowed_providers: frozenset[str] = frozenset()
-    allowed_models: frozenset[str] = frozenset()
-    "Where there are any of these it may use no others."
     limits: OrgLimits | None = None
+    of_key: Bounds | None = None
+    "What the key of a call leaves of that."
 
     def may_use(self, provider: str, model: str | None) -> bool:
-        """Whether its calls may go there. Without a model (a list of files, say) the provider alone decides."""
-        if provider in self.blocked or model in self.blocked:
+        """Whether a call with this key may go there."""
+        if self.of_key is not None and not self.of_key.may_use(provider, model):
             return False
-        if self.allowed_providers and provider not in self.allowed_providers:
-            return False
-        return model is None or not self.allowed_models or model in self.allowed_models
+        return Bounds.may_use(self, provider, model)  # super() knows no class with slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

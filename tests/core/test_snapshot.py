@@ -3,7 +3,7 @@ import dataclasses
 from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.core.reach import find_endpoint
 from lectr_extproc.core.snapshot import USUAL_PATHS, Observation
-from lectr_extproc.core.tables import Org
+from lectr_extproc.core.tables import Bounds, Org
 from tests.core.given import azure_site, digest, snapshot
 
 
@@ -20,6 +20,12 @@ def test_an_address_of_several_orgs_is_one_upstream() -> None:
     clusters = [upstream.cluster for upstream in dataclasses.replace(tables, orgs_by_key=orgs).upstreams]
     assert clusters.count(site.upstream.cluster) == 1
     assert len(clusters) == len(set(clusters)) == len(tables.sites) + 1
+
+
+def test_an_org_by_its_name_is_bounded_by_none_of_its_keys() -> None:
+    bounded = Org(name="second", blocked=frozenset({"o3"}), of_key=Bounds(blocked=frozenset({"gpt-4o"})))
+    tables = dataclasses.replace(snapshot(), orgs_by_key={digest("second"): bounded})
+    assert tables.orgs == {"second": Org(name="second", blocked=frozenset({"o3"}))}
 
 
 def test_unless_settings_say_otherwise_the_chunk_is_taken_out_and_nobody_is_told_how_to_read() -> None:

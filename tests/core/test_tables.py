@@ -4,7 +4,7 @@ import re
 import pytest
 
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.core.tables import CatalogError, Family, Limits, Models, Org, Provider
+from lectr_extproc.core.tables import Bounds, CatalogError, Family, Limits, Models, Org, Provider
 from tests.core.given import azure_site, snapshot
 
 MISTAKES = {
@@ -58,6 +58,14 @@ BOUNDS: dict[str, tuple[Org, list[str]]] = {
     "a model blocked": (Org(name="a", blocked=frozenset({"gpt-4o"})), ["openai", "groq m"]),
     "a provider allowed": (Org(name="a", allowed_providers=frozenset({"groq"})), ["groq m"]),
     "a model allowed": (Org(name="a", allowed_models=frozenset({"gpt-4o"})), ["openai gpt-4o", "openai"]),
+    "another one allowed to its key": (
+        Org(name="a", allowed_models=frozenset({"gpt-4o"}), of_key=Bounds(allowed_models=frozenset({"m"}))),
+        ["openai"],
+    ),
+    "a provider blocked for its key": (
+        Org(name="a", of_key=Bounds(blocked=frozenset({"groq"}))),
+        ["openai gpt-4o", "openai"],
+    ),
 }
 
 

@@ -154,7 +154,8 @@ def test_a_model_that_an_org_may_not_use_is_refused_whoever_pins_it_and_however(
 ) -> None:
     settings = settings_for(providers)
     settings["orgs"][0] |= {"allowed": {"providers": ["openai"]}, "blocked": {"models": ["gpt-4.1"]}}
-    settings["orgs"][1] |= {"allowed": {"models": ["gpt-4o"]}}
+    settings["orgs"][1] |= {"allowed": {"models": ["gpt-4o", "gpt-4.1"]}}
+    settings["orgs"][1]["keys"][0]["blocked"] = {"models": ["gpt-4.1"]}
     gateway = launch(settings)
     with openai_client(gateway, **{"x-request-id": call_id}) as client:
         owners = {model.id: model.owned_by for model in client.models.list()}
@@ -171,6 +172,7 @@ def test_a_model_that_an_org_may_not_use_is_refused_whoever_pins_it_and_however(
     second = {**JSON, "X-Lectr-Key": SECOND_KEY}
     hidden = {**second, "Content-Type": "application/octet-stream"}
     assert [call(gateway, headers=given).status_code for given in (second, hidden)] == [200, 403]
+    assert call(gateway, headers=second, body=asking("gpt-4.1")).status_code == 403, "it is blocked for this key"
     assert call(gateway, "/v1/files", method="GET", headers=second).status_code != 403
 
 
