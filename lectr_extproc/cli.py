@@ -38,7 +38,16 @@ from lectr_extproc.edge.credentials import read_reference
 from lectr_extproc.edge.envoy import EnvoyError, find_envoy, validate, write_files
 from lectr_extproc.edge.prices import UnreadablePricesError, is_url, read_prices
 from lectr_extproc.edge.store import Unavailable, Unusable
-from lectr_extproc.gateway import check, files_named, found_in_files, render_all, render_bootstrap
+from lectr_extproc.gateway import (
+    check,
+    files_named,
+    found_in_files,
+    render_all,
+    render_bootstrap,
+    render_envoy_gateway,
+    render_istio_gateway,
+    render_istio_sidecar,
+)
 from lectr_extproc.keys import digest, new_key
 from lectr_extproc.settings import EXIT_BAD_SETTINGS, ConfigError, Settings, load
 from lectr_extproc.settings_file import json_schema
@@ -149,6 +158,9 @@ def _cannot_read_prices(source: str | None) -> bool:
 def _render(chosen: argparse.Namespace) -> None:
     """Write Envoy's configuration for these settings."""
     settings = read(file_of(chosen))
+    if chosen.mesh is not None:
+        print(_for_mesh(chosen, settings), end="")
+        return
     options = replace(settings.gateway, **({"profile": chosen.profile} if chosen.profile else {}))
     if chosen.out is None:
         print(render_bootstrap(options, settings.snapshot.upstreams), end="")
@@ -156,6 +168,20 @@ def _render(chosen: argparse.Namespace) -> None:
     for name, text in render_all(options, settings.snapshot.upstreams).items():
         write_files((chosen.out / name).parent, {Path(name).name: text})
         print(chosen.out / name)
+
+
+def _for_mesh(chosen: argparse.Namespace, settings: Settings) -> str:
+    options, upstreams = settings.gateway, settings.snapshot.upstreams
+    # Not for --profile to say: lectr decides by the setting, and would count on what is not there.
+    if options.profile != "portable":
+        raise ConfigError(
+            str(file_of(chosen) or "the default settings"), ["envoy.profile: has to be portable in a mesh"]
+        )
+    if chosen.mesh == "istio-sidecar":
+        return render_istio_sidecar(options, upstreams)
+    if chosen.mesh == "istio-gateway":
+        return render_istio_gateway(options, upstreams, chosen.host, chosen.port)
+    return render_envoy_gateway(options, upstreams, chosen.host, chosen.gateway_listener)
 
 
 def _keys_new(chosen: argparse.Namespace) -> None:
@@ -238,6 +264,12 @@ def _time(text: str) -> int:
     except ValueError:
         raise argparse.ArgumentTypeError("write it as 2026-11-20 or 2026-11-20T12:00") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _gateway_listener(text: str) -> str:
+    if len(text.split("/")) != 3:
+        raise argparse.ArgumentTypeError("write it as NAMESPACE/GATEWAY/LISTENER")
+    return text
 
 
 def _count(text: str) -> int:
@@ -330,6 +362,24 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIRECTORY", help="write bootstrap.yaml, include.yaml and include/ here"
     )
     made.add_argument("--profile", choices=["native", "portable"], help="default: envoy.profile of the settings")
+    made.add_argument(
+        "--for",
+        dest="mesh",
+        choices=["istio-sidecar", "istio-gateway", "envoy-gateway"],
+        help="to standard output: the resources that make theirs, in the portable profile (docs/deploy)",
+    )
+    made.add_argument(
+        "--host", default="llm.example.com", help="whose calls a shared listener asks lectr about; default: %(default)s"
+    )
+    made.add_argument("--port", type=int, default=80, help="of the Istio Gateway; default: %(default)s")
+    made.add_argument(
+        "--listener",
+        dest="gateway_listener",
+        type=_gateway_listener,
+        default="default/eg/http",
+        metavar="NAMESPACE/GATEWAY/LISTENER",
+        help="of Envoy Gateway; default: %(default)s",
+    )
 
     keys = commands.add_parser("keys", help="Keys of orgs.").add_subparsers(metavar="COMMAND", required=True)
     made = command("new", _keys_new, "lectr keeps only its SHA-256: a lost key is replaced, not recovered.", keys)

@@ -33,8 +33,8 @@ def kubectl() -> Path:
 
 @cache
 def build(folder: str) -> list[dict[str, Any]]:
-    """The resources that a folder of deploy/kubernetes makes."""
-    command = [str(kubectl()), "kustomize", str(ROOT / "deploy/kubernetes" / folder)]
+    """The resources that a folder of deploy/ makes."""
+    command = [str(kubectl()), "kustomize", str(ROOT / "deploy" / folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))

@@ -154,6 +154,31 @@ def test_render_writes_every_file_and_names_it(tmp_path: Path, capsys: Capture) 
     assert {str(path) for path in (tmp_path / "out").rglob("*") if path.is_file()} == set(written)
 
 
+IN_MESHES = {"istio-sidecar": "EnvoyFilter", "istio-gateway": "EnvoyFilter", "envoy-gateway": "EnvoyPatchPolicy"}
+
+
+@pytest.mark.parametrize(("mesh", "kind"), IN_MESHES.items(), ids=IN_MESHES.keys())
+def test_render_writes_the_resources_of_a_mesh(mesh: str, kind: str, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "lectr.yaml"
+    file.write_text("envoy: {profile: portable}")
+    shown = ("--host", "ai.acme.example", "--port", "8443", "--listener", "edge/main/web")
+    text = said(capsys, "envoy", "render", "--for", mesh, "--config", file, *shown)
+    assert kind in {document["kind"] for document in yaml.safe_load_all(text)}
+    assert ("ai.acme.example" in text) == (mesh != "istio-sidecar")
+    assert ("portNumber: 8443" in text, "name: edge/main/web" in text) == (
+        mesh == "istio-gateway",
+        mesh == "envoy-gateway",
+    )
+
+
+def test_render_refuses_a_mesh_where_lectr_would_count_on_what_is_not_there(capsys: Capture) -> None:
+    assert main(["envoy", "render", "--for", "istio-gateway", "--profile", "portable"]) == 64
+    assert "envoy.profile: has to be portable in a mesh" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["envoy", "render", "--for", "envoy-gateway", "--listener", "http"])
+    assert "NAMESPACE/GATEWAY/LISTENER" in capsys.readouterr().err
+
+
 def fake_envoy(directory: Path, script: str) -> Path:
     binary = directory / "envoy"
     binary.write_text(f"#!/bin/sh\n{script}\n")

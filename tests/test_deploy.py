@@ -13,11 +13,18 @@ import pytest
 import yaml
 
 from lectr_extproc.settings import Settings, load
+from tests.commands import Capture, said
 from tests.e2e.gateway import BUILDS
 from tests.kustomize import ROOT, build, containers, of_kind
 
 DEPLOY = ROOT / "deploy"
-FOLDERS = pytest.mark.parametrize("folder", ["app", "gateway"])
+APP, GATEWAY = "kubernetes/app", "kubernetes/gateway"
+FOLDERS = pytest.mark.parametrize("folder", [APP, GATEWAY])
+MESHES = {
+    "istio/app": ("istio-sidecar", "envoyfilter.yaml"),
+    "istio/gateway": ("istio-gateway", "envoyfilter.yaml"),
+    "envoy-gateway": ("envoy-gateway", "policies.yaml"),
+}
 KUBERNETES = [
     "1.33",
     "1.37",
@@ -74,13 +81,41 @@ compose_spec.PyCompose.from_yaml(sys.stdin.read()).validate()
 """
 
 
-@FOLDERS
+@pytest.mark.parametrize("folder", [APP, GATEWAY, *MESHES])
 def test_kubernetes_accepts_what_kustomize_builds(folder: str) -> None:
-    with_tools(VALIDATE, json.dumps(build(folder)), *KUBERNETES)
+    its_own = [
+        resource for resource in build(folder) if resource["apiVersion"].rpartition("/")[0] in {"", "apps", "policy"}
+    ]
+    with_tools(VALIDATE, json.dumps(its_own), *KUBERNETES)
+
+
+@pytest.mark.parametrize(("folder", "mesh", "file"), [(folder, *made) for folder, made in MESHES.items()])
+def test_what_a_mesh_is_told_is_what_is_rendered(folder: str, mesh: str, file: str, capsys: Capture) -> None:
+    settings = DEPLOY / folder / "lectr.yaml"
+    assert said(capsys, "envoy", "render", "--for", mesh, "--config", settings) == (DEPLOY / folder / file).read_text()
+
+
+def test_lectr_is_the_same_container_beside_every_proxy() -> None:
+    """But for its group, which is that proxy's, and for Envoy's files, which a mesh has other ways to write."""
+    proxy = of_kind(build("envoy-gateway"), "EnvoyProxy")["spec"]["provider"]["kubernetes"]["envoyDeployment"]
+    lectrs = [(65532, proxy["initContainers"][0])]
+    lectrs += [(1337, containers(folder)["lectr"]) for folder in ("istio/app", "istio/gateway")]
+    for group, lectr in lectrs:
+        assert lectr == containers(APP)["lectr"] | {"securityContext": LOCKED | {"runAsGroup": group}}
+    pod = of_kind(build(APP), "Deployment")["spec"]["template"]["spec"]
+    assert proxy["pod"]["volumes"] == pod["volumes"]
+
+
+@pytest.mark.parametrize("folder", [folder for folder in MESHES if folder.startswith("istio")])
+def test_an_envoy_filter_finds_the_pods_that_lectr_is_in(folder: str) -> None:
+    pod = of_kind(build(folder), "Deployment")["spec"]["template"]
+    wanted = of_kind(build(folder), "EnvoyFilter")["spec"]["workloadSelector"]["labels"]
+    assert wanted.items() <= pod["metadata"]["labels"].items()
+    assert "lectr-render" not in containers(folder)
 
 
 def test_a_field_that_kubernetes_does_not_know_is_no_field() -> None:
-    (deployment,) = [resource for resource in build("gateway") if resource["kind"] == "Deployment"]
+    (deployment,) = [resource for resource in build(GATEWAY) if resource["kind"] == "Deployment"]
     wrong = deployment | {"spec": deployment["spec"] | {"initContainer": []}}
     with pytest.raises(AssertionError, match="initContainer"):
         with_tools(VALIDATE, json.dumps([wrong]), *KUBERNETES)
@@ -92,11 +127,11 @@ def test_envoy_starts_after_lectr_and_stops_before_it(folder: str) -> None:
     pod = containers(folder)
     assert list(pod)[:3] == OURS
     assert [name for name, each in pod.items() if each.get("restartPolicy") == "Always"] == (
-        ["lectr", "envoy"] if folder == "app" else ["lectr"]
+        ["lectr", "envoy"] if folder == APP else ["lectr"]
     )
     assert all("startupProbe" in pod[name] for name in ("lectr", "envoy"))
     # A sidecar's preStop runs when the pod begins to end, and not when its turn has come: the app would lose its Envoy.
-    assert ("lifecycle" in pod["envoy"]) == (folder == "gateway")
+    assert ("lifecycle" in pod["envoy"]) == (folder == GATEWAY)
 
 
 @FOLDERS
@@ -133,12 +168,12 @@ def test_the_settings_of_a_pod_fit_its_containers(folder: str) -> None:
     assert f":{pod['lectr']['ports'][0]['containerPort']}" == settings.admin_listen[-5:]
     assert settings.gateway.admin == "127.0.0.1:9901"  # what probes and preStop ask
     assert_envoy_reads_what_is_rendered(settings, pod["lectr-render"]["args"], pod["envoy"]["args"])
-    assert settings.gateway.listen == {"app": "127.0.0.1:10000", "gateway": "0.0.0.0:10000"}[folder]
+    assert settings.gateway.listen == {APP: "127.0.0.1:10000", GATEWAY: "0.0.0.0:10000"}[folder]
 
 
 def test_an_app_has_its_own_envoy_as_its_provider() -> None:
-    settings = in_pod("app")
-    (urls,) = [container["env"] for container in containers("app").values() if container["name"] == "app"]
+    settings = in_pod(APP)
+    (urls,) = [container["env"] for container in containers(APP).values() if container["name"] == "app"]
     assert all(url["value"].startswith(f"http://{settings.gateway.listen}") for url in urls)
 
 
@@ -167,6 +202,6 @@ def assert_envoy_reads_what_is_rendered(settings: Settings, render: list[str], e
 
 def test_images_are_of_the_versions_that_are_tested() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    images = {each["image"] for folder in ("app", "gateway") for each in containers(folder).values()}
+    images = {each["image"] for folder in (APP, GATEWAY) for each in containers(folder).values()}
     assert images == {f"lectr-extproc:{version}", f"envoyproxy/envoy:v{BUILDS[0].version}", "curlimages/curl:8.11.0"}
     assert compose()["services"]["envoy"]["image"] in images

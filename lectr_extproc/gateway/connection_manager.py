@@ -66,9 +66,14 @@ def connection_manager(options: GatewayOptions, *, chain: Mapping[str, str], rou
         filters="".join(chain[name] for name in filters(options)),
         router_again=router,
         routes=routes,
-        local_replies=_local_replies(options),
-        access_log=_spool(options.spool, options) if options.spool else _logger(CALL_LOG, options, filter_=""),
+        local_replies=local_replies(options),
+        access_log=call_log(options),
     )
+
+
+def call_log(options: GatewayOptions) -> str:
+    """The access log that records are made of, as a list of one."""
+    return _spool(options.spool, options) if options.spool else _logger(CALL_LOG, options, filter_="")
 
 
 def _router(options: GatewayOptions) -> str:
@@ -189,7 +194,8 @@ _BY_DECISION: Mapping[Shape, str] = {
 }
 
 
-def _local_replies(options: GatewayOptions) -> str:
+def local_replies(options: GatewayOptions) -> str:
+    """Fields of the connection manager: what Envoy answers itself, in words that SDKs understand."""
     return fill(
         """
         # Without it Envoy's own answers are plain text that names connections and certificates; no SDK understands it.

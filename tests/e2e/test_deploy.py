@@ -51,8 +51,8 @@ def test_a_pod_that_ends_gives_its_last_answers_and_keeps_their_records(
     build: Build, providers: Providers, tmp_path: Path
 ) -> None:
     gate, before, during = Gate(), new_id(), new_id()
-    with Pod("gateway", build, providers, tmp_path) as pod:
-        probe = containers("app")["envoy"]["startupProbe"]["exec"]["command"]
+    with Pod("kubernetes/gateway", build, providers, tmp_path) as pod:
+        probe = containers("kubernetes/app")["envoy"]["startupProbe"]["exec"]["command"]
         assert subprocess.run(list(map(pod.here, probe)), check=False).returncode == 0
         assert call(pod, call_id=before).status_code == 200
         providers["openai"].answer_with(sse_answer([data({"choices": []}), gate, b"data: [DONE]\n\n"]))
