@@ -54,7 +54,7 @@ _ALL = (
         403,
         "model_not_allowed",
         "permission_error",
-        "This organisation may not use this model, or its provider.",
+        "This model, or its provider, may not be used with this key.",
     ),
     Refusal(
         404,

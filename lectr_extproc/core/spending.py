@@ -34,12 +34,11 @@ class Settlement(NamedTuple):
 
 
 def ask_for(route: Route, facts: Facts, snapshot: Snapshot, limits: OrgLimits) -> Ask:
-    """What to hold for a call. Of several candidates the dearest counts, and each one's limits: any may answer."""
+    """What to hold for a call. Of those that may answer the dearest counts, and the limits of each."""
     choice, plan = route.choice, route.choice.plan
     usage = _expected(route, facts, snapshot, limits)
     models = {(choice.provider, choice.model_sent or choice.model_requested)}
-    if plan is not None:
-        models |= {(one.row.provider, one.row.model) for one in plan.candidates}
+    models |= {(one.choice.provider, one.choice.model_sent) for one in route.tries}
     costs = [price(usage, snapshot.prices.row(*model), facts.at_s).total for model in models] if usage else []
     amounts: dict[Unit, int] = {
         "requests": 1,
