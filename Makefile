@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test unit e2e check cover fuzz fmt pages dashboards proto bench soak audit image lock clean
+.PHONY: help setup run test unit e2e check cover fuzz fmt pictures pages dashboards proto bench soak audit image lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ cover: setup ## core, catalog and gateway are covered whole
 fmt: .venv/.package ## format, and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+pictures: setup ## docs/images of the console, as a real Chromium shows it
+	$(BIN)/python -m tests.console --pictures
 
 pages: .venv/.package ## docs/providers from the tables
 	$(BIN)/python -m tools.provider_pages

@@ -133,6 +133,7 @@ class Chromium:
             )
             stack.enter_context(process)
             stack.callback(process.kill)
+            self.pid = process.pid
             self._socket: ClientConnection = stack.enter_context(connect(_address(process), max_size=None, proxy=None))
             self._numbers = itertools.count(1)
             self._pages: dict[str, Page] = {}

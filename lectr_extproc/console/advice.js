@@ -62,7 +62,7 @@ function recommendation(each) {
         { class: "marks" },
         h("span", { class: `pill ${each.confidence === "high" ? "good" : ""}` }, `${each.confidence} confidence`),
         h("span", { class: "pill" }, each.boldness),
-        each.target_retires ? h("span", { class: "pill warn" }, `retires ${each.target_retires}`) : null,
+        each.target_retires ? h("span", { class: "pill warn" }, `${each.target} retires ${each.target_retires}`) : null,
       ),
       h(
         "p",

@@ -257,7 +257,9 @@ export const calls = {
         { class: "calls" },
         data.calls.map((call) => row(call, longest, today)),
       ),
-      data.oldest === null ? null : h("button", { type: "button", id: "older", class: "quiet", onclick: older }, "Older calls"),
+      data.oldest === null
+        ? null
+        : h("button", { type: "button", id: "older", class: "quiet", onclick: older }, "Older calls"),
     ];
   },
 };

@@ -1,7 +1,7 @@
 // Charts, as SVG drawn for the width that they get; each has its figures as a table, too.
 
 import { h, s } from "./dom.js";
-import { DASH, day, duration, minute, moment } from "./format.js";
+import { DASH, day, duration, minute, moment, roundly } from "./format.js";
 
 /** Round values from 0 to at least `most`. */
 export function ticks(most, wanted = 4) {
@@ -26,8 +26,8 @@ export function timeTicks(since, until, wanted) {
 
 /** A figure that is drawn again when its width changes. */
 function fitted(attributes, draw, ...rest) {
-  const figure = h("figure", attributes);
-  const room = h("div", { class: "plot" });
+  const figure = h("figure", { class: attributes.figure });
+  const room = h("div", { class: "plot", ...attributes.plot });
   figure.append(room, ...rest);
   let width = 0;
   new ResizeObserver(() => {
@@ -40,7 +40,7 @@ function fitted(attributes, draw, ...rest) {
 export function asTable(caption, heads, rows) {
   return h(
     "details",
-    { class: "astable" },
+    { class: "astable", id: `table-${caption}` },
     h("summary", {}, "As a table"),
     h(
       "div",
@@ -79,135 +79,135 @@ const BOTTOM = 26;
 const RIGHT = 10;
 const NARROW = 500;
 
+// Where each trend is being read, by its title: it is drawn again while somebody reads.
+const reading = new Map();
+
+const runsOf = (points, value) => {
+  const runs = [];
+  points.forEach((point, i) => {
+    if (value(point) === null) return;
+    if (i === 0 || value(points[i - 1]) === null) runs.push([]);
+    runs.at(-1).push(point);
+  });
+  return runs;
+};
+
 /**
  * How a figure goes on: an area under a line, with gaps where nothing is known, and beneath it in another colour the
- * part of it that `under` gives. Points: {at, …}; `value` reads one. The pointer, or arrow keys, read it out.
+ * part of it that `under` gives. Points: {at, whole, …}; `value` reads one. The pointer, or arrow keys, read it out. Those
+ * that are not whole yet would look like a fall: they are read out, and not drawn.
  */
 export function trend({ points, step, value, under = null, format, title, read, height = 240 }) {
   const most = Math.max(0, ...points.map((point) => value(point) ?? 0));
   const levels = ticks(most);
+  const since = points[0].at;
+  const until = points.at(-1).at + step;
+  const floor = height - BOTTOM;
+  const y = (number) => TOP + (1 - number / levels.at(-1)) * (floor - TOP);
   const said = h("figcaption", { class: "read", "aria-live": "polite" }, "");
-  let chosen = null;
+  const mark = s("g", { class: "mark" }, s("line", { y1: TOP, y2: floor }), s("circle", { r: 4 }));
+  let x = () => 0;
+
+  const chosen = () => points.findIndex((point) => point.at === reading.get(title));
+  const tell = () => {
+    const here = points[chosen()];
+    mark.setAttribute("visibility", here ? "visible" : "hidden");
+    said.textContent = "";
+    if (!here) return;
+    mark.setAttribute("transform", `translate(${x(here.at + step / 2)} 0)`);
+    mark.lastChild.setAttribute("cy", y(value(here) ?? 0));
+    mark.lastChild.setAttribute("visibility", value(here) === null ? "hidden" : "inherit");
+    const end = here.at + step;
+    said.textContent = `${moment(here.at)} – ${step >= 86400 ? day(end) : minute(end)}: ${read(here)}`;
+  };
+  const point = (i) => {
+    reading.set(title, points[Math.min(points.length - 1, Math.max(0, i))].at);
+    tell();
+  };
+  const leave = () => {
+    reading.delete(title);
+    tell();
+  };
 
   const draw = (width) => {
     const left = width < NARROW ? 42 : 56;
     const inner = width - left - RIGHT;
-    const since = points[0].at,
-      until = points.at(-1).at + step;
-    const x = (at) => left + ((at - since) / (until - since)) * inner;
-    const y = (number) => TOP + (1 - number / levels.at(-1)) * (height - TOP - BOTTOM);
-    const floor = y(0);
-    const middle = (point) => x(point.at + step / 2);
-
-    const runs = [];
-    points.forEach((point, i) => {
-      if (value(point) === null) return;
-      if (i === 0 || value(points[i - 1]) === null) runs.push([]);
-      runs.at(-1).push(`${middle(point).toFixed(1)},${y(value(point)).toFixed(1)}`);
-    });
+    x = (at) => left + ((at - since) / (until - since)) * inner;
+    const middle = (each) => x(each.at + step / 2).toFixed(1);
     const hours = timeTicks(since, until, Math.max(2, Math.floor(inner / 64)));
-    const mark = s(
-      "g",
-      { class: "mark", visibility: "hidden" },
-      s("line", { y1: TOP, y2: floor }),
-      s("circle", { r: 4 }),
-    );
-    const point = (i) => {
-      chosen = i;
-      const here = points[i];
-      const known = value(here);
-      mark.setAttribute("visibility", "visible");
-      mark.setAttribute("transform", `translate(${middle(here)} 0)`);
-      mark.lastChild.setAttribute("cy", y(known ?? 0));
-      mark.lastChild.setAttribute("visibility", known === null ? "hidden" : "inherit");
-      said.textContent = `${moment(here.at)} – ${step >= 86400 ? day(here.at + step) : minute(here.at + step)}: ${read(here)}`;
-    };
-    const leave = () => {
-      mark.setAttribute("visibility", "hidden");
-      said.textContent = "";
-      chosen = null;
-    };
-    const image = s(
-      "svg",
-      {
-        width,
-        height,
-        viewBox: `0 0 ${width} ${height}`,
-        role: "img",
-        tabindex: 0,
-        id: `trend-${title}`,
-        "aria-label": `${title}, from ${moment(since)} to ${moment(until)}; highest ${format(most)}. Arrow keys read it out.`,
-        onpointermove: (event) => {
-          const along = (event.offsetX - left) / inner;
-          if (along >= 0 && along < 1) point(Math.floor(along * points.length));
-        },
-        onpointerleave: leave,
-        onblur: leave,
-        onkeydown: (event) => {
-          const moves = {
-            ArrowLeft: (chosen ?? points.length) - 1,
-            ArrowRight: (chosen ?? -1) + 1,
-            Home: 0,
-            End: points.length - 1,
-          };
-          if (!(event.key in moves)) return;
-          event.preventDefault();
-          point(Math.min(points.length - 1, Math.max(0, moves[event.key])));
-        },
-      },
-      levels.map((level) =>
-        s(
-          "g",
-          { class: "grid" },
-          s("line", { x1: left, x2: width - RIGHT, y1: y(level), y2: y(level) }),
-          s("text", { x: left - 8, y: y(level) + 4, "text-anchor": "end" }, format(level)),
-        ),
-      ),
-      hours.found
-        .filter((at) => x(at) > left + 16 && x(at) < width - 24)
-        .map((at) =>
+    const isDay = (at) =>
+      hours.step >= 86400 || new Date(at * 1000).getHours() + new Date(at * 1000).getMinutes() === 0;
+    tell();
+    return [
+      s(
+        "svg",
+        { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+        levels.map((level) =>
           s(
-            "text",
-            { class: "tick", x: x(at), y: height - 8, "text-anchor": "middle" },
-            hours.step >= 86400 || new Date(at * 1000).getHours() + new Date(at * 1000).getMinutes() === 0
-              ? day(at)
-              : minute(at),
+            "g",
+            { class: "grid" },
+            s("line", { x1: left, x2: width - RIGHT, y1: y(level), y2: y(level) }),
+            s("text", { x: left - 8, y: y(level) + 4, "text-anchor": "end" }, format(level)),
           ),
         ),
-      runs.map((run) =>
-        s(
-          "g",
-          { class: "run" },
-          s("polygon", {
-            class: "area",
-            points: `${run[0].split(",")[0]},${floor} ${run.join(" ")} ${run.at(-1).split(",")[0]},${floor}`,
-          }),
-          run.length > 1
-            ? s("polyline", { class: "line", points: run.join(" ") })
-            : s("circle", { class: "alone", cx: run[0].split(",")[0], cy: run[0].split(",")[1], r: 3 }),
-        ),
+        hours.found
+          .filter((at) => x(at) > left + 16 && x(at) < width - 24)
+          .map((at) =>
+            s("text", { x: x(at), y: height - 8, "text-anchor": "middle" }, isDay(at) ? day(at) : minute(at)),
+          ),
+        runsOf(points, (each) => (each.whole ? value(each) : null)).map((run) => {
+          const line = run.map((each) => `${middle(each)},${y(value(each)).toFixed(1)}`).join(" ");
+          const area = `${middle(run[0])},${floor} ${line} ${middle(run.at(-1))},${floor}`;
+          if (run.length === 1) return s("circle", { class: "alone", cx: middle(run[0]), cy: y(value(run[0])), r: 3 });
+          return [s("polygon", { class: "area", points: area }), s("polyline", { class: "line", points: line })];
+        }),
+        points
+          .filter((each) => under?.(each) > 0)
+          .map((each) =>
+            s("rect", {
+              class: "under",
+              x: x(each.at) + 1,
+              width: Math.max(1.5, inner / points.length - 2),
+              y: Math.min(floor - 2, y(under(each))),
+              height: Math.max(2, floor - y(under(each))),
+              rx: 1,
+            }),
+          ),
+        s("line", { class: "base", x1: left, x2: width - RIGHT, y1: floor, y2: floor }),
+        mark,
       ),
-      under
-        ? points
-            .filter((each) => under(each) > 0)
-            .map((each) =>
-              s("rect", {
-                class: "under",
-                x: x(each.at) + 1,
-                width: Math.max(1.5, inner / points.length - 2),
-                y: Math.min(floor - 2, y(under(each))),
-                height: Math.max(2, floor - y(under(each))),
-                rx: 1,
-              }),
-            )
-        : [],
-      s("line", { class: "base", x1: left, x2: width - RIGHT, y1: floor, y2: floor }),
-      mark,
-    );
-    return [image];
+    ];
+  };
+
+  const plot = {
+    tabindex: 0,
+    role: "img",
+    id: `trend-${title}`,
+    "aria-label": `${title}, from ${moment(since)} to ${moment(until)}; highest ${format(most)}. Arrow keys read it out.`,
+    onpointermove: (event) => {
+      const { left, right } = event.currentTarget.getBoundingClientRect();
+      const begin = x(since);
+      const along = (event.clientX - left - begin) / (right - left - begin - RIGHT);
+      if (along >= 0 && along < 1) point(Math.floor(along * points.length));
+    },
+    onpointerleave: leave,
+    // Drawn again, it has the focus again in the same task.
+    onblur: () => setTimeout(() => document.activeElement.id !== plot.id && leave()),
+    onkeydown: (event) => {
+      const now = chosen();
+      const moves = {
+        ArrowLeft: now < 0 ? points.length - 1 : now - 1,
+        ArrowRight: now + 1,
+        Home: 0,
+        End: points.length,
+      };
+      if (!(event.key in moves)) return;
+      event.preventDefault();
+      point(moves[event.key]);
+    },
   };
   return fitted(
-    { class: "trend" },
+    { figure: "trend", plot },
     draw,
     said,
     asTable(
@@ -247,7 +247,7 @@ export function waterfall(spans, title) {
               "g",
               { class: "grid" },
               s("line", { x1: x(level), x2: x(level), y1: 0, y2: height - AXIS }),
-              s("text", { x: x(level), y: height - 6, "text-anchor": "middle" }, duration(level)),
+              s("text", { x: x(level), y: height - 6, "text-anchor": "middle" }, roundly(level)),
             ),
           ),
         spans.map((span, i) =>
@@ -277,5 +277,5 @@ export function waterfall(spans, title) {
       ),
     ];
   };
-  return fitted({ class: "waterfall" }, draw);
+  return fitted({ figure: "waterfall" }, draw);
 }

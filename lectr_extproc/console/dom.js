@@ -19,10 +19,12 @@ export const s = (tag, attributes, ...children) => fill(document.createElementNS
 
 export const at = (id) => document.getElementById(id);
 
-/** Puts children in the place of what was there; whoever had the focus has it again, by its id. */
+/** Puts children in the place of what was there. What has an id keeps the focus, and is open if it was. */
 export function replace(element, ...children) {
   const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+  const open = [...element.querySelectorAll("details[id][open]")].map((each) => each.id);
   element.replaceChildren(...children.flat(Infinity).filter(Boolean));
+  for (const id of open) at(id)?.setAttribute("open", "");
   if (focused) at(focused)?.focus({ preventScroll: true });
 }
 

@@ -43,6 +43,9 @@ export function duration(ms) {
   return span(ms / 1000);
 }
 
+/** The same for an axis: round values without needless noughts. */
+export const roundly = (ms) => (ms < 60000 && ms >= 1000 ? `${Number((ms / 1000).toFixed(2))} s` : duration(ms));
+
 /** A length of time in its two largest units. */
 export function span(seconds) {
   const left = Math.max(0, Math.round(seconds));

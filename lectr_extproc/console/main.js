@@ -45,15 +45,16 @@ function nav() {
       ),
     ),
   );
-  document.querySelector("#nav [aria-current]").scrollIntoView({ block: "nearest", inline: "nearest" });
+  const here = document.querySelector("#nav [aria-current]");
+  at("nav").scrollLeft = here.offsetLeft - at("nav").clientWidth / 2; // on a phone it is wider than the screen
 }
 
-function draw(view, query, data) {
-  replace(at("view"), [view.draw(data, { query, base, again: () => turn(true) })].flat(Infinity));
+function draw(view, query, data, rest) {
+  replace(at("view"), [view.draw({ ...data, ...rest }, { query, base, again: () => turn(true) })].flat(Infinity));
   at("view").dataset.view = view.id;
   at("view").setAttribute("aria-busy", "false");
   at("pulse").textContent = `as of ${clock(Date.now() / 1000)}`;
-  shown = { view, data, hash: location.hash };
+  shown = { view, data, rest, hash: location.hash };
 }
 
 /** Reads and draws what the address names, once, and sets when to do so again. */
@@ -67,9 +68,17 @@ async function turn(force = false) {
   try {
     const data = await view.load(query, asking.signal);
     if (mine !== turns) return;
-    if (force || shown?.data !== data || shown.hash !== location.hash) draw(view, query, data);
+    const same = shown?.view === view && shown.hash === location.hash;
+    const rest = same ? shown.rest : undefined;
+    if (force || !same || shown.data !== data) draw(view, query, data, rest);
+    if (view.rest) {
+      const found = await view.rest(query, asking.signal);
+      if (mine !== turns) return;
+      draw(view, query, data, found);
+    }
     failures = 0;
     replace(at("trouble"));
+    if (view.filtered) learn(query); // after the view: lectr reads one question at a time
     if (!query.has("to")) wait(view.soon?.(data) ?? view.every);
   } catch (error) {
     if (mine !== turns || error.name === "AbortError") return;
@@ -180,21 +189,21 @@ async function banner() {
 
 /** What filters can be set to, of the calls of this time. */
 async function learn(query) {
+  const time = ["range", "from", "to"].map((name) => query.get(name)).join();
+  if (time === known) return;
+  known = time;
   choices = await ask("choices", asked(query, [])).catch(() => choices);
   drawFilters(choices);
 }
 
 function go() {
-  const { view: id, query } = place();
+  const { view: id } = place();
   const view = viewOf(id);
   const isNew = shown?.view !== view;
   document.title = `${view.title} – lectr`;
   at("title").textContent = view.title;
   nav();
   at("filters").hidden = !view.filtered;
-  const time = ["range", "from", "to"].map((name) => query.get(name)).join();
-  if (time !== known) learn(query);
-  known = time;
   if (view.filtered) drawFilters(choices);
   failures = 0;
   replace(at("trouble"));

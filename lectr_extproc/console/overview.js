@@ -2,7 +2,7 @@
 
 import { trend } from "./charts.js";
 import { h } from "./dom.js";
-import { compact, cost, count, duration, money, plural, share } from "./format.js";
+import { compact, cost, count, duration, money, plural, roundly, share } from "./format.js";
 import { cut, empty } from "./gaps.js";
 import { dot, portion, spark, tone } from "./marks.js";
 import { ask, asked, link, set } from "./state.js";
@@ -47,7 +47,7 @@ const MEASURES = [
     title: "p95 latency",
     big: (t) => duration(t.p95_ms),
     value: (p) => p.p95_ms,
-    format: duration,
+    format: roundly,
     sub: (t) => `average ${duration(t.average_ms)}`,
   },
   {
@@ -61,7 +61,7 @@ const MEASURES = [
 ];
 
 function readPoint(point) {
-  const parts = [plural(point.requests, "call"), cost(point)];
+  const parts = [plural(point.requests, "call") + (point.whole ? "" : " so far"), cost(point)];
   if (point.errors) parts.push(plural(point.errors, "error"));
   if (point.p95_ms !== null) parts.push(`p95 ${duration(point.p95_ms)}`);
   return parts.join(", ");
@@ -100,23 +100,20 @@ export const overview = {
   filtered: true,
   every: 10,
   async load(query, signal) {
-    const wanted = asked(query);
     const unusual = ask("anomalies", "", signal).catch(() => ({ anomalies: [] }));
-    const [data, models, features] = await Promise.all(
-      ["overview", "models", "features"].map((what) => ask(what, wanted, signal)),
-    );
-    return {
-      ...data,
-      models,
-      features,
-      unusual: (await unusual).anomalies.filter((each) => each.ended === null && !each.dismissed),
-    };
+    const data = await ask("overview", asked(query), signal);
+    return { ...data, unusual: (await unusual).anomalies.filter((each) => each.ended === null && !each.dismissed) };
+  },
+  /** Below the fold, and as much work again. */
+  async rest(query, signal) {
+    const [models, features] = await Promise.all(["models", "features"].map((what) => ask(what, asked(query), signal)));
+    return { models, features };
   },
   draw(data, { query, base }) {
-    const {
-      total,
-      trend: { step_s: step, points },
-    } = data;
+    const { total, range } = data;
+    const step = data.trend.step_s;
+    const isWhole = ({ at }) => at >= range.covers_since && at + step <= range.until;
+    const points = data.trend.points.map((point) => ({ ...point, whole: isWhole(point) }));
     if (!total.requests) return [cut(data), empty(query, base)];
     const chosen = MEASURES.find((each) => each.id === query.get("show")) ?? MEASURES[0];
     return [
@@ -128,7 +125,7 @@ export const overview = {
             h("a", { href: link("anomalies") }, plural(data.unusual.length, "anomaly", "anomalies")),
             ` going on: ${data.unusual
               .slice(0, 3)
-              .map((each) => each.text)
+              .map((each) => `${each.feature ?? each.org ?? "untagged"}, ${each.text}`)
               .join("; ")}`,
           )
         : null,
@@ -148,7 +145,7 @@ export const overview = {
             h("span", { class: "label" }, each.title),
             h("strong", {}, each.big(total)),
             h("span", { class: "sub" }, each.sub(total)),
-            spark(points.map((p) => each.value(p, step))),
+            spark(points.map((p) => (p.whole ? each.value(p, step) : null))),
           ),
         ),
       ),
@@ -173,24 +170,26 @@ export const overview = {
           read: readPoint,
         }),
       ),
-      h(
-        "div",
-        { class: "columns" },
-        top(
-          "Models",
-          data.models.rows,
-          "models",
-          (row) => [dot(row.provider), h("span", {}, row.model ?? "no model")],
-          { cost: data.models.total.cost_usd, tone: (row) => tone(row.provider) },
-        ),
-        top(
-          "Features",
-          data.features.rows,
-          "features",
-          (row) => (row.feature === null ? h("em", {}, "untagged") : h("span", {}, row.feature)),
-          { cost: data.features.total.cost_usd },
-        ),
-      ),
+      data.models
+        ? h(
+            "div",
+            { class: "columns" },
+            top(
+              "Models",
+              data.models.rows,
+              "models",
+              (row) => [dot(row.provider), h("span", {}, row.model ?? "no model")],
+              { cost: data.models.total.cost_usd, tone: (row) => tone(row.provider) },
+            ),
+            top(
+              "Features",
+              data.features.rows,
+              "features",
+              (row) => (row.feature === null ? h("em", {}, "untagged") : h("span", {}, row.feature)),
+              { cost: data.features.total.cost_usd },
+            ),
+          )
+        : null,
     ];
   },
 };

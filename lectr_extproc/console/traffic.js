@@ -53,14 +53,17 @@ function byProvider(rows) {
       name: row.provider ?? "no provider",
       tone: tone(row.provider),
       requests: 0,
-      spent: 0,
+      spent: null,
     };
     sum.requests += row.requests;
-    sum.spent += Number(row.cost_usd ?? 0);
+    if (row.cost_usd !== null) sum.spent = (sum.spent ?? 0) + Number(row.cost_usd);
     sums.set(row.provider, sum);
   }
   const parts = (which) =>
-    [...sums.values()].map((sum) => ({ ...sum, value: sum[which] })).sort((a, b) => b.value - a.value);
+    [...sums.values()]
+      .map((sum) => ({ ...sum, value: sum[which] }))
+      .filter(({ value }) => value !== null) // what nobody knows is no part of a whole
+      .sort((a, b) => b.value - a.value);
   return [
     divided(parts("requests"), { title: "Requests by provider", format: count, share }),
     divided(parts("spent"), { title: "Cost by provider", format: money, share }),
