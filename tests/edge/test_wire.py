@@ -419,7 +419,7 @@ def test_the_answered_model_is_read_from_envoys_token_usage(
     assert (entry.native.model if entry.native else None, entry.decision["call_id"]) == (model, "kept")
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_whatever_envoy_writes_becomes_records_or_is_no_message(content: bytes) -> None:
     try:
@@ -449,7 +449,7 @@ def test_reading_a_body_never_asks_to_hold_it() -> None:
     assert reply.mode_override.request_body_mode == ext.ProcessingMode.NONE
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.binary(max_size=300) | st.builds(operator.mul, st.binary(min_size=1, max_size=1), st.integers(16_000, 17_000)),
     st.booleans(),
