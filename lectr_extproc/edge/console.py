@@ -28,6 +28,7 @@ from lectr_extproc.edge.logs import without_keys
 from lectr_extproc.edge.reader import Kept, Reader
 from lectr_extproc.edge.store import Store, Unavailable, Unusable
 from lectr_extproc.edge.views import LAST_SEQ
+from lectr_extproc.settings import Settings
 from lectr_extproc.settings_shown import shown
 
 API = "/console/api/"
@@ -53,6 +54,8 @@ class Console:
         "What takes long keeps nobody waiting who asks for something else."
         self._advice = Kept(self._find_advice)
         self._unusual = Kept(self._find_unusual)
+        self._shown: tuple[Settings, dict[str, Any]] | None = None
+        "Reading very many orgs takes a second: once for each reading of the file is enough."
 
     def begin(self, store: Callable[[], Store]) -> None:
         """There is a ledger from now on, which writes to this store."""
@@ -180,12 +183,14 @@ class Console:
 
     async def _settings(self, _: Request) -> object:
         live = self._live
+        if self._shown is None or self._shown[0] is not live.settings:
+            self._shown = live.settings, await asyncio.to_thread(shown, live.settings)
         return {
             "version": VERSION,
             "problem": live.settings_problem,
             "warnings": live.settings.warnings,
             "prices": {"version": live.snapshot.prices.version, "problem": live.prices_problem},
-            "settings": await asyncio.to_thread(shown, live.settings),
+            "settings": self._shown[1],
         }
 
 
@@ -237,10 +242,13 @@ def _endpoint(answer: _Answer) -> Callable[[Request], Awaitable[Response]]:
             return _failed(404, "not_found", str(error))
         except (Unavailable, Unusable) as error:
             return _failed(503, "ledger_unavailable", str(error))
-        text = without_keys(orjson.dumps(found, _plain, _OPTIONS).decode())
-        return Response(text, media_type="application/json")
+        return Response(await asyncio.to_thread(_encoded, found), media_type="application/json")
 
     return respond
+
+
+def _encoded(found: object) -> str:
+    return without_keys(orjson.dumps(found, _plain, _OPTIONS).decode())
 
 
 def _failed(status: int, code: str, message: str) -> Response:

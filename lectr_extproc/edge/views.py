@@ -58,7 +58,9 @@ class Views:
         """The newest calls, each whole; of so many that were written before one, or since another."""
         where, values = filters.where()
         with self._database.transaction(writes=False) as transaction:
-            ((oldest, newest),) = transaction.run("SELECT min(seq), max(seq) FROM calls")
+            # Of both in one question SQLite reads the whole index.
+            ((oldest,),) = transaction.run("SELECT min(seq) FROM calls")
+            ((newest,),) = transaction.run("SELECT max(seq) FROM calls")
             upto = min(newest or 0, before - 1)
             down = max(after, upto - CALLS)  # where few calls are like that, what is looked through has an end, too
             found = transaction.run(

@@ -293,7 +293,9 @@ class Gateway:
     def _remember(self) -> None:
         """What can be read only while it runs."""
         with contextlib.suppress(httpx.TransportError):
-            SAID.append(self.healthz().text)
+            address = f"http://127.0.0.1:{self.admin_port}"
+            paths = ("/healthz", "/console/api/calls?limit=200", "/console/api/settings")
+            SAID.extend(HTTP.get(address + path).text for path in paths)
         self.processes.remember_files()
 
 

@@ -278,6 +278,8 @@ async def test_settings_are_shown_as_they_are_in_force_with_what_is_wrong_with_n
     async with asking(tmp_path, store) as asked:
         asked.live.settings_problem = "line 3: no"
         shown = await asked.get("settings")
+        asked.live.settings = load("")
+        assert (await asked.get("settings"))["settings"]["orgs"] == []
     assert (shown["version"], shown["problem"], shown["warnings"]) == (VERSION, "line 3: no", [])
     assert shown["prices"] == {"version": asked.live.snapshot.prices.version, "problem": None}
     assert [org["name"] for org in shown["settings"]["orgs"]] == ["acme", "dal"]
