@@ -13,7 +13,7 @@ Read = Callable[[Sequence[Limit]], Mapping[str, Mapping[int, int]]]
 
 def limits_of(snapshot: Snapshot, org: str | None = None) -> list[Limit]:
     """Every limit once, whichever key's calls see it; those for all of an org first."""
-    rows = [row for one in snapshot.orgs_by_key.values() if one.limits for row in one.limits.rows]
+    rows = [row for one in snapshot.callers if one.limits for row in one.limits.rows]
     found = {(row.name, row.most): row for row in rows if org in (None, row.org)}
     return sorted(found.values(), key=lambda row: (row.org, row.of != "the organisation", row.of))
 

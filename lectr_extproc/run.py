@@ -120,9 +120,9 @@ def run_directory() -> Iterator[Path]:
 
 def banner(settings: Settings, key: str | None) -> str:
     """What a newcomer needs: the base URL, a call to paste, and which providers have what they need."""
-    base = f"http://{settings.gateway.listen}/v1"
+    base = f"http{'s' * (settings.gateway.tls is not None)}://{settings.gateway.listen}/v1"
     snapshot = settings.snapshot
-    orgs = tuple(snapshot.orgs_by_key.values())
+    orgs = snapshot.callers
     held = set(snapshot.credentials).union(*(org.credentials for org in orgs))
     ours, named = key or "$LECTR_KEY", f'"{key or "lc_key_..."}"'
     if key or "openai" in held:  # who is played needs no key

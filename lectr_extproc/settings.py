@@ -29,10 +29,10 @@ from lectr_extproc.core.native import TELLS
 from lectr_extproc.core.recommend import Advising
 from lectr_extproc.core.snapshot import Observation, ObserveSetting, Snapshot
 from lectr_extproc.core.tables import Failover, Limits
-from lectr_extproc.gateway import GatewayOptions, LectrTls
+from lectr_extproc.gateway import GatewayOptions, LectrTls, ServerTls
 from lectr_extproc.settings_checks import Path, contradictions, held_keys, references
 from lectr_extproc.settings_file import AutoSection, SettingsFile
-from lectr_extproc.settings_org import by_key, credentials_of
+from lectr_extproc.settings_org import by_key, by_workload, credentials_of
 from lectr_extproc.settings_providers import lineup_of, overrides, provider_row, signing_of, site_of
 from lectr_extproc.settings_types import is_loopback, without_blanks
 from lectr_extproc.settings_yaml import YamlError, read
@@ -49,15 +49,6 @@ class ConfigError(Exception):
         self.problems = problems
         self.secret_files = secret_files
         "What the settings refer to: a change there may mend them."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerTls:
-    """Files of the gRPC port's certificate."""
-
-    cert: str
-    key: str
-    client_ca: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +115,7 @@ class Settings:
     @property
     def idle_rules(self) -> list[str]:
         """The rules that no call ever reaches."""
-        orgs = {org.name: org.rules for org in self.snapshot.orgs_by_key.values() if org.rules}
+        orgs = {org.name: org.rules for org in self.snapshot.callers if org.rules}
         return [
             f"orgs: {name}: rule {rule.name!r} never matches: {by.name!r} comes first, and takes all of its calls"
             for name, rules in orgs.items()
@@ -246,6 +237,8 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
     }
     return Snapshot(
         orgs_by_key={digest: org for section in file.orgs for digest, org in by_key(section, keys)},
+        orgs_by_workload={name: org for section in file.orgs for name, org in by_workload(section, keys)},
+        identity=file.identity.told_by,
         providers=providers,
         sites=sites,
         models=replace(MODELS, registered=MappingProxyType(registered)),
@@ -299,9 +292,11 @@ def _gateway(file: SettingsFile) -> GatewayOptions:
     options = GatewayOptions(
         profile=envoy.profile,
         listen=envoy.listen,
+        tls=ServerTls(**envoy.tls.model_dump()) if envoy.tls else None,
         admin=envoy.admin,
         lectr=envoy.lectr or file.grpc.listen,
         workers=file.grpc.workers,
+        identity=file.identity.told_by,
         lectr_tls=LectrTls(**envoy.lectr_tls.model_dump()) if envoy.lectr_tls else None,
         max_body_bytes=file.limits.request_body_bytes,
         message_timeout_s=envoy.message_timeout_s,

@@ -48,6 +48,7 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             if model in owners:
                 yield ("providers", i, "models", j), f"{model!r} belongs to {owners[model]!r} already"
             owners[model] = id_
+    yield from _workloads(raw)
     yield from _rules(raw, ids)
     yield from _bounds(raw, ids)
     yield from _limited_keys(raw)
@@ -61,6 +62,20 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     listen = str(admin.get("listen", ""))
     if listen.rpartition(":")[0] and admin.get("token") is None and not is_loopback(listen):
         yield ("admin", "listen"), "off loopback it needs a token: `token: file:/path` (docs/running.md)"
+
+
+def _workloads(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Workloads of two orgs, and such as nobody tells of."""
+    identity, owners = _mapping(raw, "identity"), dict[str, str]()
+    for i, org, name in _items(raw, "orgs", "name"):
+        for j, workload in enumerate(_list(org, "workloads")):
+            if not isinstance(workload, str):
+                continue
+            if workload in owners:
+                yield ("orgs", i, "workloads", j), f"this workload already belongs to {owners[workload]!r}"
+            owners[workload] = name
+            if not (identity.get("attribute") or identity.get("xfcc")):
+                yield ("orgs", i, "workloads", j), "nobody tells of workloads: say who, under `identity` (docs/mesh.md)"
 
 
 def _rules(raw: Mapping[str, Any], known: Mapping[str, bool]) -> Iterator[Problem]:

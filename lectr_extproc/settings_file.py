@@ -10,6 +10,7 @@ from pydantic import (
 )
 
 from lectr_extproc.core.auto import STEPS, WEIGHTS, Steps
+from lectr_extproc.core.identity import XFCC
 from lectr_extproc.settings_org import OrgSection
 from lectr_extproc.settings_providers import PriceSection, ProviderSection
 from lectr_extproc.settings_types import Address, Credentials, Reference, Section, SocketAddress
@@ -87,6 +88,9 @@ class EnvoySection(Section):
     """What is rendered into Envoy's configuration."""
 
     listen: Address = Field(default="127.0.0.1:10000", description="Where clients call.")
+    tls: ServerTlsSection | None = Field(
+        default=None, description="None: clients call in plain text. With client_ca they may show a certificate."
+    )
     admin: Address = Field(default="127.0.0.1:9901", description="Envoy's own admin port. Keep it on loopback.")
     profile: Literal["native", "portable"] = Field(
         default="native", description="native needs Envoy 1.40; portable runs on 1.36 and later."
@@ -361,10 +365,35 @@ class LogSection(Section):
     calls: bool = Field(default=True, description="One JSON line per finished call.")
 
 
+class IdentitySection(Section):
+    """Who tells whose client certificate a call came with (docs/mesh.md)."""
+
+    attribute: Literal["connection.uri_san_peer_certificate"] | None = Field(
+        default=None, description="Envoy's own word of the certificate on its connection, which no client can write."
+    )
+    xfcc: bool = Field(
+        default=False,
+        description="The header X-Forwarded-Client-Cert, of which the last certificate counts. Only where Envoy writes "
+        "it: forward_client_cert_details SANITIZE_SET or APPEND_FORWARD.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.attribute and self.xfcc:
+            raise ValueError("say `attribute` or `xfcc`, one of them")
+        return self
+
+    @property
+    def told_by(self) -> str | None:
+        """The attribute, or `xfcc`; None where nobody is asked."""
+        return XFCC if self.xfcc else self.attribute
+
+
 class SettingsFile(Section):
     """lectr.yaml: everything has a default; the smallest useful file is one org with one key."""
 
     orgs: list[OrgSection] = Field(default_factory=list, description="Who may call.")
+    identity: IdentitySection = IdentitySection()
     providers: list[ProviderSection] = Field(default_factory=list, description="Providers of your own, and addresses.")
     credentials: Credentials = Field(
         default_factory=dict,

@@ -171,12 +171,26 @@ Alias = Annotated[
 ]
 
 
+def _workload(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/*\s]+(/[^*\s]*)?", value.removesuffix("/*"), re.IGNORECASE):
+        raise ValueError("write a URI such as spiffe://cluster.local/ns/shop/sa/web, or with /* for all below it")
+    return value
+
+
+Workload = Annotated[str, AfterValidator(_workload)]
+
+
 class OrgSection(Section):
     """A tenant: who may call, and with which keys."""
 
     name: str = Field(min_length=1, max_length=100, description="On every record of its calls.")
     enabled: bool = Field(default=True, description="false answers its calls with 401 org_disabled.")
     keys: list[KeySection] = Field(default_factory=list, description="Removing a key revokes it.")
+    workloads: list[Workload] = Field(
+        default_factory=list,
+        description="URIs of client certificates (SPIFFE ids) whose calls need no key, whole or with /* at the end. "
+        "They count where `identity` says who tells them.",
+    )
     azure: AzureSection | None = Field(default=None, description="Without it, Azure calls get azure_config_missing.")
     credentials: Credentials = Field(
         default_factory=dict, description="Like the global ones, for this org alone, whose own come first."
@@ -238,6 +252,14 @@ def _bounds(section: KeySection | OrgSection) -> Bounds:
         allowed_providers=frozenset(section.allowed.providers),
         allowed_models=frozenset(section.allowed.models),
     )
+
+
+def by_workload(section: OrgSection, keys: Mapping[str, Credential]) -> Iterator[tuple[str, Org]]:
+    """The org as its workloads have it, of which no key's limits are true."""
+    org = _org(section, keys)
+    limits = org_limits(org.name, [""], section.limits)[""] if section.limits else None
+    for workload in section.workloads:
+        yield workload, replace(org, limits=limits)
 
 
 def azure_site(id_: str, endpoint: str, version: str) -> Site:

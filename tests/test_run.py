@@ -100,6 +100,8 @@ def test_a_key_in_the_environment_is_held_for_the_one_org() -> None:
 
 
 def test_with_settings_of_ones_own_no_key_is_made_up() -> None:
+    tls = "envoy: {listen: '127.0.0.1:8000', tls: {cert: c, key: k}}"
+    assert "curl https://127.0.0.1:8000/v1/" in banner(load(f"orgs: [{{name: a, keys: []}}]\n{tls}"), None)
     text = banner(load("orgs: [{name: a, keys: []}]\nenvoy: {listen: '127.0.0.1:8000'}"), None)
     assert WELL_FORMED_KEY.search(text) is None
     assert '-H "X-Lectr-Key: $LECTR_KEY"' in text

@@ -12,12 +12,11 @@ from lectr_extproc.catalog.providers import PROVIDERS
 from lectr_extproc.cli import main
 from lectr_extproc.core.auto import Scoring
 from lectr_extproc.core.tables import Limits
-from lectr_extproc.gateway import GatewayOptions, LectrTls
+from lectr_extproc.gateway import GatewayOptions, LectrTls, ServerTls
 from lectr_extproc.settings import (
     EXIT_BAD_SETTINGS,
     ConfigError,
     LedgerSettings,
-    ServerTls,
     Settings,
     load,
 )

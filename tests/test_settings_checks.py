@@ -396,3 +396,23 @@ def test_a_part_of_a_split_may_be_a_tier() -> None:
     (org,) = load(text).snapshot.orgs_by_key.values()
     assert org.rules is not None
     assert str(org.rules.ordered[0].arms[1]) == "groq/economy"
+
+
+# --- workloads --------------------------------------------------------------------------------------------------------
+
+MESHED = "orgs: [{name: a, workloads: [spiffe://m/a, 5]}, {name: b, workloads: [spiffe://m/%s]}]\n"
+
+
+def test_a_workload_belongs_to_one_org() -> None:
+    with pytest.raises(ConfigError) as error:
+        load(MESHED % "a" + "identity: {xfcc: true}")
+    assert "line 1: orgs[1].workloads[0]: this workload already belongs to 'a'" in error.value.problems
+
+
+def test_workloads_are_told_by_somebody_and_by_one() -> None:
+    with pytest.raises(ConfigError) as error:
+        load(MESHED % "b")
+    nobody = "nobody tells of workloads: say who, under `identity` (docs/mesh.md)"
+    assert [f"line 1: orgs[{i}].workloads[0]: {nobody}" in error.value.problems for i in (0, 1)] == [True, True]
+    with pytest.raises(ConfigError, match="identity: say `attribute` or `xfcc`, one of them"):
+        load("identity: {xfcc: true, attribute: connection.uri_san_peer_certificate}")

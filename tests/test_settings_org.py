@@ -2,9 +2,7 @@
 
 import pytest
 
-from lectr_extproc.settings import (
-    load,
-)
+from lectr_extproc.settings import ConfigError, load
 from tests.test_settings import DIGEST, OTHER
 
 
@@ -51,3 +49,32 @@ def test_an_azure_endpoint_is_understood_as_people_write_it(written: str, prefix
     site = settings.snapshot.orgs_by_key[DIGEST].sites["azure"]
     assert (site.upstream.authority, site.upstream.prefix, site.api_version) == ("x.openai.azure.com", prefix, version)
     assert site.upstream in settings.snapshot.upstreams
+
+
+WEB = "spiffe://cluster.local/ns/shop/sa/web"
+ATTRIBUTE = "identity: {attribute: connection.uri_san_peer_certificate}"
+
+
+def test_an_org_may_have_workloads_and_no_key() -> None:
+    org = f"name: a, workloads: [{WEB}, 'spiffe://cluster.local/ns/batch/*']"
+    keyed = f"keys: [{{sha256: {DIGEST}, label: web}}]"
+    limits = "limits: {daily_usd: 5, narrower: [{for: {key: web}, daily_usd: 1}]}"
+    settings = load(f"orgs: [{{{org}, {keyed}, {limits}}}]\n{ATTRIBUTE}")
+    snapshot = settings.snapshot
+    assert snapshot.identity == settings.gateway.identity == "connection.uri_san_peer_certificate"
+    assert snapshot.orgs_by_workload.keys() == {WEB, "spiffe://cluster.local/ns/batch/*"}
+    limits_of_web = snapshot.orgs_by_workload[WEB].limits
+    assert limits_of_web is not None
+    (everybodys,) = limits_of_web.rows
+    assert everybodys.key is None, "the limits of a key are not theirs"
+    alone = load(f"orgs: [{{{org}}}]\nidentity: {{xfcc: true}}")
+    assert (alone.snapshot.identity, [*alone.snapshot.orgs]) == ("xfcc", ["a"])
+    assert alone.snapshot.orgs_by_workload[WEB].limits is None
+
+
+@pytest.mark.parametrize(
+    "workload", ["web", "spiffe://", "spiffe://*", "spiffe://a/*/b", "spiffe://a/b*", "spiffe://a b", "/ns/shop", "*"]
+)
+def test_a_workload_is_a_uri_whole_or_all_below_one(workload: str) -> None:
+    with pytest.raises(ConfigError, match=r"workloads\[0\]: write a URI such as spiffe://"):
+        load(f"orgs: [{{name: a, workloads: ['{workload}']}}]\n{ATTRIBUTE}")

@@ -12,6 +12,7 @@ from lectr_extproc.core.candidates import Ranked
 from lectr_extproc.core.choosing import apply_rules, choose_model, choose_provider, model_of_alias, what_is_wanted
 from lectr_extproc.core.facts import OURS, Facts, Traits
 from lectr_extproc.core.health import UNKNOWN, Health
+from lectr_extproc.core.identity import org_of
 from lectr_extproc.core.offer import every, one
 from lectr_extproc.core.outcome import ASK_FOR_BODY, AskForBody, Decision, Refuse, Route, Serve
 from lectr_extproc.core.reach import find_endpoint, has_key, is_reachable, named_provider, site_of
@@ -54,9 +55,13 @@ def decide(facts: Facts, snapshot: Snapshot, health: Health = UNKNOWN) -> Decisi
 
 
 def authenticate(facts: Traits, snapshot: Snapshot) -> Org | Refusal:
-    """The org of the key. The digest is looked up and then compared in constant time; keys are never scanned."""
+    """The org of the key, or of the workload where there is no key; where both name one it must be the same.
+
+    A key's digest is looked up and then compared in constant time; keys are never scanned.
+    """
+    workloads = None if facts.workload is None else org_of(facts.workload, snapshot.orgs_by_workload)
     if not any(facts.lectr_keys):
-        return REFUSALS["missing_lectr_key"]
+        return workloads or REFUSALS["missing_lectr_key" if facts.workload is None else "unknown_workload"]
     key = facts.lectr_keys[0]
     if len(facts.lectr_keys) > 1 or not WELL_FORMED_KEY.fullmatch(key):
         return REFUSALS["invalid_lectr_key"]
@@ -64,7 +69,8 @@ def authenticate(facts: Traits, snapshot: Snapshot) -> Org | Refusal:
     stored = digest if digest in snapshot.orgs_by_key else ""
     if not hmac.compare_digest(stored, digest):
         return REFUSALS["invalid_lectr_key"]
-    return snapshot.orgs_by_key[stored]
+    org = snapshot.orgs_by_key[stored]
+    return org if workloads is None or workloads.name == org.name else REFUSALS["identity_mismatch"]
 
 
 def is_answered_here(facts: Traits, endpoint: Endpoint, org: Org, snapshot: Snapshot) -> bool:

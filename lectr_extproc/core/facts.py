@@ -27,7 +27,7 @@ _LISTS = frozenset({words.KEY_HEADER, words.PROVIDER_HEADER, *(form.value for fo
 
 DECIDING = _LISTS | {
     *(":method", ":path", "content-type"),
-    *(words.FEATURE_HEADER, words.TASK_HEADER, words.FALLBACK_HEADER),
+    *(words.FEATURE_HEADER, words.TASK_HEADER, words.FALLBACK_HEADER, words.CLIENT_CERTIFICATE),
 }
 "The headers whose values decide. Of every other one it is whether it is there, and whether a key of ours is in it."
 
@@ -79,6 +79,8 @@ class Traits:
     "Where the body is a form in parts."
     is_read_by_envoy: bool = False
     "Envoy holds the whole body already: it is JSON, and within the limit."
+    workload: str | None = None
+    "Whose certificate the call came with, where settings say who tells it. Nothing that a client can write."
 
 
 @quick_dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,7 @@ def read_facts(
     at_s: int = 0,
     call_id: str = "",
     sticky: AbstractSet[str] = frozenset(),
+    workload: str | None = None,
 ) -> Facts:
     """Learn what a request's headers and Envoy's reading of its body say. Total: odd input is absent, not an error."""
     one: dict[str, str] = {}
@@ -166,6 +169,7 @@ def read_facts(
         names_fallback="fallback" in request_metadata,
         boundary=boundary_of(one.get("content-type", "")),
         is_read_by_envoy=bool(request_metadata),
+        workload=workload,
     )
 
 

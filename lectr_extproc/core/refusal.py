@@ -43,6 +43,19 @@ _ALL = (
         "authentication_error",
         "This is not a key of this gateway. It may be mistyped or revoked, or the call carries two that differ.",
     ),
+    Refusal(
+        401,
+        "unknown_workload",
+        "authentication_error",
+        "The client certificate of this call belongs to no organisation here, and the call carries no key. Add the "
+        "certificate's URI to the `workloads` of an organisation, or send a key (lc_key_...) as X-Lectr-Key.",
+    ),
+    Refusal(
+        401,
+        "identity_mismatch",
+        "authentication_error",
+        "The key and the client certificate of this call belong to different organisations. Send one of them.",
+    ),
     Refusal(401, "org_disabled", "authentication_error", "The organisation of this key is disabled."),
     Refusal(
         400,

@@ -49,6 +49,10 @@ class Snapshot:
 
     orgs_by_key: Mapping[str, Org]
     "By the lower-case hex SHA-256 of the whole key."
+    orgs_by_workload: Mapping[str, Org] = field(default_factory=dict)
+    "By the URI of a client's certificate, or the beginning of several with `/*` behind it."
+    identity: str | None = None
+    "Who tells whose certificate a call came with: an attribute of Envoy's, or `xfcc`. None: nobody is asked."
     providers: Mapping[str, Provider]
     sites: Mapping[str, Site]
     "The providers that have an address of their own."
@@ -95,7 +99,7 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "offer", Offer(self.lineup, self.models, self.providers))
-        orgs = {org.name: replace(org, of_key=None) if org.of_key else org for org in self.orgs_by_key.values()}
+        orgs = {org.name: replace(org, of_key=None) if org.of_key else org for org in self.callers}
         object.__setattr__(self, "orgs", orgs)
         rows = self.providers.values()
         shifting = {*(name for row in rows for name, _ in row.adds), *(name for row in rows for name in row.refuses)}
@@ -110,9 +114,9 @@ class Snapshot:
         tiers = {tier: tuple(row for row in self.ranking if row.tier == tier) for tier in WANTED}
         object.__setattr__(self, "tiers", tiers)
         object.__setattr__(self, "figures", {(row.provider, row.model): row for row in self.ranking})
-        limited = {org.name: org.limits for org in self.orgs_by_key.values() if org.limits is not None}
+        limited = {org.name: org.limits for org in self.callers if org.limits is not None}
         object.__setattr__(self, "limits_of", limited)
-        ruled = [rule for org in self.orgs_by_key.values() if org.rules for rule in org.rules.ordered]
+        ruled = [rule for org in self.callers if org.rules for rule in org.rules.ordered]
         object.__setattr__(self, "sticky_headers", frozenset(rule.sticky for rule in ruled if rule.sticky))
 
     def kind_of(self, provider: str) -> str:
@@ -120,7 +124,12 @@ class Snapshot:
         return self.providers[provider].kind if provider in self.providers else provider
 
     @property
+    def callers(self) -> tuple[Org, ...]:
+        """Every org, as each of its keys and workloads has it."""
+        return (*self.orgs_by_key.values(), *self.orgs_by_workload.values())
+
+    @property
     def upstreams(self) -> tuple[Upstream, ...]:
         """Every address a call can be sent to, each once, in a stable order."""
-        sites = [*self.sites.values(), *(s for org in self.orgs_by_key.values() for s in org.sites.values())]
+        sites = [*self.sites.values(), *(s for org in self.callers for s in org.sites.values())]
         return tuple({site.upstream.cluster: site.upstream for site in sites}.values())

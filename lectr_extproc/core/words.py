@@ -15,6 +15,9 @@ RETRY_HEADER = "x-lectr-retry"
 "On an answer after which Envoy is to go on to the next candidate."
 OWN_PREFIX = "x-lectr-"
 
+CLIENT_CERTIFICATE = "x-forwarded-client-cert"
+"What Envoy tells of the certificates on a call's way. It counts only where settings say that Envoy alone writes it."
+
 REQUEST_NAMESPACE = "lectr.request"
 "Where json_to_metadata puts what it read from the body."
 NAMESPACE = "lectr"

@@ -69,7 +69,7 @@ class ExtProc:
             message = wire.request_from(content)
             kind = message.WhichOneof("request")
             if kind == "request_headers":
-                if message.attributes:  # which only the filters of attempts send
+                if message.attributes and wire.is_of_attempt(message):
                     return await attempt.process(self._live, message, context), None, snapshot
                 snapshot = self._live.snapshot  # the newest, which is the one that the memo is for
                 seen = wire.seen_in(message, content, snapshot.limits)
@@ -89,6 +89,7 @@ class ExtProc:
                     at_s=began_s,
                     call_id=call_id,
                     sticky=snapshot.sticky_headers,
+                    workload=wire.workload_from(message, headers, snapshot.identity) if snapshot.identity else None,
                 )
             elif kind == "request_body" and facts is not None:
                 facts = with_body(facts, message.request_body.body)

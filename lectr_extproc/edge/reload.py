@@ -111,13 +111,19 @@ def _without_what_left(old: Settings, new: Settings) -> Settings:
 
     What changed or came waits: a new key of a provider belongs to the address that is in force with it.
     """
-    orgs = new.snapshot.orgs_by_key
     snapshot = replace(
         old.snapshot,
-        orgs_by_key={key: _less(org, orgs[key]) for key, org in old.snapshot.orgs_by_key.items() if key in orgs},
+        orgs_by_key=_those_left(old.snapshot.orgs_by_key, new.snapshot.orgs_by_key),
+        orgs_by_workload=_those_left(old.snapshot.orgs_by_workload, new.snapshot.orgs_by_workload),
+        # Nobody is believed any more whom the new settings do not believe.
+        identity=old.snapshot.identity if new.snapshot.identity == old.snapshot.identity else None,
         credentials=_both(old.snapshot.credentials, new.snapshot.credentials),
     )
     return replace(old, snapshot=snapshot, admin_token=new.admin_token)
+
+
+def _those_left(old: Mapping[str, Org], new: Mapping[str, Org]) -> dict[str, Org]:
+    return {key: _less(org, new[key]) for key, org in old.items() if key in new}
 
 
 def _less(old: Org, new: Org) -> Org:

@@ -15,8 +15,7 @@ from lectr_extproc.edge import access_log, ext_proc
 from lectr_extproc.edge.access_log import Sink
 from lectr_extproc.edge.limits import Limits
 from lectr_extproc.edge.live import Live
-from lectr_extproc.gateway.options import worker_address
-from lectr_extproc.settings import ServerTls
+from lectr_extproc.gateway.options import ServerTls, worker_address
 
 DRAIN_S = 10
 "How long calls being decided may take once we were told to stop; then they are cut."

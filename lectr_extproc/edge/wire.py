@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from lectr_extproc.core import words
 from lectr_extproc.core.attempt import Outgoing, Verdict
 from lectr_extproc.core.facts import DECIDING, TOLD, label, length_of
+from lectr_extproc.core.identity import XFCC, workload_in
 from lectr_extproc.core.memo import Seen
 from lectr_extproc.core.native import NativeUsage
 from lectr_extproc.core.outcome import Refuse, Route, Serve
@@ -28,6 +29,9 @@ ACCESS_LOG_SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 
 CLUSTER_ATTRIBUTE, NUMBER_ATTRIBUTE = "xds.cluster_name", "upstream.request_attempt_count"
 "What Envoy says of an attempt."
+
+_ATTRIBUTES = "envoy.filters.http.ext_proc"
+"Under which Envoy sends what a filter's request_attributes name."
 
 Unreadable = DecodeError
 "Bytes that are no message."
@@ -74,10 +78,12 @@ def seen_in(message: ext.ProcessingRequest, content: bytes, limits: Limits) -> S
         elif name in TOLD:
             told.setdefault(name, header.raw_value or header.value.encode())
     read = message.metadata_context.SerializeToString(deterministic=True)
+    attributes = message.attributes[_ATTRIBUTES].SerializeToString(deterministic=True) if message.attributes else b""
     content_length = length_of(told.get("content-length", b"").decode("latin-1"))
     size = limits.passed_by(content_length or 0)
     parts = b"\0".join(["\0".join(names).encode(), *values])
-    everything = b"%d %d %d\0%b%b" % (asked.end_of_stream, size, len(read), read, parts)
+    head = b"%d %d %d %d\0" % (asked.end_of_stream, size, len(read), len(attributes))
+    everything = head + read + attributes + parts
     is_clear = parts.count(b"\0") < len(names) + len(values) and content.count(_OUR_KEY) == everything.count(_OUR_KEY)
     traceparent = label(told["traceparent"].decode("utf-8", "surrogateescape")) if "traceparent" in told else None
     return Seen(everything if is_clear else b"", values, traceparent, content_length)
@@ -96,9 +102,21 @@ def winner_from(message: ext.ProcessingRequest) -> dict[str, Any]:
     return _plain(message.metadata_context.filter_metadata.get(words.ATTEMPT_NAMESPACE))
 
 
+def is_of_attempt(message: ext.ProcessingRequest) -> bool:
+    """Whether these request headers are of an attempt below the router, and not of a call."""
+    return CLUSTER_ATTRIBUTE in message.attributes[_ATTRIBUTES].fields
+
+
+def workload_from(message: ext.ProcessingRequest, headers: Sequence[tuple[str, str]], identity: str) -> str | None:
+    """Whose certificate a call came with, from where settings say that it is told."""
+    if identity == XFCC:
+        return workload_in(headers)
+    return message.attributes[_ATTRIBUTES].fields[identity].string_value or None
+
+
 def place_from(message: ext.ProcessingRequest) -> tuple[str, int]:
     """Of which cluster this is an attempt, and which in order."""
-    told = _plain(message.attributes["envoy.filters.http.ext_proc"])
+    told = _plain(message.attributes[_ATTRIBUTES])
     return told.get(CLUSTER_ATTRIBUTE, ""), told.get(NUMBER_ATTRIBUTE, 0)
 
 

@@ -9,6 +9,7 @@ from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.core.words import OWN_PREFIX
 from lectr_extproc.gateway.check_clusters import check_clusters
 from lectr_extproc.gateway.check_filters import check_filters
+from lectr_extproc.gateway.check_identity import check_identity
 from lectr_extproc.gateway.check_routes import check_routes
 from lectr_extproc.gateway.connection_manager import CALL_LOG
 from lectr_extproc.gateway.filters import EXT_PROC
@@ -69,6 +70,7 @@ def check(found: Found, options: GatewayOptions, upstreams: Iterable[Upstream]) 
     for manager in managers:
         findings += [*_manager(manager, model), *check_filters(found, manager, wanted, model)]
         findings += check_routes(found, manager, wanted, model, options)
+        findings += check_identity(found, manager, options.identity) if options.identity else ()
     if not managers:
         findings.append(
             error(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from textwrap import indent
 
+from lectr_extproc.core.identity import XFCC
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.core.spool import FORMAT, NATIVE_FORMAT
 from lectr_extproc.core.words import NAMESPACE, Shape
@@ -33,6 +34,7 @@ def connection_manager(options: GatewayOptions, *, chain: Mapping[str, str], rou
             - {remove_on_match: {key_matcher: {prefix: x-forwarded-}}}
         # Without it a client names itself in the log, by x-forwarded-for. Behind a proxy of yours, keep what you have.
         use_remote_address: true
+        $client_cert
         skip_xff_append: true  # without it the client's address is written into x-forwarded-for
         preserve_external_request_id: true  # without it the client's own x-request-id is replaced
         # Without it the provider reads `:scheme: http` over HTTP/2, since that is how the client called us.
@@ -62,6 +64,7 @@ def connection_manager(options: GatewayOptions, *, chain: Mapping[str, str], rou
         $access_log
         """,
         upgrade_filters="".join(chain[name] for name in UPGRADE_FILTERS),
+        client_cert=_CLIENT_CERT if options.identity == XFCC else "",
         router=router,
         filters="".join(chain[name] for name in filters(options)),
         router_again=router,
@@ -74,6 +77,13 @@ def connection_manager(options: GatewayOptions, *, chain: Mapping[str, str], rou
 def call_log(options: GatewayOptions) -> str:
     """The access log that records are made of, as a list of one."""
     return _spool(options.spool, options) if options.spool else _logger(CALL_LOG, options, filter_="")
+
+
+_CLIENT_CERT = """\
+# Without these a client writes its own identity, or has none. Whatever it sends is replaced by its certificate's.
+forward_client_cert_details: SANITIZE_SET
+set_current_client_cert_details: {uri: true}
+"""
 
 
 def _router(options: GatewayOptions) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from lectr_extproc.core.identity import XFCC
 from lectr_extproc.core.words import (
     ATTEMPT_NAMESPACE,
     LONGEST_EVENT_S,
@@ -23,7 +24,7 @@ EXT_PROC = "lectr"
 AI_PROTOCOL_MANAGER = "lectr_ai_protocol_manager"
 
 ATTEMPT_ATTRIBUTES = ("xds.cluster_name", "upstream.request_attempt_count")
-"What Envoy says of an attempt; no other filter of ours sends attributes, by which lectr tells them apart."
+"What Envoy says of an attempt; no other filter of ours sends these, by which lectr tells them apart."
 
 UPGRADE_FILTERS = (EXT_PROC,)
 "What an upgraded call passes: it has no body to read, and a filter that waited for one would hang it."
@@ -128,6 +129,7 @@ def _ext_proc(options: GatewayOptions) -> str:
         metadata_options:
           forwarding_namespaces: {untyped: [$request_namespace, $attempt]}
           receiving_namespaces: {untyped: [$namespace, $usage, $order]}  # others are dropped in silence
+        $identity
         """,
         type=TYPES[EXT_PROC],
         calls=_calls(),
@@ -136,6 +138,9 @@ def _ext_proc(options: GatewayOptions) -> str:
         request_namespace=REQUEST_NAMESPACE,
         namespace=NAMESPACE,
         usage=USAGE_NAMESPACE,
+        identity=f"request_attributes: [{options.identity}]  # of the client's certificate, which it cannot write\n"
+        if options.identity not in (None, XFCC)
+        else "",
         order=ORDER_NAMESPACE,
         attempt=ATTEMPT_NAMESPACE,
     )

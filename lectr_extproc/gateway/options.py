@@ -22,6 +22,15 @@ class LectrTls:
     key: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTls:
+    """Files of a listening port's certificate, and of who signs those of its clients."""
+
+    cert: str
+    key: str
+    client_ca: str | None
+
+
 def worker_address(first: str, worker: int) -> str:
     """Where one of several lectrs listens: each on the port after the last one's, or at a path with its number."""
     if not worker:
@@ -39,7 +48,9 @@ class GatewayOptions:
     profile: Profile = "native"
     "`native` lets Envoy 1.40 read token usage itself; `portable` runs on 1.36 and later."
     listen: str = "127.0.0.1:10000"
-    "Where clients call. They send keys: put TLS in front before you listen on more than loopback."
+    "Where clients call. They send keys: no more than loopback without TLS."
+    tls: ServerTls | None = None
+    "None: in plain text."
     admin: str = "127.0.0.1:9901"
     "Envoy's admin port. It can stop Envoy, so it stays on loopback."
     lectr: str = "127.0.0.1:9191"
@@ -47,6 +58,8 @@ class GatewayOptions:
     workers: int = 1
     "How many lectrs there are: the others are found at addresses that follow from this one."
     lectr_tls: LectrTls | None = None
+    identity: str | None = None
+    "Who tells lectr whose certificate a call came with: an attribute, or `xfcc`."
     max_body_bytes: int = 32 * 1024 * 1024
     "Larger requests get 413."
     message_timeout_s: float = 2.0

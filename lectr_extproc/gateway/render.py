@@ -8,7 +8,7 @@ from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.gateway.clusters import clusters
 from lectr_extproc.gateway.connection_manager import connection_manager
 from lectr_extproc.gateway.filters import TYPES, filters
-from lectr_extproc.gateway.options import GatewayOptions
+from lectr_extproc.gateway.options import GatewayOptions, ServerTls
 from lectr_extproc.gateway.routes import NAME, route_configuration
 from lectr_extproc.gateway.text import address, fill, quote
 
@@ -118,6 +118,7 @@ def _bootstrap(options: GatewayOptions, *, manager: str, clusters: str) -> str:
               - name: envoy.filters.network.http_connection_manager
                 typed_config:
                   $manager
+              $tls
           $clusters
         $dynamic
         overload_manager:
@@ -141,12 +142,34 @@ def _bootstrap(options: GatewayOptions, *, manager: str, clusters: str) -> str:
         connections_type=_CONNECTIONS_TYPE,
         listen=address(options.listen),
         body_limit=_body_limit(options),
+        tls=_tls(options.tls) if options.tls else "",
         manager=manager,
         clusters="clusters:\n" + clusters if clusters else "",
         dynamic="" if clusters else f"dynamic_resources:\n  cds_config: {_from_file(options, 'cds.yaml')}\n",
         max_body_bytes=str(options.max_body_bytes),
         max_heap_bytes=str(options.max_heap_bytes),
         max_connections=str(options.max_connections),
+    )
+
+
+def _tls(tls: ServerTls) -> str:
+    return fill(
+        """
+        transport_socket:
+          name: envoy.transport_sockets.tls
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+            common_tls_context:
+              alpn_protocols: [h2, http/1.1]
+              tls_certificates: [{certificate_chain: {filename: $cert}, private_key: {filename: $key}}]
+              $validation
+        """,
+        cert=quote(tls.cert),
+        key=quote(tls.key),
+        validation="# A client may show a certificate, which must be good then; one that shows none needs a key.\n"
+        f"validation_context: {{trusted_ca: {{filename: {quote(tls.client_ca)}}}}}\n"
+        if tls.client_ca
+        else "",
     )
 
 

@@ -1,8 +1,17 @@
 """The virtual host: who is turned away at the door, the one route to a provider, and the one for everything else."""
 
 from lectr_extproc.core.credential import HEADERS, Form
+from lectr_extproc.core.identity import XFCC
 from lectr_extproc.core.refusal import REFUSALS
-from lectr_extproc.core.words import CLUSTER_HEADER, KEY_HEADER, NAMESPACE, ORDER_NAMESPACE, RETRY_HEADER, Shape
+from lectr_extproc.core.words import (
+    CLIENT_CERTIFICATE,
+    CLUSTER_HEADER,
+    KEY_HEADER,
+    NAMESPACE,
+    ORDER_NAMESPACE,
+    RETRY_HEADER,
+    Shape,
+)
 from lectr_extproc.gateway.filters import filters
 from lectr_extproc.gateway.options import GatewayOptions
 from lectr_extproc.gateway.text import fill, quote, seconds
@@ -32,6 +41,13 @@ _MISSING = f"- {{name: {KEY_HEADER}, present_match: true, invert_match: true}}\n
     for form in HEADERS
 )
 "No X-Lectr-Key, and no key of ours where a client that knows one key only would put it."
+
+
+_UNKNOWN = {
+    XFCC: f"- {{name: {CLIENT_CERTIFICATE}, present_match: true, invert_match: true}}\n",
+    "connection.uri_san_peer_certificate": "tls_context: {presented: false}\n",
+}
+"Nor a client certificate, by who tells of it."
 
 
 def route_configuration(options: GatewayOptions) -> str:
@@ -190,6 +206,7 @@ def _turn_away(code: str, key: str, shape: Shape, options: GatewayOptions) -> st
             prefix: $prefix
             headers:
             $key
+            $unknown
           direct_response:
             status: $status
             body: {inline_string: $body}
@@ -201,6 +218,7 @@ def _turn_away(code: str, key: str, shape: Shape, options: GatewayOptions) -> st
         name=f"lectr_{code.replace('_lectr', '')}{'_anthropic' if is_anthropic else ''}",
         prefix=ANTHROPIC_PATHS if is_anthropic else "/",
         key=key,
+        unknown=_UNKNOWN.get(options.identity or "", "") if code == "missing_lectr_key" else "",
         status=str(refusal.status),
         body=quote(refusal.body(shape).decode()),
         disabled=_disabled(options),

@@ -10,7 +10,7 @@ from lectr_extproc.core.facts import Facts, with_body
 from lectr_extproc.core.outcome import ASK_FOR_BODY, AskForBody, Choice, Refuse, Route, Serve, to_metadata
 from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.snapshot import Snapshot
-from lectr_extproc.core.tables import Limits
+from lectr_extproc.core.tables import Limits, Org
 from tests.core.calls import EVERYWHERE, NOW, PARTS, TRANSCRIPTIONS, holding, in_parts, of_parts, refused, replaced_org
 from tests.core.given import CLIENT_KEY, DISABLED_KEY, KEY, azure_site, recorded, request, routed, snapshot
 
@@ -46,6 +46,44 @@ def test_a_caller_without_a_valid_key_is_refused(keys: list[str], code: str) -> 
     assert not any(
         key in json.loads(decision.refusal.body("openai"))["error"]["message"] for key in keys if key.strip()
     )
+
+
+WEB = "spiffe://cluster.local/ns/shop/sa/web"
+
+
+def meshed(*, enabled: bool = True) -> Snapshot:
+    """Web is acme's, as the key is; what else is of its namespace is the shop's."""
+    (acme, *_) = snapshot().orgs_by_key.values()
+    shop = Org(name="shop", enabled=enabled)
+    orgs = {WEB: acme, "spiffe://cluster.local/ns/shop/*": shop}
+    return dataclasses.replace(snapshot(), orgs_by_workload=orgs, identity="xfcc")
+
+
+def test_a_workload_needs_no_key_and_may_have_its_own_orgs() -> None:
+    def caller(workload: str | None, key: str | None) -> str:
+        return routed(dataclasses.replace(request("gpt-4o", key=key), workload=workload), meshed()).org.name
+
+    assert caller(WEB, None) == caller(WEB, KEY) == caller(None, KEY) == "acme"
+    assert caller("spiffe://cluster.local/ns/shop/sa/other", None) == "shop"
+    assert caller("spiffe://cluster.local/ns/unknown", KEY) == "acme", (
+        "where all have certificates keys tell orgs apart"
+    )
+
+
+REFUSED_WORKLOADS: dict[str, tuple[str | None, str | None, str]] = {
+    "a workload of no org": ("spiffe://cluster.local/ns/unknown", None, "unknown_workload"),
+    "no workload": (None, None, "missing_lectr_key"),
+    "another org's key": ("spiffe://cluster.local/ns/shop/sa/other", KEY, "identity_mismatch"),
+    "a key that nobody has": (WEB, "lc_key_jihgfedcba9876543210", "invalid_lectr_key"),
+    "a disabled org's workload": ("spiffe://cluster.local/ns/shop/sa/other", None, "org_disabled"),
+}
+
+
+@pytest.mark.parametrize(("workload", "key", "code"), REFUSED_WORKLOADS.values(), ids=REFUSED_WORKLOADS)
+def test_a_workload_is_refused(workload: str | None, key: str | None, code: str) -> None:
+    facts = dataclasses.replace(request("gpt-4o", key=key), workload=workload)
+    refusal = refused(facts, meshed(enabled=code != "org_disabled")).refusal
+    assert (refusal.code, refusal.status) == (code, 401)
 
 
 @pytest.mark.parametrize("again", [KEY, f" {KEY} ", f"{KEY},{KEY}"])

@@ -40,6 +40,18 @@ OUTCOMES: dict[str, tuple[LogEntry, str, str | None, str | None]] = {
     "an upgrade": (entry(101), "ok", None, None),
     "refused by us: no key": (refused(401, "missing_lectr_key"), "authentication", "gateway", "missing_lectr_key"),
     "refused by us: a wrong key": (refused(401, "invalid_lectr_key"), "authentication", "gateway", "invalid_lectr_key"),
+    "refused by us: a workload of nobody's": (
+        refused(401, "unknown_workload"),
+        "authentication",
+        "gateway",
+        "unknown_workload",
+    ),
+    "refused by us: a workload with another's key": (
+        refused(401, "identity_mismatch"),
+        "authentication",
+        "gateway",
+        "identity_mismatch",
+    ),
     "refused by us: a disabled org": (refused(401, "org_disabled"), "authentication", "gateway", "org_disabled"),
     "refused by us: no Azure address": (
         refused(400, "azure_config_missing"),

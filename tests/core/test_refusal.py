@@ -7,6 +7,8 @@ from lectr_extproc.core.refusal import REFUSALS, Refusal
 STATUSES = {
     "missing_lectr_key": 401,
     "invalid_lectr_key": 401,
+    "unknown_workload": 401,
+    "identity_mismatch": 401,
     "org_disabled": 401,
     "azure_config_missing": 400,
     "model_not_allowed": 403,

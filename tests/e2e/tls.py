@@ -25,18 +25,21 @@ class Authority:
 
     def server_context(self, *hosts: str) -> ssl.SSLContext:
         """A server-side context with one certificate that is good for these host names."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.pem(hosts[0], *map(x509.DNSName, hosts)))
+        return context
+
+    def pem(self, name: str, *names: x509.GeneralName) -> Path:
+        """A file with a key and a certificate that is good for these names."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
-        pem = self._directory / f"{hosts[0]}.pem"
+        pem = self._directory / f"{name}.pem"
         pem.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            + self._sign(hosts[0], key, names).public_bytes(serialization.Encoding.PEM)
+            + self._sign(name, key, x509.SubjectAlternativeName(names)).public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
-        return context
+        return pem
 
     def _sign(self, name: str, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)

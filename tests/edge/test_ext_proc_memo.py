@@ -1,6 +1,6 @@
 """The memo on the way of a call: whoever called before, a call gets the reply that it would get from a new server."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +53,7 @@ def having(*changed: tuple[str, str], less: str = "") -> Pairs:
     return list((values | dict(changed)).items())
 
 
-def live() -> Live:
+def live(identity: Mapping[str, Any] = {"xfcc": True}) -> Live:
     """Two orgs of which one splits its calls, held keys, and every setting that a reply depends on."""
     halves = [{"weight": 1}, {"weight": 1, "provider": "mistral"}]
     rules = [
@@ -62,11 +62,16 @@ def live() -> Live:
         {"name": "by user", "when": {"model": "o3"}, "split": halves, "sticky": "x-user"},
     ]
     orgs = [
-        {"name": "acme", "keys": [{"sha256": digest(KEY)}]},
-        {"name": "another", "keys": [{"sha256": digest(OTHER_KEY)}], "aliases": {"small": "gpt-4o-mini"}},
+        {"name": "acme", "keys": [{"sha256": digest(KEY)}], "workloads": ["spiffe://mesh/acme"]},
+        {
+            "name": "another",
+            "keys": [{"sha256": digest(OTHER_KEY)}],
+            "workloads": ["spiffe://mesh/another"],
+            "aliases": {"small": "gpt-4o-mini"},
+        },
         {"name": "split", "keys": [{"sha256": digest(CUT_KEY)}], "rules": rules},
     ]
-    made = settings(orgs=orgs, limits={"request_body_bytes": 5000, "inspect_body_bytes": 1000})
+    made = settings(orgs=orgs, identity=identity, limits={"request_body_bytes": 5000, "inspect_body_bytes": 1000})
     held = {"mistral": Credential(Form.NONE, "held-for-mistral")}
     return Live(replace(made, snapshot=replace(made.snapshot, credentials=held)))
 
@@ -174,6 +179,10 @@ DIFFERENT: dict[str, tuple[bytes, bytes]] = {
     "x-lectr-feature": with_either("x-lectr-feature", "a", "b"),
     "x-lectr-task": with_either("x-lectr-task", "a", "b"),
     "x-lectr-fallback": with_either("x-lectr-fallback", ",", "gpt-4.1"),
+    "x-forwarded-client-cert": (
+        asked(having(("x-forwarded-client-cert", "URI=spiffe://mesh/acme"), less="x-lectr-key")),
+        asked(having(("x-forwarded-client-cert", "URI=spiffe://mesh/another"), less="x-lectr-key")),
+    ),
     "the names": (asked(), asked(having(("x-lectr-more", "")))),
     "a key in another header": with_either("cookie", "0" * len(KEY), KEY),
     "the end": (asked(having((":path", "/api/chat"))), asked(having((":path", "/api/chat")), is_over=True)),
@@ -190,6 +199,25 @@ def test_one_thing_that_decides_makes_it_another_call(before: bytes, call: bytes
     assert expected != ask(server, before) == ask(server, before), "they must differ for this to say anything"
     assert len(decided) == 2, "and the first must be remembered"
     assert ask(server, call) == expected
+
+
+def test_whose_certificate_it_was_makes_it_another_call(decided: list[Facts]) -> None:
+    name = "connection.uri_san_peer_certificate"
+
+    def of(workload: str) -> bytes:
+        message = ext.ProcessingRequest.FromString(asked(having(less="x-lectr-key")))
+        message.attributes["envoy.filters.http.ext_proc"].update({name: workload} if workload else {})
+        return message.SerializeToString(deterministic=True)
+
+    server = ExtProc(live({"attribute": name}))
+
+    def org(workload: str) -> str:
+        reply = ext.ProcessingResponse.FromString(ask(server, of(workload)))
+        return reply.dynamic_metadata["lectr"].fields["org"].string_value  # type: ignore[union-attr]
+
+    asked_for = ["spiffe://mesh/acme", "spiffe://mesh/another", "spiffe://mesh/acme", "", "spiffe://mesh/nobody"]
+    assert [org(each) for each in asked_for] == ["acme", "another", "acme", "", ""]
+    assert len(decided) == 4
 
 
 def test_what_could_be_read_in_two_ways_is_another_call() -> None:

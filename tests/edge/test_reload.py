@@ -427,18 +427,29 @@ async def test_envoy_learns_of_additions_before_lectr_and_of_removals_after(
 async def test_what_is_taken_away_does_not_wait_for_envoy_and_what_changed_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def some(azure: str, *orgs: dict[str, Any], held: dict[str, str], **sections: Any) -> Settings:
-        rows = [{"keys": [{"sha256": digest(org["name"])}], "azure": {"endpoint": azure}, **org} for org in orgs]
+    def some(azure: str, *orgs: dict[str, Any], held: dict[str, str], identity: dict[str, Any]) -> Settings:
+        rows = [
+            {
+                "keys": [{"sha256": digest(org["name"])}],
+                "workloads": [f"spiffe://mesh/{org['name']}"],
+                "azure": {"endpoint": azure},
+                **org,
+            }
+            for org in orgs
+        ]
+        sections = {"orgs": rows, "credentials": held, "identity": identity}
         return replace(
-            with_envoy(tmp_path, 1, orgs=rows, **sections),
-            snapshot=load(json.dumps({"orgs": rows, "credentials": held}), read_reference=str).snapshot,
+            with_envoy(tmp_path, 1, orgs=rows, identity=identity),
+            snapshot=load(json.dumps(sections), read_reference=str).snapshot,
         )
 
     def seen(_: Path, __: dict[str, str]) -> None:
         snapshot = live.snapshot
         found[:] = [
             {org.name: (org.enabled, dict(org.credentials)) for org in snapshot.orgs_by_key.values()},
+            {name.rpartition("/")[2]: org.enabled for name, org in snapshot.orgs_by_workload.items()},
             dict(snapshot.credentials),
+            snapshot.identity,
             {upstream.host for upstream in snapshot.upstreams if upstream.provider == "azure"},
         ]
         raise OSError("no space left")
@@ -455,6 +466,7 @@ async def test_what_is_taken_away_does_not_wait_for_envoy_and_what_changed_does(
             {"name": "loses", "credentials": a},
             {"name": "ends"},
             held={"openai": "env:C", "groq": "env:C"},
+            identity={"xfcc": True},
         )
     )
     new = some(
@@ -465,13 +477,16 @@ async def test_what_is_taken_away_does_not_wait_for_envoy_and_what_changed_does(
         {"name": "ends", "enabled": False},
         {"name": "comes"},
         held={"groq": "env:D"},
+        identity={"attribute": "connection.uri_san_peer_certificate"},
     )
     with pytest.raises(OSError, match="no space left"):
         await adopt(live, new)
     had = {"azure": Credential(Form.NONE, "env:A")}
     assert found == [
         {"stays": (True, had), "changes": (True, had), "loses": (True, {}), "ends": (False, {})},
+        {"stays": True, "changes": True, "loses": True, "ends": False},
         {"groq": Credential(Form.NONE, "env:C")},
+        None,
         {"old.example"},
     ]
 

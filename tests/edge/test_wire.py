@@ -61,6 +61,22 @@ def entry_of(**common: Any) -> LogEntry:
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
+ATTRIBUTES = "envoy.filters.http.ext_proc"
+URI = "connection.uri_san_peer_certificate"
+WEB = "spiffe://cluster.local/ns/shop/sa/web"
+
+
+def test_what_envoy_says_of_a_connection_is_no_attempt_and_names_the_workload() -> None:
+    attempt, call = ext.ProcessingRequest(), ext.ProcessingRequest()
+    attempt.attributes[ATTRIBUTES].update({wire.CLUSTER_ATTRIBUTE: "x", wire.NUMBER_ATTRIBUTE: 1})
+    call.attributes[ATTRIBUTES].update({URI: WEB})
+    assert (wire.is_of_attempt(attempt), wire.is_of_attempt(call)) == (True, False)
+    forged = [("x-forwarded-client-cert", "URI=spiffe://x/forged"), (URI, "spiffe://x/forged")]
+    assert wire.workload_from(call, forged, URI) == WEB
+    assert wire.workload_from(ext.ProcessingRequest(), forged, URI) is None
+    assert wire.workload_from(call, [("x-forwarded-client-cert", f"Hash=1;URI={WEB}")], "xfcc") == WEB
+
+
 def test_a_header_is_read_from_raw_value_before_value() -> None:
     both = ext.HeaderValue(key="a", value="value", raw_value=b"raw")
     old = ext.HeaderValue(key="b", value="value")

@@ -73,3 +73,11 @@ def test_only_attempts_that_failed_are_logged(config: dict[str, Any]) -> None:
     assert [(item["op"], item["value"]["default_value"]) for item in compared] == [("GE", 400), ("EQ", 0)]
     assert flags == {"response_flag_filter": {}}
     assert ["filter" in log for log in config["access_log"]] == [False]
+
+
+@PROFILES
+def test_envoy_writes_of_a_clients_certificate_only_where_that_is_asked_for(config: dict[str, Any]) -> None:
+    xfcc = manager(bootstrap(replace(NATIVE, identity="xfcc"), []))
+    assert xfcc["forward_client_cert_details"] == "SANITIZE_SET"
+    assert xfcc["set_current_client_cert_details"] == {"uri": True}
+    assert not {"forward_client_cert_details", "set_current_client_cert_details"} & config.keys()

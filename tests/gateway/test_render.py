@@ -1,6 +1,7 @@
 """Whole files: the checked-in ones are what is rendered, and both Envoys accept what is rendered for them."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.gateway import (
     GatewayOptions,
     LectrTls,
+    ServerTls,
     render_all,
     render_bootstrap,
     render_include_bootstrap,
@@ -95,6 +97,17 @@ def test_the_including_bootstrap_has_the_connection_manager_of_hcm_yaml(options:
 def test_the_portable_listener_holds_a_whole_body_because_envoy_1_36_looks_nowhere_else() -> None:
     assert listener(bootstrap(PORTABLE))["per_connection_buffer_limit_bytes"] == PORTABLE.max_body_bytes
     assert "per_connection_buffer_limit_bytes" not in listener(bootstrap(NATIVE))
+
+
+@pytest.mark.parametrize(("client_ca", "asks"), [(None, None), ("/ca.pem", {"trusted_ca": {"filename": "/ca.pem"}})])
+def test_clients_call_over_tls_where_there_is_a_certificate(client_ca: str | None, asks: object) -> None:
+    tls = ServerTls(cert="/cert.pem", key="/key.pem", client_ca=client_ca)
+    chain = listener(bootstrap(replace(NATIVE, tls=tls), []))["filter_chains"][0]
+    common = chain["transport_socket"]["typed_config"]["common_tls_context"]
+    (certificate,) = common["tls_certificates"]
+    assert certificate["private_key"] == {"filename": "/key.pem"}
+    assert common.get("validation_context") == asks
+    assert "transport_socket" not in listener(bootstrap(upstreams=[]))["filter_chains"][0]
 
 
 @PROFILES

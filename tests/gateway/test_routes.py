@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,3 +140,19 @@ def test_every_place_of_a_key_is_looked_at() -> None:
     assert [one["name"] for one in ROUTES["lectr_missing_key"]["match"]["headers"]] == ["x-lectr-key", *HEADERS]
     assert WELL_FORMED_KEY.fullmatch(KEY)
     assert not WELL_FORMED_KEY.fullmatch(KEY[:-1])
+
+
+@pytest.mark.parametrize(
+    ("identity", "asks"),
+    [
+        ("xfcc", {"name": "x-forwarded-client-cert", "present_match": True, "invert_match": True}),
+        ("connection.uri_san_peer_certificate", {"presented": False}),
+    ],
+)
+def test_whoever_shows_a_certificate_is_not_turned_away_for_having_no_key(identity: str, asks: object) -> None:
+    document = bootstrap(replace(NATIVE, identity=identity), [])
+    routes = {route["name"]: route for route in manager(document)["route_config"]["virtual_hosts"][0]["routes"]}
+    for shape in ("", "_anthropic"):
+        match, invalid = (routes[f"lectr_{what}_key{shape}"]["match"] for what in ("missing", "invalid"))
+        assert match.get("tls_context", match["headers"][-1]) == asks
+        assert invalid == ROUTES[f"lectr_invalid_key{shape}"]["match"], "one that is ill-formed is nobody's"
