@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tools.dashboards.datadog import dashboard, monitors, query
-from tools.dashboards.measures import LABELS, REQUESTS, Measure
+from tools.dashboards.measures import LABELS, REQUESTS, Measure, Other
 
 TOOLS = Path(__file__).parents[2] / ".tools/dashboards"
 READ = """
@@ -54,8 +54,12 @@ def test_datadogs_own_client_knows_every_field_and_word() -> None:
             Measure(metric=REQUESTS, how="per hour", where={"error.type": False, "lectr.task": "other"}),
             "sum:lectr.llm.requests{!error.type:*,lectr.task:other}.as_rate()",
         ),
+        (
+            Measure(metric=REQUESTS, how="total", where={"error.type": Other(("a", "b"))}),
+            "sum:lectr.llm.requests{error.type:*,!error.type:a,!error.type:b}.as_count()",
+        ),
     ],
-    ids=["all", "by labels, of those that have one", "one of these", "of those that have none"],
+    ids=["all", "by labels, of those that have one", "one of these", "of those that have none", "another one"],
 )
 def test_a_measure_is_a_metric_query(measure: Measure, text: str) -> None:
     assert query(measure) == text

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tools.dashboards.measures import COUNTED, FILTERS, Measure, Value
+from tools.dashboards.measures import COUNTED, FILTERS, Measure, Other, Value
 from tools.dashboards.rules import RULES, Rule
 from tools.dashboards.views import ABOUT, TITLE, VIEWS, Panel, Unit, View
 
@@ -27,6 +27,8 @@ def _term(name: str, value: Value) -> str:
             return f"{name}:*" if value else f"!{name}:*"
         case tuple():
             return f"{name} IN ({','.join(value)})"
+        case Other():
+            return ",".join([f"{name}:*", *(f"!{name}:{each}" for each in value.than)])
         case str():
             return f"{name}:{value}"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lectr_extproc.edge.metrics import METRICS
 from tools.dashboards.layout import Place, placed
-from tools.dashboards.measures import COUNTED, FILTERS, REQUESTS, Measure, Value
+from tools.dashboards.measures import COUNTED, FILTERS, REQUESTS, Measure, Other, Value
 from tools.dashboards.views import ABOUT, TITLE, VIEWS, Panel, Unit
 
 UID = "lectr"
@@ -90,6 +90,8 @@ def _matcher(name: str, value: Value) -> str:
             return f'{name}{"!=" if value else "="}""'
         case tuple():
             return f'{name}=~"{"|".join(value)}"'
+        case Other():
+            return f'{name}!~"|{"|".join(value.than)}"'
         case str():
             return f'{name}="{value}"'
 

@@ -20,9 +20,10 @@ from tools.dashboards.measures import (
     TOKEN_TYPE,
     TOKENS,
     Measure,
+    Other,
     Value,
 )
-from tools.dashboards.rules import RULES, Rule
+from tools.dashboards.rules import NOT_THEIRS, RULES, Rule
 from tools.dashboards.views import ABOUT, TITLE, VIEWS, Panel
 
 COLUMNS: Mapping[str, str | None] = {
@@ -42,10 +43,18 @@ TOKEN_COLUMNS = {
 MADE = {
     "lectr_feature": ('COALESCE($lectr.feature, "untagged")', "X-Lectr-Feature, or untagged."),
     "lectr_failed": ("IF(EXISTS($error.type), 1, 0)", "1 for a call that failed."),
+    "lectr_failed_there": (
+        'IF(EQUALS($lectr.error.source, "provider"), 1, 0)',
+        "1 for a call that failed at its provider.",
+    ),
     "lectr_unpriced": ('IF(EQUALS($lectr.pricing_status, "unavailable"), 1, 0)', "1 for a call without a known price."),
 }
 "Columns that Honeycomb makes of others."
-SHARES = {ERROR: "lectr_failed", PRICING: "lectr_unpriced"}
+SHARES: Mapping[tuple[str, Value], str] = {
+    (ERROR, True): "lectr_failed",
+    (ERROR, NOT_THEIRS): "lectr_failed_there",
+    (PRICING, "unavailable"): "lectr_unpriced",
+}
 COLUMNS_ARE_THERE = "terraform_data.columns"
 MAKE_COLUMN = (
     "curl -sS -o /dev/null ${var.endpoint}/1/columns/${each.value.dataset} -H 'Content-Type: application/json'"
@@ -74,11 +83,11 @@ def is_of_spans(measure: Measure) -> bool:
 
 def calculations(measure: Measure) -> Iterator[dict[str, str]]:
     """What is computed, as a query has it."""
-    if measure.over and not (measure.where.keys() & SHARES.keys()):
-        yield from calculations(measure.over)
-    elif measure.over:
-        yield {"op": "AVG", "column": next(SHARES[name] for name in measure.where if name in SHARES)}
+    if measure.over and (column := next((SHARES[part] for part in measure.where.items() if part in SHARES), None)):
+        yield {"op": "AVG", "column": column}
         return
+    if measure.over:
+        yield from calculations(measure.over)
     op = {"mean": "AVG", "p50": "P50", "p95": "P95", "last": "MAX"}.get(measure.how)
     if measure.metric == TOKENS:
         kind = measure.where.get(TOKEN_TYPE)
@@ -97,6 +106,8 @@ def _filter(name: str, value: Value) -> dict[str, Any]:
             return {"column": name, "op": "exists" if value else "does-not-exist"}
         case tuple():
             return {"column": name, "op": "in", "value": list(value)}
+        case Other():
+            return {"column": name, "op": "not-in", "value": list(value.than)}
         case str():
             return {"column": name, "op": "=", "value": value}
 

@@ -28,8 +28,16 @@ LABELS: Mapping[str, frozenset[str]] = {
 }
 "By metric; the others have none."
 
-Value = str | tuple[str, ...] | bool
-"Of a label: this one, one of these; or that it is there, or that it is not."
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A label is there, and has none of these values."""
+
+    than: tuple[str, ...]
+
+
+Value = str | tuple[str, ...] | bool | Other
+"Of a label: this one, one of these, another one; or that it is there, or that it is not."
 
 How = Literal["total", "per minute", "per hour", "p50", "p95", "mean", "last"]
 COUNTED = frozenset({"total", "per minute", "per hour"})

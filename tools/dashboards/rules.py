@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lectr_extproc.core.exceeded import CODES
 from tools.dashboards.measures import (
     COST,
     DURATION,
@@ -15,8 +16,12 @@ from tools.dashboards.measures import (
     PROVIDER,
     REQUESTS,
     Measure,
+    Other,
     share,
 )
+
+NOT_THEIRS = Other(("cancelled", "model_not_allowed", *sorted({*CODES.values()} - {"rate_limit_exceeded"})))
+"Failures of a provider, less those that clients and limits made. That one code is OpenAI's own, too."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +62,12 @@ RULES: Sequence[Rule] = (
     ),
     Rule(
         name="LectrErrors",
-        measure=share({ERROR: True}, REQUESTS, by=(PROVIDER,), of={PROVIDER: True}),
+        measure=share({ERROR: NOT_THEIRS}, REQUESTS, by=(PROVIDER,), of={PROVIDER: True}),
         above=0.1,
         enough=20,
         severity="critical",
         summary="More than a tenth of the calls to a provider fail",
-        do="The table of errors says how. A chosen call has other candidates; a pinned one needs a rule.",
+        do="The table of errors says how. Limits and hang-ups do not count. A pinned call needs a rule.",
     ),
     Rule(
         name="LectrSlow",
