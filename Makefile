@@ -15,7 +15,8 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test unit e2e check cover fuzz fmt pictures pages dashboards proto bench soak audit image lock clean
+.PHONY: help setup run test unit e2e check cover fuzz fmt pictures pages dashboards rendered proto bench soak audit image lock \
+	clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +67,13 @@ pages: .venv/.package ## docs/providers from the tables
 
 dashboards: setup ## dashboards/ from tools/dashboards
 	$(BIN)/python -m tools.dashboards
+
+rendered: setup ## envoy/, and what is rendered in deploy/
+	$(BIN)/lectr envoy render --profile native --out envoy
+	$(BIN)/lectr envoy render --profile portable --out envoy
+	$(BIN)/lectr envoy render --for istio-sidecar --config deploy/istio/app/lectr.yaml > deploy/istio/app/envoyfilter.yaml
+	$(BIN)/lectr envoy render --for istio-gateway --config deploy/istio/gateway/lectr.yaml > deploy/istio/gateway/envoyfilter.yaml
+	$(BIN)/lectr envoy render --for envoy-gateway --config deploy/envoy-gateway/lectr.yaml > deploy/envoy-gateway/policies.yaml
 
 proto: .venv/.package ## lectr_extproc/pb from proto/
 	$(PROTOC) --python_out=. --pyi_out=. proto/lectr_extproc/pb/*.proto

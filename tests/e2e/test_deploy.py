@@ -42,7 +42,7 @@ class Pod(Apart):
         subprocess.run(render, check=True, capture_output=True)
         self.process = self.serve()
         _, *arguments = map(self.here, self.containers["envoy"]["args"])
-        self.envoy = self.processes.start([str(self.build.binary), "--disable-hot-restart", *arguments])
+        self.envoy = self.processes.start([str(self.build.binary), *arguments])
         self._await(self.envoy, self._knows_lectr)
 
 
