@@ -22,8 +22,9 @@ class Pod(Apart):
 
     def __init__(self, folder: str, build: Build, providers: Providers, directory: Path) -> None:
         self.containers = containers(folder)
-        text = of_kind(kustomized(folder), "ConfigMap")["data"]["lectr.yaml"].replace("/run/lectr", str(directory))
-        self._settings = yaml.safe_load(text)
+        self._directory = directory
+        text = of_kind(kustomized(folder), "ConfigMap")["data"]["lectr.yaml"]
+        self._settings = yaml.safe_load(self.at_home(text))
         super().__init__(build, settings_for(providers), directory)
 
     def filled_in(self, settings: Any) -> dict[str, Any]:
@@ -32,10 +33,13 @@ class Pod(Apart):
         del self._settings["credentials"]  # clients of these tests bring their own keys
         return {**self._settings, **ours, "envoy": {**self._settings["envoy"], **ours["envoy"]}, "ledger": ledger}
 
+    def at_home(self, text: str) -> str:
+        """With the test's folder in the place of the volumes."""
+        return text.replace("/run/lectr", str(self._directory)).replace("/var/spool/lectr", str(self._directory))
+
     def here(self, text: str) -> str:
-        """A word of a command, with the test's folder and Envoy's admin port of the test."""
-        ports = text.replace("/run/lectr", str(self.processes.directory)).replace("sleep 5", "sleep 0")
-        return ports.replace("/9901", f"/{self.envoy_admin_port}")
+        """A word of a command, with Envoy's admin port of the test, too, and no time for a cluster to take note."""
+        return self.at_home(text).replace("/9901", f"/{self.envoy_admin_port}").replace("sleep 5", "sleep 0")
 
     def _start(self) -> None:
         render = [*LECTR, *map(self.here, self.containers["lectr-render"]["args"]), "--config", str(self.config)]
