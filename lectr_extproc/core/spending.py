@@ -56,13 +56,20 @@ def ask_for(route: Route, facts: Facts, snapshot: Snapshot, limits: OrgLimits) -
 
 
 def less_one(facts: Facts, route: Route, limit: Limit) -> Facts | None:
-    """The call that leaves out a model whose limit has no room, to be decided again; None where none is to be chosen.
+    """The call to be decided again with fewer candidates, where a limit has no room for it; None where that is no way.
 
-    Whoever names that model is held to its limit, whoever answers.
+    It goes on without the model that is limited, or with the first candidate alone if the dearest is too dear. Whoever
+    names the model that is limited is held to its limit, whoever answers.
     """
-    if route.choice.plan is None or limit.model in {None, route.choice.model_requested, *facts.used_up}:
+    plan, model = route.choice.plan, limit.model
+    if plan is None or (model is not None and model in {route.choice.model_requested, *facts.used_up}):
         return None
-    return replace(facts, used_up=facts.used_up | {limit.model or ""})
+    if model is not None:
+        return replace(facts, used_up=facts.used_up | {model})
+    if limit.unit != "usd" or not route.tries:
+        return None
+    others = {one.row.model for one in plan.candidates} - {route.choice.model_sent, *facts.used_up}
+    return replace(facts, used_up=facts.used_up | others) if others else None
 
 
 def _expected(route: Route, facts: Facts, snapshot: Snapshot, limits: OrgLimits) -> Usage | None:

@@ -169,8 +169,19 @@ def test_a_candidate_whose_model_has_no_room_is_left_out_where_there_is_another(
     again = decide(less, tables)
     assert (sent(pinned), sent(again), is_chosen(again)) == (["gpt-4o", "gpt-4.1"], ["gpt-4o"], True)
     assert less_one(less, pinned, limit("daily", model="gpt-4.1")) is None, "it is left out already"
-    assert less_one(facts, pinned, limit("daily")) is None
+    assert less_one(facts, pinned, limit("tokens")) is None, "each candidate takes as many"
     assert less_one(facts, routed(request("gpt-4o")), limit("daily", model="gpt-4.1")) is None, "nothing is chosen"
+
+
+def test_where_the_dearest_is_too_dear_the_first_is_asked_alone() -> None:
+    tables, facts, pinned = failing_over()
+    less = less_one(facts, pinned, limit("daily"))
+    assert less is not None
+    alone = decide(less, tables)
+    assert sent(alone) == ["gpt-4o"]
+    assert isinstance(alone, Route)
+    assert less_one(less, alone, limit("daily")) is None
+    assert less_one(less, pinned, limit("daily")) is None, "where nothing would change nobody asks for ever"
 
 
 def test_what_a_rule_pinned_gives_way_to_its_fallback() -> None:

@@ -207,6 +207,16 @@ async def test_of_a_choice_the_next_model_with_room_is_asked_and_the_call_refuse
     assert [code(reply) or said(reply)["sent"] for reply in replies] == expected
 
 
+async def test_where_only_the_first_candidate_fits_into_the_money_it_is_asked_alone(held: Any) -> None:
+    lectr = held(daily_usd="0.009")  # a thousand tokens of gpt-4.1 are 0.008, of gpt-4o 0.01
+    content = body(json.dumps({**CHAT, "model": "gpt-4.1", "max_tokens": 1000}).encode())
+    async with serving(lectr.live, limits=lectr.limits) as channel:
+        replies = [await answer(channel, headers("gpt-4.1", ("x-lectr-fallback", "gpt-4o")), content) for _ in "12"]
+    told = said(replies[0])
+    assert (told["sent"], told["candidates"], told.get("attempts")) == ("gpt-4.1", "1", None)
+    assert code(replies[1]) == "daily_spend_limit_exceeded"
+
+
 async def test_a_cheaper_tier_is_held_to_its_models_limits_too(held: Any) -> None:
     narrower = [{"for": {"model": "gpt-4.1-mini"}, "requests_per_minute": 1}]
     lectr = over(held, narrower=narrower)
