@@ -65,7 +65,7 @@ pictures: setup ## docs/images of the console, as a real Chromium shows it
 pages: .venv/.package ## docs/providers from the tables
 	$(BIN)/python -m tools.provider_pages
 
-dashboards: setup ## dashboards/ from tools/dashboards
+dashboards: .venv/.package ## dashboards/ from tools/dashboards
 	$(BIN)/python -m tools.dashboards
 
 rendered: setup ## envoy/, and what is rendered in deploy/
