@@ -62,8 +62,9 @@ fmt: .venv/.package ## format, and mend what ruff can mend
 pictures: setup ## docs/images of the console, as a real Chromium shows it
 	$(BIN)/python -m tests.console --pictures
 
-pages: .venv/.package ## docs/providers from the tables
+pages: .venv/.package ## docs/providers and docs/reference from the code
 	$(BIN)/python -m tools.provider_pages
+	$(BIN)/python -m tools.reference_pages
 
 dashboards: .venv/.package ## dashboards/ from tools/dashboards
 	$(BIN)/python -m tools.dashboards

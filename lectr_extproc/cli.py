@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_command(arguments: Sequence[str] | None) -> int:
-    chosen = _parser().parse_args(arguments)
+    chosen = build_parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen) or 0)
     except BrokenPipeError:
@@ -298,7 +298,7 @@ def _schema(_: argparse.Namespace) -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lectr",
         description="An Envoy external processor that turns any Envoy into an LLM gateway.",

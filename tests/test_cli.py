@@ -12,7 +12,7 @@ import yaml
 from lectr_extproc import status
 from lectr_extproc.catalog.lineup import LINEUP
 from lectr_extproc.catalog.providers import PROVIDERS
-from lectr_extproc.cli import _parser, main
+from lectr_extproc.cli import build_parser, main
 from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.store import Store
@@ -323,7 +323,7 @@ def commands(
                 yield from commands(below, (*path, name))
 
 
-COMMANDS = dict(commands(_parser()))
+COMMANDS = dict(commands(build_parser()))
 
 
 def test_these_are_the_commands() -> None:
