@@ -95,7 +95,8 @@ class Notices:
             _, late = await asyncio.wait(attempts, timeout=ENDS_WITHIN_S)
             for attempt in late:
                 attempt.cancel()
-        untold = [attempts[one] for one in attempts if one in late or one.result() is not None]
+        # Whatever goes wrong here, the ledger is still to be stopped in order.
+        untold = [attempts[one] for one in attempts if one in late or one.exception() or one.result() is not None]
         self._live.counts["webhooks_sent"] += len(left) - len(untold)
         if not untold:
             return

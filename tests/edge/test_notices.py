@@ -146,7 +146,7 @@ def reached(store: Store, amount: int) -> Sequence[Warned]:
     return store.counters.reserve([ask], 1_795_177_845 * 10**9).warned
 
 
-async def stopped(directory: Path, store: Store, status: int | None) -> tuple[Live, list[str]]:
+async def stopped(directory: Path, store: Store, status: int | Exception | None) -> tuple[Live, list[str]]:
     """A lectr that stops while it tries to tell of two thresholds; and whose deliveries the webhook got, and answers
     so at the end, or not at all."""
     shared, got = live(directory), list[str]()
@@ -156,6 +156,8 @@ async def stopped(directory: Path, store: Store, status: int | None) -> tuple[Li
         got.append(request.headers["x-lectr-delivery"])
         if len(got) == 1 or status is None:
             await asyncio.Event().wait()
+        if isinstance(status, Exception):
+            raise status
         return httpx.Response(status or 0)
 
     notices = Notices(shared, httpx.MockTransport(respond))
@@ -183,9 +185,13 @@ async def test_at_the_end_what_waits_is_sent_once_more(tmp_path: Path, store: St
     assert reached(store, 1) == []
 
 
-@pytest.mark.parametrize("status", [500, None], ids=str)
+@pytest.mark.parametrize("status", [500, None, ValueError("sk-hush")], ids=str)
 async def test_what_cannot_be_delivered_at_the_end_is_told_by_the_next_lectr(
-    tmp_path: Path, store: Store, status: int | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    store: Store,
+    status: int | Exception | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(module, "ENDS_WITHIN_S", 0.05)
     shared, _ = await stopped(tmp_path, store, status)
