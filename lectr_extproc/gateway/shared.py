@@ -153,6 +153,7 @@ def _meant_for(upstream: Upstream) -> Piece:
     lines = (
         "function envoy_on_request(call)",
         f'  call:headers():replace(":authority", "{upstream.authority}")',
+        f'  call:headers():replace(":scheme", "{upstream.scheme}")',  # over HTTP/2 it would say how the client called
         "end",
     )
     return {

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.calls import CHAT, JSON, call, error_of, new_id
+from tests.e2e.calls import CHAT, JSON, asking, call, error_of, new_id
+from tests.e2e.envoy import Envoy, options_for, port_of
 from tests.e2e.gateway import BUILDS, HTTP, Apart, Build, wait_until
 from tests.e2e.meshes import (
     HOST,
@@ -21,6 +22,8 @@ from tests.e2e.meshes import (
 )
 from tests.e2e.provider import Answer, Cut, json_answer
 from tests.e2e.scene import OPENAI_KEY, Providers, assert_meant_for, settings_for
+from tests.e2e.test_envoy_config import HTTP2_PROVIDER
+from tests.e2e.tls import Authority
 from tests.gateway.test_render import validate
 from tests.ports import free_port
 
@@ -33,11 +36,11 @@ oldest = pytest.mark.parametrize("build", BUILDS[-1:], indirect=True, ids=str)
 class Mesh(Apart):
     """lectr, and an Envoy with what a mesh makes of the shop and of our resources."""
 
-    def __init__(self, kind: str, build: Build, providers: Providers, directory: Path) -> None:
+    def __init__(self, kind: str, build: Build, providers: Providers, settings: Piece, directory: Path) -> None:
         self.kind = kind
         self.shop, self.openai = providers["groq"], providers["openai"]
         self.shop_port = free_port()
-        super().__init__(build, settings_for(providers), directory)
+        super().__init__(build, settings, directory)
 
     def render(self) -> None:
         resources = documents(self.ask("envoy", "render", "--for", self.kind, "--host", HOST))
@@ -79,7 +82,19 @@ def bootstrap(made: Piece, admin: int) -> Piece:
 
 @pytest.fixture(scope="module", params=["istio-gateway", "envoy-gateway", "istio-sidecar"])
 def shared(request: pytest.FixtureRequest, build: Build, listening: Providers, tmp_path_factory: Any) -> Iterator[Mesh]:
-    with Mesh(request.param, build, listening, tmp_path_factory.mktemp("mesh")) as mesh:
+    """Its provider Gemini is an Envoy with TLS and HTTP/2 in front of the shop."""
+    directory, front = tmp_path_factory.mktemp("mesh"), tmp_path_factory.mktemp("front")
+    authority, place = Authority(front), options_for(build, front)
+    authority.server_context("localhost")
+    ports = {"admin": port_of(place.admin), "port": port_of(place.listen), "to": listening["groq"].port}
+    config = (HTTP2_PROVIDER % {**ports, "pem": front / "localhost.pem"}).replace(
+        "%PROTOCOL%", "%PROTOCOL% %REQ(:SCHEME)%"
+    )
+    settings = settings_for(listening)
+    (gemini,) = [provider for provider in settings["providers"] if provider["id"] == "gemini"]
+    gemini["base_url"] = f"https://localhost:{ports['port']}/v1"
+    settings["envoy"] = {"trusted_ca": str(authority.bundle)}
+    with Envoy(build, place, config, front), Mesh(request.param, build, listening, settings, directory) as mesh:
         yield mesh
 
 
@@ -97,6 +112,14 @@ def test_calls_of_its_host_are_decided_and_recorded(mesh: Mesh, call_id: str) ->
     record = mesh.record(call_id)
     assert (record["provider"], record["token_source"]) == ("openai", "provider")
     assert "x-envoy-upstream-service-time" not in answer.headers
+
+
+@oldest
+def test_a_provider_is_called_by_its_own_name_over_tls_and_http_2(mesh: Mesh) -> None:
+    assert mesh.ask_llm(body=asking("gemini-2.5-pro")).status_code == 200
+    received = mesh.shop.next_request()
+    assert received.values("arrived-over") == ["HTTP/2 https"]
+    assert received.values("host")[0].startswith("localhost:")
 
 
 @oldest
