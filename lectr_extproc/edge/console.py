@@ -96,9 +96,8 @@ class Console:
     async def _providers(self, request: Request) -> object:
         rows = await self._groups("providers", request)
         vitals = self._live.vitals
-        breakers = [{**one, "until": one["until_s"]} for one in vitals.breakers()]
-        shown = [{name: value for name, value in one.items() if name != "until_s"} for one in breakers]
-        return {**rows, "breakers": shown, "first_tokens": vitals.first_tokens()}
+        breakers = [one | {"until": one.pop("until_s")} for one in vitals.breakers()]
+        return {**rows, "breakers": breakers, "first_tokens": vitals.first_tokens()}
 
     async def _choices(self, request: Request) -> object:
         asked = question({k: v for k, v in request.query_params.items() if k in _RANGE}, _now_s())
