@@ -279,7 +279,7 @@ CALLS = st.builds(
 )
 
 
-@settings_of_hypothesis(max_examples=150, deadline=None)
+@settings_of_hypothesis(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(CALLS, st.sampled_from([None, "00-3", "00-4"])), min_size=2, max_size=6))
 def test_whoever_called_before_a_call_gets_the_reply_of_a_new_server(calls: list[tuple[bytes, str | None]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
