@@ -5,6 +5,7 @@ A test that needs other settings starts its own gateway with `launch`; the tests
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -85,10 +86,25 @@ def build(request: pytest.FixtureRequest) -> Build:
 
 
 @pytest.fixture(scope="session")
-def gateway(build: Build, listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The shared gateway, of smallest settings."""
-    with Gateway(build, settings_for(listening), tmp_path_factory.mktemp("gateway")) as gateway:
-        yield gateway
+def shared(listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Build], Gateway]]:
+    """A gateway of smallest settings before each Envoy, that whoever asks first starts and all the others use.
+
+    A fixture with parameters would end one whenever a test asks for the other: twice in each file.
+    """
+    with ExitStack() as stack:
+
+        @cache
+        def started(build: Build) -> Gateway:
+            directory = tmp_path_factory.mktemp("gateway")
+            return stack.enter_context(Gateway(build, settings_for(listening), directory))
+
+        yield started
+
+
+@pytest.fixture(scope="session")
+def gateway(build: Build, shared: Callable[[Build], Gateway]) -> Gateway:
+    """The shared gateway."""
+    return shared(build)
 
 
 @pytest.fixture(scope="module")
