@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import yaml
 
 from lectr_extproc.core.credential import HEADERS
-from lectr_extproc.core.upstream import Upstream
+from lectr_extproc.core.upstream import UPGRADE_SUFFIX, Upstream
 from lectr_extproc.core.words import OWN_PREFIX
 from lectr_extproc.gateway.check_clusters import check_clusters
-from lectr_extproc.gateway.check_filters import check_filters
+from lectr_extproc.gateway.check_filters import check_filters, is_shared
 from lectr_extproc.gateway.check_identity import check_identity
 from lectr_extproc.gateway.check_routes import check_routes
 from lectr_extproc.gateway.connection_manager import CALL_LOG
@@ -53,7 +53,6 @@ _MANAGER_NEEDS: Mapping[str, tuple[Severity, str]] = {
     ),
     "upgrade_configs": ("warning", "WebSockets get 403"),
     "local_reply_config": ("warning", "Envoy's own answers are plain text about connections, which no SDK understands"),
-    "access_log": ("error", "no call is recorded"),
 }
 _ROUTER_NEEDS: Mapping[str, str] = {
     "suppress_envoy_headers": "providers and clients get x-envoy-* headers",
@@ -68,7 +67,8 @@ def check(found: Found, options: GatewayOptions, upstreams: Iterable[Upstream]) 
     managers = [each for each in found.managers if _asks_lectr(each)]
     findings: list[Finding] = []
     for manager in managers:
-        findings += [*_manager(manager, model), *check_filters(found, manager, wanted, model)]
+        findings += () if is_shared(manager) else _manager(manager, model)
+        findings += [*_access_log(manager, model), *check_filters(found, manager, wanted, model)]
         findings += check_routes(found, manager, wanted, model, options)
         findings += check_identity(found, manager, options.identity) if options.identity else ()
     if not managers:
@@ -82,6 +82,8 @@ def check(found: Found, options: GatewayOptions, upstreams: Iterable[Upstream]) 
         )
     if options.profile == "portable":
         findings += _small_listeners(found, options)
+    if managers and all(map(is_shared, managers)):  # there the bootstrap is others', and upgrades are refused
+        return [*findings, *check_clusters(found, wanted, (UPGRADE_SUFFIX,))]
     return [*findings, *check_clusters(found, wanted), *_bootstrap(found, wanted)]
 
 
@@ -109,8 +111,6 @@ def _manager(manager: Config, model: Config) -> Iterator[Finding]:
         for field, breaks in _ROUTER_NEEDS.items():
             if not router.get(field):
                 yield warning(f"{where}: router without {field}", breaks, lines(own[field], field), _SEE)
-    if manager.get("access_log"):
-        yield from _access_log(manager, model, where)
 
 
 def _early(manager: Config, model: Config, where: str) -> Iterator[Finding]:
@@ -127,7 +127,8 @@ def _early(manager: Config, model: Config, where: str) -> Iterator[Finding]:
         yield error(f"{where}: early_header_mutation_extensions leave x-envoy-* headers", why, do, _SEE)
 
 
-def _access_log(manager: Config, model: Config, where: str) -> Iterator[Finding]:
+def _access_log(manager: Config, model: Config) -> Iterator[Finding]:
+    where = name_of(manager)
     (wanted,) = model["access_log"]
     config = wanted["typed_config"]
     is_file = "path" in config
@@ -137,13 +138,13 @@ def _access_log(manager: Config, model: Config, where: str) -> Iterator[Finding]
         if is_file
         else {"common_config": {"log_name": CALL_LOG, "grpc_service": config["common_config"]["grpc_service"]}}
     )
-    ours = [each for each in manager["access_log"] if includes(each.get("typed_config"), core)]
+    ours = [each for each in manager.get("access_log") or () if includes(each.get("typed_config"), core)]
     see = "docs/nothing-lost.md" if is_file else _SEE
     if not ours:
         kind = f"file {config['path']} with all fields" if is_file else "gRPC log `lectr` to the cluster `lectr`"
         yield error(f"{where}: access_log has no {kind}", "no call is recorded", lines(wanted, "access_log"), see)
     for each in ours:
-        if each.get("filter"):
+        if each.get("filter") and not is_shared(manager):
             why = "calls that it leaves out are not recorded, and cost nothing in reports"
             yield warning(f"{where}: the access log of lectr has a filter", why, "take `filter` away", see)
         logged = at(each, "typed_config.additional_request_headers_to_log") or []

@@ -20,12 +20,17 @@ _MISSING: Mapping[str, tuple[Severity, str]] = {
 }
 
 
-def check_clusters(found: Found, wanted: Found) -> Iterator[Finding]:
-    """What is missing, and what is said otherwise in a way that matters; each once, with the clusters it is true of."""
+def check_clusters(found: Found, wanted: Found, unused: tuple[str, ...] = ()) -> Iterator[Finding]:
+    """What is missing, and what is said otherwise in a way that matters; each once, with the clusters it is true of.
+
+    `unused` are the kinds that nobody calls there.
+    """
     if not found.clusters and not found.is_running:
         return  # they are delivered from elsewhere
     told: dict[tuple[Severity, str, str, str], list[str]] = defaultdict(list)
     for name, right in wanted.clusters.items():
+        if name.endswith(unused):
+            continue
         for severity, what, why, do in _cluster(name, found.clusters.get(name), right):
             told[severity, what, why, do].append(name)
     for (severity, what, why, do), names in told.items():

@@ -1,6 +1,7 @@
 """The HTTP filters of a connection manager, by comparison with those that lectr renders."""
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from lectr_extproc.gateway.filters import AI_PROTOCOL_MANAGER, EXT_PROC, FALLBACK, JSON_TO_METADATA
 from lectr_extproc.gateway.finding import Finding, Severity, error, lines, warning
@@ -61,6 +62,11 @@ _NEVER: Mapping[str, Mapping[str, str]] = {
 }
 
 
+def is_shared(manager: Config) -> bool:
+    """Whether it serves others' hosts, too, and asks lectr for one of them: then most of what it says is theirs."""
+    return any(each.get("name") == EXT_PROC and each.get("disabled") for each in filters_in(manager))
+
+
 def check_filters(found: Found, manager: Config, wanted: Found, model: Config) -> Iterator[Finding]:
     """Which are missing, in the wrong order, or say something else."""
     where = name_of(manager)
@@ -76,7 +82,8 @@ def check_filters(found: Found, manager: Config, wanted: Found, model: Config) -
     for name in names:
         own, right = found.filter_of(manager, name), wanted.filter_of(model, name) or {}
         if own is not None:
-            yield from _fields(where, name, own, right)
+            # On a listener that is shared the host stays as it is until the routes were read (gateway/shared.py).
+            yield from _fields(where, name, own, right, {"mutation_rules"} if is_shared(manager) else set())
         elif name in present and found.is_running:
             why, do = (
                 f"{_BREAKS[name]}: Envoy waits, and drops calls",
@@ -98,10 +105,10 @@ def check_filters(found: Found, manager: Config, wanted: Found, model: Config) -
             )
 
 
-def _fields(where: str, name: str, own: Config, right: Config) -> Iterator[Finding]:
+def _fields(where: str, name: str, own: Config, right: Config, others: AbstractSet[str]) -> Iterator[Finding]:
     for field, (severity, breaks) in _FIELDS[name].items():
         value = at(right, field)
-        if value is not None and not includes(at(own, field), value):
+        if field not in others and value is not None and not includes(at(own, field), value):
             what = f"{where}: filter {name}: {field} is {'missing' if at(own, field) is None else 'another'}"
             yield Finding(severity=severity, what=what, why=breaks, do=lines(value, *field.split(".")), see=_SEE)
     for field, breaks in _NEVER.get(name, {}).items():

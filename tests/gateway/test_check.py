@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from lectr_extproc.gateway import GatewayOptions, check, found_in_dump, found_in_files, render_include_bootstrap
+from lectr_extproc.gateway.found import MANAGER
+from lectr_extproc.gateway.shared import pieces
 from tests.gateway.examples import (
     NATIVE,
     ONE,
@@ -13,11 +15,13 @@ from tests.gateway.examples import (
     bootstrap,
     dump_of,
     findings,
+    http_filter,
     listener,
     manager,
     parsed,
 )
 
+ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 PROFILES = pytest.mark.parametrize("options", [NATIVE, PORTABLE], ids=lambda options: options.profile)
 
 
@@ -69,7 +73,7 @@ MISSING: dict[str, tuple[str, Change]] = {
     "no merge_slashes": ("warning", drop("merge_slashes")),
     "no upgrade_configs": ("warning", drop("upgrade_configs")),
     "no local_reply_config": ("warning", drop("local_reply_config")),
-    "no access_log": ("error", drop("access_log")),
+    "access_log has no gRPC log": ("error", drop("access_log")),
     "no gRPC log `lectr`": (
         "error",
         lambda document: log(document)["typed_config"]["common_config"].update(log_name="x"),
@@ -138,6 +142,33 @@ def test_other_listeners_and_managers_are_none_of_our_business() -> None:
         listeners.append({"name": "other", "filter_chains": [{"filters": [{"name": "hcm", "typed_config": other}]}]})
 
     assert findings(change, PORTABLE) == []
+
+
+def shared(**manager: Any) -> dict[str, Any]:
+    """A listener of others, that serves one host of lectr's."""
+    there = pieces(PORTABLE, ONE, "llm.example")
+    of_others = {"name": "shop", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "shop"}}]}
+    router = {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}
+    config = {
+        "@type": MANAGER,
+        "http_filters": [*there.filters, router],
+        **there.manager,
+        "route_config": {"virtual_hosts": [of_others, there.virtual_host]},
+        **manager,
+    }
+    chain = {"filters": [{"name": "hcm", "typed_config": config}]}
+    one = {"name": "80", "per_connection_buffer_limit_bytes": there.max_body_bytes, "filter_chains": [chain]}
+    return {"static_resources": {"listeners": [one], "clusters": there.clusters}}
+
+
+def test_of_a_listener_that_others_share_only_what_is_lectrs_is_judged() -> None:
+    assert check(found_in_files([shared()]), PORTABLE, ONE) == []
+    (finding,) = check(found_in_files([shared(access_log=[])]), PORTABLE, ONE)
+    assert "access_log has no gRPC log `lectr`" in finding.what
+    broken = shared()
+    http_filter(broken).pop("failure_mode_allow")
+    (finding,) = check(found_in_files([broken]), PORTABLE, ONE)
+    assert finding.what.endswith("failure_mode_allow is missing")
 
 
 @pytest.mark.parametrize("document", [None, "just words", [1, 2], {"a": {"b": None}}])
