@@ -74,7 +74,7 @@ def lectr_of(count: int) -> Iterator[tuple[str, int]]:
         )
         stack.callback(process.terminate)
         address = f"http://127.0.0.1:{port}/console/"
-        wait_until(lambda: _answers(address), "a console")
+        wait_until(lambda: _answers(address), "a console", 60)
         wait_until(lambda: httpx.get(f"{address}api/recommendations").json()["as_of"], "recommendations", 60)
         wait_until(lambda: httpx.get(f"{address}api/anomalies").json()["as_of"], "anomalies", 60)
         yield address, process.pid

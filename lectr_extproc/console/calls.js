@@ -135,6 +135,7 @@ function details(call) {
           "Signals",
           decision.auto?.signals
             ? Object.entries(decision.auto.signals)
+                .filter(([, value]) => value > 0)
                 .map(([name, value]) => `${name} ${value}`)
                 .join(", ")
             : null,

@@ -94,8 +94,8 @@ const runsOf = (points, value) => {
 
 /**
  * How a figure goes on: an area under a line, with gaps where nothing is known, and beneath it in another colour the
- * part of it that `under` gives. Points: {at, whole, …}; `value` reads one. The pointer, or arrow keys, read it out. Those
- * that are not whole yet would look like a fall: they are read out, and not drawn.
+ * part of it that `under` gives. Points: {at, whole, …}; `value` reads one. The pointer, or arrow keys, read it out. To those
+ * that are not whole yet the line is dotted: it would look like a fall.
  */
 export function trend({ points, step, value, under = null, format, title, read, height = 240 }) {
   const most = Math.max(0, ...points.map((point) => value(point) ?? 0));
@@ -160,6 +160,15 @@ export function trend({ points, step, value, under = null, format, title, read, 
           const area = `${middle(run[0])},${floor} ${line} ${middle(run.at(-1))},${floor}`;
           if (run.length === 1) return s("circle", { class: "alone", cx: middle(run[0]), cy: y(value(run[0])), r: 3 });
           return [s("polygon", { class: "area", points: area }), s("polyline", { class: "line", points: line })];
+        }),
+        points.flatMap((each, i) => {
+          if (each.whole || !value(each)) return [];
+          const beside = points[i + (i ? -1 : 1)];
+          const dots = [each, beside].filter((one) => one && value(one) !== null);
+          return [
+            s("polyline", { class: "so-far", points: dots.map((one) => `${middle(one)},${y(value(one))}`).join(" ") }),
+            s("circle", { class: "so-far", cx: middle(each), cy: y(value(each)), r: 3 }),
+          ];
         }),
         points
           .filter((each) => under?.(each) > 0)

@@ -249,7 +249,7 @@ export const settings = {
   draw(data) {
     const isNested = (of) => typeof of === "object" && of !== null && Object.keys(of).length > 0;
     const [sections, single] = [true, false].map((wanted) =>
-      Object.entries(data.settings).filter(([, of]) => isNested(of) === wanted),
+      Object.entries(data.settings).filter(([name, of]) => name !== "orgs_more" && isNested(of) === wanted),
     );
     return [
       data.problem
@@ -260,6 +260,9 @@ export const settings = {
             h("p", {}, data.problem),
             h("p", {}, "Below are the settings in force: those before it."),
           )
+        : null,
+      data.settings.orgs_more
+        ? h("p", { class: "note" }, `${plural(data.settings.orgs_more, "more organisation")} not shown.`)
         : null,
       data.warnings.map((each) => h("p", { class: "note" }, each)),
       facts([
@@ -276,7 +279,7 @@ export const settings = {
       sections.map(([name, of]) =>
         h(
           "details",
-          { class: "panel", id: idOf("section", name), open: sections.length < 4 },
+          { class: "panel", id: idOf("section", name) },
           h(
             "summary",
             {},

@@ -1,4 +1,4 @@
-// The shell: which view is shown, when it is read again, what went wrong, keys, colours, and the token.
+// The shell: which view is shown, when it is read again, what went wrong, and the token.
 
 import { anomalies, recommendations } from "./advice.js";
 import { calls } from "./calls.js";
@@ -6,6 +6,7 @@ import { at, h, replace } from "./dom.js";
 import { drawFilters } from "./filters.js";
 import { clock, span } from "./format.js";
 import { limits, providers, settings } from "./gateway.js";
+import { listen } from "./keys.js";
 import { overview } from "./overview.js";
 import { ask, asked, Failure, hashOf, health, place, token } from "./state.js";
 import { features, models } from "./traffic.js";
@@ -215,76 +216,8 @@ function go() {
   turn();
 }
 
-// --- colours and keys ---
-
-const THEMES = { "": "Colours: system", light: "Colours: light", dark: "Colours: dark" };
-
-function theme(next) {
-  const root = document.documentElement;
-  if (next !== undefined) {
-    if (next) root.dataset.theme = next;
-    else delete root.dataset.theme;
-    localStorage.setItem("lectr.theme", next);
-  }
-  replace(at("theme"), THEMES[root.dataset.theme ?? ""], h("kbd", { "aria-hidden": "true" }, "t"));
-}
-
-function otherTheme() {
-  const all = Object.keys(THEMES);
-  theme(all[(all.indexOf(document.documentElement.dataset.theme ?? "") + 1) % all.length]);
-}
-
-function help() {
-  const more = [
-    ["?", "these keys"],
-    ["t", "other colours"],
-    ["/", "filters"],
-    [".", "read again"],
-    ["← →", "along a chart that has the focus"],
-    ["Esc", "close"],
-  ];
-  replace(
-    at("keys"),
-    h("h2", {}, "Keys"),
-    h(
-      "dl",
-      { class: "keys" },
-      [...VIEWS.map((view) => [view.key, view.title]), ...more].map(([key, what]) =>
-        h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)),
-      ),
-    ),
-    h("form", { method: "dialog" }, h("button", {}, "Close")),
-  );
-  at("keys").showModal();
-}
-
-const ACTIONS = {
-  "?": help,
-  t: otherTheme,
-  ".": () => turn(),
-  "/": () => (at("filters").hidden ? null : at("filter-range")?.focus()),
-};
-
-addEventListener("keydown", (event) => {
-  if (
-    event.ctrlKey ||
-    event.metaKey ||
-    event.altKey ||
-    document.querySelector("dialog[open]") ||
-    event.target.closest("input, select, textarea")
-  )
-    return;
-  const view = VIEWS.find((each) => each.key === event.key);
-  if (!view && !ACTIONS[event.key]) return;
-  event.preventDefault();
-  if (view) location.hash = at(`to-${view.id}`).getAttribute("href");
-  else ACTIONS[event.key]();
-});
-
 addEventListener("hashchange", go);
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : turn()));
-at("theme").addEventListener("click", otherTheme);
-at("help").addEventListener("click", help);
 at("skip").addEventListener("click", (event) => {
   event.preventDefault();
   at("content").focus();
@@ -303,6 +236,6 @@ function start() {
   go();
 }
 
-theme();
+listen(VIEWS, () => turn());
 setInterval(() => document.hidden || banner(), BANNER_S * 1000);
 start();

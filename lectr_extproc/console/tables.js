@@ -19,8 +19,8 @@ function order(rows, column, falling) {
  * Without any value a column is not sorted by.
  */
 export function table({ caption, columns, rows, by, falling: first = true }) {
-  const body = h("tbody");
-  const heads = h("tr");
+  const body = h("tbody", { role: "rowgroup" });
+  const heads = h("tr", { role: "row" });
   const draw = () => {
     const { title, falling } = sorted.get(caption) ?? { title: by, falling: first };
     const column = columns.find((each) => each.title === title);
@@ -34,7 +34,7 @@ export function table({ caption, columns, rows, by, falling: first = true }) {
         };
         return h(
           "th",
-          { scope: "col", class: each.number ? "number" : null, "aria-sort": state },
+          { scope: "col", role: "columnheader", class: each.number ? "number" : null, "aria-sort": state },
           each.value
             ? h(
                 "button",
@@ -50,11 +50,16 @@ export function table({ caption, columns, rows, by, falling: first = true }) {
       ...(column ? order(rows, column, falling) : rows).map((row) =>
         h(
           "tr",
-          {},
+          { role: "row" },
           columns.map((each, i) =>
             h(
               i ? "td" : "th",
-              { scope: i ? null : "row", class: each.number ? "number" : null, "data-label": each.title },
+              {
+                scope: i ? null : "row",
+                role: i ? "cell" : "rowheader",
+                class: each.number ? "number" : null,
+                "data-label": each.title,
+              },
               each.cell(row),
             ),
           ),
@@ -63,7 +68,14 @@ export function table({ caption, columns, rows, by, falling: first = true }) {
     );
   };
   draw();
-  return h("table", { class: "cards" }, h("caption", {}, caption), h("thead", {}, heads), body);
+  // As cards its parts are no longer displayed as a table, and would no longer be read as one: hence the roles.
+  return h(
+    "table",
+    { class: "cards", role: "table" },
+    h("caption", {}, caption),
+    h("thead", { role: "rowgroup" }, heads),
+    body,
+  );
 }
 
 /** Words and what they stand for, in two columns; those without a value are left out. */

@@ -125,6 +125,12 @@ def test_its_figures_are_the_ledgers_and_filters_stand_in_the_address(page: Page
     page.until("document.querySelectorAll('table.cards tbody tr').length === 1")
     page.click("#clear")
     page.until("document.querySelectorAll('table.cards tbody tr').length > 5")
+    page.choose("#filter-feature", " without")
+    untagged = total(seen, feature="", provider="bedrock").requests
+    page.until(
+        f"[...document.querySelectorAll('.divided li')].some(each => each.innerText.includes('{untagged:,} · '))"
+    )
+    page.click("#clear")
     page.click("table.cards tbody a")
     page.until("location.hash.includes('model=') && document.querySelectorAll('table.cards tbody tr').length < 4")
     assert page.said == []
@@ -145,6 +151,16 @@ def test_a_call_appears_by_itself_with_its_reasons_and_its_timing(page: Page, se
     page.until("document.querySelectorAll('.call').length > 60")
     assert len(set(page.js("[...document.querySelectorAll('.call summary')].map(each => each.id)"))) > 60
     assert page.said == []
+
+
+def test_what_nobody_looks_at_is_not_read_again(page: Page) -> None:
+    page.js("window.later = []; const set = setTimeout; window.setTimeout = (f, ms) => later.push(ms) && set(f, ms)")
+    for hidden, waits in (("true", False), ("false", True)):
+        page.js(f"Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}}); later.length = 0")
+        page.js("document.dispatchEvent(new Event('visibilitychange')); document.querySelector('.tiles').id = 'old'")
+        page.press(".")
+        page.until("!document.querySelector('#old') && document.querySelector('.ranking')")
+        page.until(f"later.some(ms => ms >= 1000) === {json.dumps(waits)}")
 
 
 def test_what_a_client_wrote_is_shown_and_never_run(page: Page) -> None:
@@ -300,6 +316,8 @@ def test_the_token_is_asked_for_once_and_a_first_day_says_what_to_do(tab: Page, 
         tab.type(token)
         tab.press("Enter")
         tab.until("!document.querySelector('#door[open]') || document.querySelector('#token').value === ''")
+        if token != TOKEN:
+            tab.shows("That one is not it.")
     tab.shows("No calls in this time", "curl http://127.0.0.1:10000/v1/chat/completions", "lectr keys new")
     tab.shows("Observability degraded — data may be incomplete", "ledger")
     assert TOKEN not in tab.js("location.href + document.documentElement.outerHTML + JSON.stringify(localStorage)")

@@ -1,6 +1,8 @@
 """The console's files."""
 
 import re
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import httpx
@@ -57,6 +59,13 @@ def test_text_goes_into_the_page_as_text_alone() -> None:
     )
     found = [name for name in NAMES if name.endswith(".js") and dangerous.search((FILES / name).read_text())]
     assert found == []
+
+
+def test_every_file_is_part_of_what_is_installed() -> None:
+    patterns = tomllib.loads((FILES.parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
+        "*"
+    ]
+    assert [name for name in NAMES if not any(fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 def test_every_file_is_named_by_another() -> None:
