@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lectr_extproc.gateway.filters import EXT_PROC
+
 Config = Mapping[str, Any]
 "A message of Envoy's API as JSON or YAML has it."
 
@@ -13,6 +15,9 @@ MANAGER = _TYPE + "extensions.filters.network.http_connection_manager.v3.HttpCon
 _ROUTES = _TYPE + "config.route.v3.RouteConfiguration"
 _CLUSTER = _TYPE + "config.cluster.v3.Cluster"
 _FILTER = _TYPE + "config.core.v3.TypedExtensionConfig"
+
+_ENVOY_GATEWAYS = re.compile(r"envoy\.filters\.http\.ext_proc/envoyextensionpolicy/[^/]+/lectr/.*")
+"What Envoy Gateway calls the filter that it makes of the policy `lectr`."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +112,9 @@ def name_of(manager: Config) -> str:
 
 
 def filters_in(manager: Config) -> list[Config]:
-    """The entries of a connection manager's chain."""
-    return [each for each in manager.get("http_filters") or [] if isinstance(each, dict)]
+    """The entries of a connection manager's chain, each by the name that lectr has for it."""
+    chain = [each for each in manager.get("http_filters") or [] if isinstance(each, dict)]
+    return [{**each, "name": EXT_PROC} if _ENVOY_GATEWAYS.fullmatch(str(each.get("name"))) else each for each in chain]
 
 
 def of_type(value: object, type_url: str) -> Iterator[Config]:

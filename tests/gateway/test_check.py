@@ -144,9 +144,9 @@ def test_other_listeners_and_managers_are_none_of_our_business() -> None:
     assert findings(change, PORTABLE) == []
 
 
-def shared(**manager: Any) -> dict[str, Any]:
+def shared(name: str = "lectr", **manager: Any) -> dict[str, Any]:
     """A listener of others, that serves one host of lectr's."""
-    there = pieces(PORTABLE, ONE, "llm.example")
+    there = pieces(PORTABLE, ONE, "llm.example", {"lectr": name})
     of_others = {"name": "shop", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "shop"}}]}
     router = {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}
     config = {
@@ -163,6 +163,10 @@ def shared(**manager: Any) -> dict[str, Any]:
 
 def test_of_a_listener_that_others_share_only_what_is_lectrs_is_judged() -> None:
     assert check(found_in_files([shared()]), PORTABLE, ONE) == []
+    envoy_gateways = "envoy.filters.http.ext_proc/envoyextensionpolicy/default/lectr/extproc/0"
+    assert check(found_in_files([shared(envoy_gateways)]), PORTABLE, ONE) == []
+    finding, *_ = check(found_in_files([shared("another")]), PORTABLE, ONE)
+    assert finding.what == "no connection manager has a filter named lectr"
     (finding,) = check(found_in_files([shared(access_log=[])]), PORTABLE, ONE)
     assert "access_log has no gRPC log `lectr`" in finding.what
     broken = shared()
