@@ -40,9 +40,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
         yield running
 
 
-@pytest.fixture(params=["http/protobuf", "grpc"])
+over_both = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"], indirect=True)
+"That all else is sent alike, tests/edge/test_telemetry_otlp.py says, without a gateway for each."
+
+
+@pytest.fixture
 def protocol(request: pytest.FixtureRequest) -> str:
-    protocol: str = request.param
+    protocol: str = getattr(request, "param", "http/protobuf")
     return protocol
 
 
@@ -62,10 +66,14 @@ def observed(back_end: Receiver, launch: Launch, providers: Providers) -> Gatewa
     return launch(settings_for(providers))
 
 
-@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
-def test_a_call_is_one_span_with_what_it_used_and_cost(
-    observed: Gateway, back_end: Receiver, call_id: str, streaming: bool
-) -> None:
+@over_both
+def test_a_call_is_one_span_with_what_it_used_and_cost(observed: Gateway, back_end: Receiver) -> None:
+    for streaming in (False, True):
+        back_end.clear()
+        assert_is_one_span(observed, back_end, new_id(), streaming=streaming)
+
+
+def assert_is_one_span(observed: Gateway, back_end: Receiver, call_id: str, *, streaming: bool) -> None:
     before = time.time_ns()
     body = asking(stream=True, stream_options={"include_usage": True}) if streaming else asking()
     context = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
@@ -180,6 +188,7 @@ def test_a_failure_is_a_span_and_a_bad_key_is_only_a_count(
     assert {"rate_limit_exceeded", "invalid_lectr_key"} <= errors
 
 
+@over_both
 def test_no_key_and_no_prompt_is_in_any_byte_that_leaves(observed: Gateway, back_end: Receiver) -> None:
     misplaced = secret("sk-proj-")
     query = f"{CHAT}?key={secret('AIza')}"
@@ -194,6 +203,7 @@ def test_no_key_and_no_prompt_is_in_any_byte_that_leaves(observed: Gateway, back
     assert HUSH.encode() not in sent
 
 
+@over_both
 def test_a_back_end_that_is_down_harms_no_call_and_does_not_hold_the_process(
     protocol: str, launch: Launch, providers: Providers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
