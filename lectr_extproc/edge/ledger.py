@@ -397,7 +397,7 @@ def open_store(url: str | None, environment: Mapping[str, str], *, read_only: bo
             raise Unusable("it is in the memory of the lectr that runs, where no other process reads it")
         return in_memory(), "memory"
     if parts.scheme == "sqlite" and not parts.netloc and parts.path:
-        path = Path(unquote(parts.path))
+        path = Path("/", unquote(parts.path).lstrip("/"))  # others write `sqlite:////path` for the same
         if read_only and not path.exists():
             raise Unusable(f"there is no ledger at {path} yet")
         return Store(Sqlite(path, read_only=read_only)), f"sqlite://{path}"

@@ -349,6 +349,14 @@ def test_a_file_that_was_deleted_is_made_anew(
     ledger.stop()
 
 
+def test_a_file_may_be_named_with_a_slash_more_as_other_programs_want_it(tmp_path: Path) -> None:
+    store, shown = open_store(f"sqlite:///{tmp_path}/ledger.db", {})
+    store.migrate()
+    store.close()
+    assert shown == f"sqlite://{tmp_path}/ledger.db"
+    assert (tmp_path / "ledger.db").exists()
+
+
 def test_a_reference_that_leads_nowhere_means_memory_too(caplog: pytest.LogCaptureFixture) -> None:
     ledger = Ledger.start("env:NOT_THERE", 30, {})
     ledger.put([call()], [])
