@@ -161,7 +161,9 @@ def _render(chosen: argparse.Namespace) -> None:
     if chosen.mesh is not None:
         print(_for_mesh(chosen, settings), end="")
         return
-    options = replace(settings.gateway, **({"profile": chosen.profile} if chosen.profile else {}))
+    options = settings.gateway
+    if chosen.profile and chosen.profile != options.profile:
+        options = replace(options, profile=chosen.profile, relays=False)
     if chosen.out is None:
         print(render_bootstrap(options, settings.snapshot.upstreams), end="")
         return
@@ -176,6 +178,11 @@ def _for_mesh(chosen: argparse.Namespace, settings: Settings) -> str:
     if options.profile != "portable":
         raise ConfigError(
             str(file_of(chosen) or "the default settings"), ["envoy.profile: has to be portable in a mesh"]
+        )
+    if options.relays:
+        raise ConfigError(
+            str(file_of(chosen) or "the default settings"),
+            ["failover.attempts_max: has to be 1, or left out, in a mesh: there is no listener inside its Envoy"],
         )
     if chosen.mesh == "istio-sidecar":
         return render_istio_sidecar(options, upstreams)

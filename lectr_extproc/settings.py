@@ -100,8 +100,6 @@ class Settings:
     envoy_directory: str | None
     llm_spans: Literal["always", "follow_parent", "off"]
     ledger: LedgerSettings
-    says_failover: bool
-    "The file has something under `failover`."
     recommend: Advising
     anomalies: Watching
     log_level: str
@@ -110,7 +108,7 @@ class Settings:
     @property
     def warnings(self) -> list[str]:
         """What is allowed and can hardly be meant."""
-        return [*self.open_doors, *self.idle_rules, *self.no_failover]
+        return [*self.open_doors, *self.idle_rules]
 
     @property
     def idle_rules(self) -> list[str]:
@@ -121,13 +119,6 @@ class Settings:
             for name, rules in orgs.items()
             for rule, by in rules.hidden()
         ]
-
-    @property
-    def no_failover(self) -> list[str]:
-        """What the file says of failing over where nothing can."""
-        if self.snapshot.failover is not None or not self.says_failover:
-            return []
-        return ["failover: in the portable profile each call goes to its first candidate alone (docs/routing.md)"]
 
     @property
     def open_doors(self) -> list[str]:
@@ -203,7 +194,6 @@ def _settings(file: SettingsFile, keys: Mapping[str, Credential]) -> Settings:
         envoy_directory=envoy.directory,
         llm_spans=file.telemetry.llm_spans,
         ledger=LedgerSettings(**file.ledger.model_dump()),
-        says_failover="failover" in file.model_fields_set,
         recommend=Advising(**file.recommend.model_dump()),
         anomalies=Watching(**file.anomalies.model_dump()),
         log_level=file.log.level,
@@ -255,8 +245,7 @@ def _snapshot(file: SettingsFile, keys: Mapping[str, Credential]) -> Snapshot:
         prices=price_table(overrides(file.providers, file.prices), rows=providers),
         trust_traceparent=file.telemetry.trust_traceparent,
         declared=DECLARED,
-        # Envoy 1.40 is the first to take the order of the candidates from a call's metadata.
-        failover=Failover(**file.failover.model_dump()) if file.envoy.profile == "native" else None,
+        failover=Failover(**(file.failover.model_dump() | {"attempts_max": _attempts_max(file)})),
         ranking=RANKING,
         scoring=_scoring(file.auto),
         breaking=Breaking(**file.breaker.model_dump()),
@@ -277,6 +266,11 @@ def _wanted(file: SettingsFile) -> dict[str, ObserveSetting]:
     return by_price | {section.id: section.observe for section in file.providers if section.observe != "auto"}
 
 
+def _attempts_max(file: SettingsFile) -> int:
+    """Envoy 1.40 is the first to take the order of the candidates from a call's metadata; others need to be made to."""
+    return file.failover.attempts_max or (3 if file.envoy.profile == "native" else 1)
+
+
 def _scoring(section: AutoSection) -> Scoring:
     return Scoring(
         words=WORDS,
@@ -291,6 +285,7 @@ def _gateway(file: SettingsFile) -> GatewayOptions:
     envoy = file.envoy
     options = GatewayOptions(
         profile=envoy.profile,
+        relays=envoy.profile == "portable" and _attempts_max(file) > 1,
         listen=envoy.listen,
         tls=ServerTls(**envoy.tls.model_dump()) if envoy.tls else None,
         admin=envoy.admin,

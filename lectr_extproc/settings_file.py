@@ -268,8 +268,12 @@ class LimitsSection(Section):
 class FailoverSection(Section):
     """What becomes of a call that has other candidates when one fails (docs/routing.md)."""
 
-    attempts_max: int = Field(
-        default=3, ge=1, le=8, description="How many candidates are asked at most; 1 asks the first alone."
+    attempts_max: int | None = Field(
+        default=None,
+        ge=1,
+        le=8,
+        description="How many candidates are asked at most; 1 asks the first alone. Without it 3, and 1 in the "
+        "portable profile, where more need a listener inside Envoy.",
     )
     stream_timeout_s: float = Field(
         default=60, gt=0, le=3600, description="How long one may take until its stream begins."

@@ -171,7 +171,10 @@ def test_render_writes_the_resources_of_a_mesh(mesh: str, kind: str, tmp_path: P
     )
 
 
-def test_render_refuses_a_mesh_where_lectr_would_count_on_what_is_not_there(capsys: Capture) -> None:
+def test_render_refuses_a_mesh_where_lectr_would_count_on_what_is_not_there(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "two.yaml").write_text("{envoy: {profile: portable}, failover: {attempts_max: 2}}")
+    assert main(["envoy", "render", "--for", "istio-sidecar", "--config", str(tmp_path / "two.yaml")]) == 64
+    assert "failover.attempts_max: has to be 1, or left out, in a mesh" in capsys.readouterr().err
     assert main(["envoy", "render", "--for", "istio-gateway", "--profile", "portable"]) == 64
     assert "envoy.profile: has to be portable in a mesh" in capsys.readouterr().err
     with pytest.raises(SystemExit):
@@ -219,15 +222,6 @@ def test_check_warns_of_doors_that_are_open_to_strangers(tmp_path: Path, capsys:
     (tmp_path / "lectr.yaml").write_text("grpc: {listen: '0.0.0.0:9191'}")
     out = said(capsys, "check", "--envoy-binary", fake_envoy(tmp_path, "exit 0"))
     assert "\nwarning: grpc.listen (0.0.0.0:9191) is open to whoever reaches it" in out
-
-
-@pytest.mark.parametrize(("profile", "warns"), [("portable", True), ("native", False)])
-def test_check_warns_of_failing_over_where_nothing_can(
-    tmp_path: Path, capsys: Capture, profile: str, *, warns: bool
-) -> None:
-    (tmp_path / "lectr.yaml").write_text(f"failover: {{attempts_max: 2}}\nenvoy: {{profile: {profile}}}")
-    out = said(capsys, "check", "--envoy-binary", fake_envoy(tmp_path, "exit 0"))
-    assert ("\nwarning: failover: in the portable profile each call goes" in out) is warns
 
 
 def test_check_warns_of_rules_that_no_call_reaches(tmp_path: Path, capsys: Capture) -> None:

@@ -117,6 +117,18 @@ ADDRESS = "write it as host:port, for example 127.0.0.1:10000"
 VERSION = "write a dated version such as 2024-02-01, or v1 for Azure's /openai/v1/ API"
 
 
+def test_the_portable_profile_fails_over_where_it_is_told_to() -> None:
+    for text, attempts, relays in (
+        ("{}", 3, False),
+        ("failover: {attempts_max: 2}", 2, False),
+        ("envoy: {profile: portable}", 1, False),
+        ("{envoy: {profile: portable}, failover: {attempts_max: 2}}", 2, True),
+    ):
+        settings = load(text)
+        assert settings.snapshot.failover is not None
+        assert (settings.snapshot.failover.attempts_max, settings.gateway.relays) == (attempts, relays)
+
+
 def test_how_auto_scores_can_be_changed_in_part() -> None:
     changed = load("""
         auto:

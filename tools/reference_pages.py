@@ -199,6 +199,8 @@ WITHIN: Mapping[str, str] = {
     words.CLUSTER_HEADER: "Names the route's cluster.",
     words.REWRITTEN_HEADER: "Marks an attempt that lectr has made ready.",
     words.RETRY_HEADER: "Has Envoy go on to the next candidate.",
+    words.SHAPE_HEADER: "Whose SDK asks, on an attempt in the portable profile.",
+    words.UNANSWERED_HEADER: "What such an attempt comes back with where its provider could not be asked.",
 }
 
 

@@ -26,8 +26,8 @@ from lectr_extproc.core.routing import CREDENTIALS, nobodys, rewritten, route_to
 from lectr_extproc.core.snapshot import Snapshot
 from lectr_extproc.core.tables import Failover
 from lectr_extproc.core.tries import Try
-from lectr_extproc.core.upstream import ATTEMPT_SUFFIX
-from lectr_extproc.core.words import MODEL_LIMIT, REWRITTEN_HEADER
+from lectr_extproc.core.upstream import ATTEMPT_SUFFIX, RELAY
+from lectr_extproc.core.words import CLUSTER_HEADER, MODEL_LIMIT, REWRITTEN_HEADER, SHAPE_HEADER
 
 RATE_LIMITED = 429
 HTTP_ERRORS = 400
@@ -125,7 +125,7 @@ def make(
     place = order[min(number, len(order)) - 1]
     planned = plan[place]
     org, row = snapshot.orgs.get(said.get("org", "")), snapshot.providers.get(planned.provider)
-    if org is None or not org.enabled or row is None or cluster != planned.cluster + ATTEMPT_SUFFIX:
+    if org is None or not org.enabled or row is None or cluster not in (planned.cluster + ATTEMPT_SUFFIX, RELAY):
         return None
     shifting = CREDENTIALS | snapshot.some_providers_headers
     path = f"{kept['path']}?{kept['query']}"
@@ -154,7 +154,7 @@ def make(
     model = label(planned.model, MODEL_LIMIT) or ""
     asks = "1" if route.asks_for_usage else ""
     made = (
-        *tries.from_text(said.get("tries")),
+        *_answered(tries.from_text(said.get("tries")), str(said.get("answered"))),
         Try(provider=planned.provider, model=model, host=route.authority, began_ms=now_ms),
     )
     return Outgoing(
@@ -163,6 +163,7 @@ def make(
             ":path": route.path,
             "content-length": str(len(body)),
             REWRITTEN_HEADER: "1",
+            **({CLUSTER_HEADER: planned.cluster, SHAPE_HEADER: endpoint.shape} if cluster == RELAY else {}),
             **wanted,
         },
         removes=tuple(sorted({name for name, _ in headers if name in shifting} - wanted.keys())),
@@ -174,6 +175,7 @@ def make(
             "credential": route.credential,
             "asked": asks,
             "tries": tries.to_text(made),
+            "answered": "",
         },
         mark={"place": str(place), "asked": asks},
         tries=made,
@@ -182,6 +184,11 @@ def make(
         number=number,
         kind=row.kind,
     )
+
+
+def _answered(made: tuple[Try, ...], status: str) -> tuple[Try, ...]:
+    """The attempts so far, the last with what Envoy says of its answer, where lectr did not see that."""
+    return (*made[:-1], replace(made[-1], status=int(status))) if made and status.isdecimal() else made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

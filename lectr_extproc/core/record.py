@@ -322,8 +322,13 @@ def record_from(entry: LogEntry, snapshot: Snapshot) -> CallRecord:
 
 def _tries(entry: LogEntry) -> tuple[Try, ...]:
     ended_ms = (entry.start_ns + (entry.duration_ns or 0)) / 1e6
-    answered = entry.status if entry.details == "via_upstream" else None
+    answered = entry.status if entry.details == "via_upstream" and not _is_unanswered(entry) else None
     return tries.with_durations(tries.from_text(entry.decision["tries"]), ended_ms, answered)
+
+
+def _is_unanswered(entry: LogEntry) -> bool:
+    """Whether Envoy answered itself, because the last candidate could not be asked (gateway/relay.py)."""
+    return entry.decision.get("answered") == "none"
 
 
 def _answer(entry: LogEntry, provider: str | None, snapshot: Snapshot) -> Answer:
@@ -394,7 +399,7 @@ def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, E
         return "timeout", "client", None  # its request never arrived whole
     if entry.flags & _TIMED_OUT:
         return "timeout", "provider", None if 200 <= status < 300 else "provider_timeout"
-    if entry.flags & _UNREACHABLE:
+    if entry.flags & _UNREACHABLE or _is_unanswered(entry):
         if is_routed:
             return "unreachable", "provider", "provider_unreachable"
         return "gateway_unavailable", "gateway", "gateway_unavailable"

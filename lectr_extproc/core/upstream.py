@@ -17,6 +17,9 @@ UPGRADE_SUFFIX = ".h1"
 ATTEMPT_SUFFIX = ".attempt"
 "Behind a cluster's name: the same address for calls with several candidates, where lectr makes each attempt ready."
 
+RELAY = "lectr_attempts"
+"The cluster of every attempt in an Envoy that takes no order of clusters (gateway/relay.py)."
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

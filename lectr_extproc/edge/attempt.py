@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from lectr_extproc.core.attempt import Outgoing, judge, make, wants_document
+from lectr_extproc.core.upstream import RELAY
 from lectr_extproc.edge import wire
 from lectr_extproc.edge.live import Live
 from lectr_extproc.pb import ext_proc_pb2 as ext
@@ -38,6 +39,8 @@ async def process(live: Live, message: ext.ProcessingRequest, context: Any) -> b
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "what was decided on has left")
         return wire.NOTHING
     live.counts["attempts"] += 1
+    if cluster == RELAY:
+        return wire.attempt_reply(attempt)  # and Envoy shows no answer
     await context.write(wire.attempt_reply(attempt))
     del asked, content  # a body; the answer may take minutes
     return await _judge(live, attempt, context)

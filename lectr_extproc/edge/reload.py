@@ -156,6 +156,7 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "envoy.listen": (old.gateway.listen, new.gateway.listen),
         "envoy.admin": (old.gateway.admin, new.gateway.admin),
         "envoy.profile": (old.gateway.profile, new.gateway.profile),
+        "failover.attempts_max": (old.gateway.relays, new.gateway.relays),  # beyond 1, in the portable profile
         "envoy.directory": (old.envoy_directory, new.envoy_directory),
         "limits.request_body_bytes": (old.gateway.max_body_bytes, new.gateway.max_body_bytes),
         "spool.file": (old.gateway.spool, new.gateway.spool),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import yaml
 
 from lectr_extproc.core.credential import HEADERS
-from lectr_extproc.core.upstream import UPGRADE_SUFFIX, Upstream
+from lectr_extproc.core.upstream import RELAY, UPGRADE_SUFFIX, Upstream
 from lectr_extproc.core.words import OWN_PREFIX
 from lectr_extproc.gateway.check_clusters import check_clusters
 from lectr_extproc.gateway.check_filters import check_filters, is_shared
@@ -34,6 +34,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 "libyaml where PyYAML has it: a bootstrap takes a tenth of the time."
 
 _CARES = "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+_INTERNAL_LISTENER = "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
 _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 _SEE = "docs/doctor.md#the-connection-manager"
 _OF_ALL = "docs/doctor.md#the-bootstrap"
@@ -63,7 +64,7 @@ _ROUTER_NEEDS: Mapping[str, str] = {
 def check(found: Found, options: GatewayOptions, upstreams: Iterable[Upstream]) -> list[Finding]:
     """What is missing or wrong in each connection manager that uses lectr, and in what belongs to it."""
     wanted = found_in_files([yaml.load(render_bootstrap(options, upstreams), LOADER)])  # noqa: S506 - both are safe
-    (model,) = wanted.managers
+    (model,) = filter(_asks_lectr, wanted.managers)
     managers = [each for each in found.managers if _asks_lectr(each)]
     findings: list[Finding] = []
     for manager in managers:
@@ -82,6 +83,8 @@ def check(found: Found, options: GatewayOptions, upstreams: Iterable[Upstream]) 
         )
     if options.profile == "portable":
         findings += _small_listeners(found, options)
+    if options.relays:
+        findings += _relay(found, wanted)
     if managers and all(map(is_shared, managers)):  # there the bootstrap is others', and upgrades are refused
         return [*findings, *check_clusters(found, wanted, (UPGRADE_SUFFIX,))]
     return [*findings, *check_clusters(found, wanted), *_bootstrap(found, wanted)]
@@ -166,6 +169,17 @@ def _small_listeners(found: Found, options: GatewayOptions) -> Iterator[Finding]
                     lines(options.max_body_bytes, "per_connection_buffer_limit_bytes"),
                     _SEE,
                 )
+
+
+def _relay(found: Found, wanted: Found) -> Iterator[Finding]:
+    """How an Envoy before 1.40 goes from one candidate to the next."""
+    why = "calls with several candidates get 503, but with failover.attempts_max: 1"
+    is_told = found.is_running or (found.bootstrap and not at(found.bootstrap, "dynamic_resources.lds_config"))
+    if is_told and RELAY not in [each.get("name") for each in found.listeners]:
+        yield error(f"no listener {RELAY}", why, "take it from `lectr envoy render`, include/hcm.yaml", _OF_ALL)
+    if found.bootstrap and not any(of_type(found.bootstrap.get("bootstrap_extensions"), _INTERNAL_LISTENER)):
+        do = lines(wanted.bootstrap["bootstrap_extensions"], "bootstrap_extensions")
+        yield error("no bootstrap extension envoy.bootstrap.internal_listener", why, do, _OF_ALL)
 
 
 def _bootstrap(found: Found, wanted: Found) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lectr_extproc.core.upstream import ATTEMPT_SUFFIX, UPGRADE_SUFFIX
+from lectr_extproc.core.upstream import ATTEMPT_SUFFIX, RELAY, UPGRADE_SUFFIX
 from lectr_extproc.gateway.filters import CLUSTER
 from lectr_extproc.gateway.finding import Finding, Severity, lines, some
 from lectr_extproc.gateway.found import Config, Found, at, includes
@@ -47,6 +47,8 @@ def _cluster(name: str, own: Config | None, right: Config) -> Iterator[_Told]:
             yield "error", "there is none", "nobody decides on calls: each gets 503", _CDS
         elif name == UNROUTED:
             yield "error", "there is none", "Envoy refuses the routes that name it", _CDS
+        elif name == RELAY:
+            yield "error", "there is none", "calls with several candidates get 503", _CDS
         else:
             kind = next((each for each in (UPGRADE_SUFFIX, ATTEMPT_SUFFIX) if name.endswith(each)), "")
             severity, why = _MISSING[kind]

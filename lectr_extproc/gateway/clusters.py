@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from lectr_extproc.core.upstream import ATTEMPT_SUFFIX, UPGRADE_SUFFIX, Signing, Upstream
 from lectr_extproc.gateway.filters import CLUSTER, attempt_filters
 from lectr_extproc.gateway.options import GatewayOptions, LectrTls, worker_address
+from lectr_extproc.gateway.relay import relay_cluster
 from lectr_extproc.gateway.routes import UNROUTED
 from lectr_extproc.gateway.text import address, fill, needs_dns, quote, seconds, without_comments
 
@@ -22,6 +23,8 @@ _STRICT_DNS = fill(
 def clusters(options: GatewayOptions, upstreams: Iterable[Upstream]) -> list[str]:
     """Each cluster's fields, unique by name: upstreams that differ only in their path share one."""
     rendered = [_lectr(options), _unrouted()]
+    if options.relays:
+        rendered.append(relay_cluster(options))
     by_name = {upstream.cluster: upstream for upstream in upstreams}
     for number, upstream in enumerate(by_name.values()):
         kinds = ("", UPGRADE_SUFFIX, ATTEMPT_SUFFIX) if options.profile == "native" else ("", UPGRADE_SUFFIX)

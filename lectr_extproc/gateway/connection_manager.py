@@ -220,7 +220,7 @@ def local_replies(options: GatewayOptions) -> str:
                 ("request_too_large", _TOO_LARGE, _BY_PATH),
                 ("provider_timeout", _TIMED_OUT, _BY_DECISION),
                 ("provider_unreachable", _UNREACHABLE, _BY_DECISION),
-                *[("gateway_unavailable", _GUARDED, _BY_DECISION)][: options.profile == "native"],
+                *[("gateway_unavailable", _GUARDED, _BY_DECISION)][: options.fails_over],
                 ("gateway_unavailable", _UNDECIDED, _BY_PATH),
             )
             for shape, conditions in by.items()

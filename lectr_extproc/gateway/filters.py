@@ -10,6 +10,7 @@ from lectr_extproc.core.words import (
     ORDER_NAMESPACE,
     REQUEST_NAMESPACE,
     REWRITTEN_HEADER,
+    UNANSWERED_HEADER,
     USAGE_NAMESPACE,
 )
 from lectr_extproc.gateway.options import GatewayOptions
@@ -172,11 +173,7 @@ def attempt_filters(options: GatewayOptions) -> str:
             message_timeout: $message_timeout
             # A lectr that goes while the provider answers breaks no answer. Before, the next filter stops the attempt.
             failure_mode_allow: true
-            # Of the answer its head, and where that is a refusal which may be worth another candidate, its document.
-            # Never FULL_DUPLEX_STREAMED: Envoy 1.40 crashes.
-            processing_mode:
-              {request_header_mode: SEND, request_body_mode: BUFFERED, response_header_mode: SEND}
-            allow_mode_override: true
+            $answer
             mutation_rules:
               allow_all_routing: true
               disallow_expression: {regex: "^(x-envoy-.*|:method|:scheme)$$"}
@@ -199,15 +196,53 @@ def attempt_filters(options: GatewayOptions) -> str:
                     call:respond({[":status"] = "503"}, "")
                   end
                 end
+                $on_answer
         """,
         type=TYPES[EXT_PROC],
         calls=_calls(),
+        answer=_judged() if options.profile == "native" else _unseen(),
+        on_answer="" if options.profile == "native" else _told(),
         message_timeout=seconds(options.message_timeout_s),
         attributes=", ".join(ATTEMPT_ATTRIBUTES),
         namespace=NAMESPACE,
         order=ORDER_NAMESPACE,
         attempt=ATTEMPT_NAMESPACE,
         mark=REWRITTEN_HEADER,
+    )
+
+
+def _judged() -> str:
+    return fill(
+        """
+        # Of the answer its head, and where that is a refusal which may be worth another candidate, its document.
+        # Never FULL_DUPLEX_STREAMED: Envoy 1.40 crashes.
+        processing_mode: {request_header_mode: SEND, request_body_mode: BUFFERED, response_header_mode: SEND}
+        allow_mode_override: true
+        """
+    )
+
+
+def _unseen() -> str:
+    return fill(
+        """
+        # Nothing of the answer: Envoy 1.36 crashes where a filter here holds one that is followed by another attempt
+        # (envoyproxy/envoy#41879).
+        processing_mode: {request_header_mode: SEND, request_body_mode: BUFFERED, response_header_mode: SKIP}
+        """
+    )
+
+
+def _told() -> str:
+    return fill(
+        """
+        -- What came of this attempt, for the next one and for the record: lectr does not see it.
+        function envoy_on_response(call)
+          local status = call:headers():get("$unanswered") and "none" or call:headers():get(":status")
+          call:streamInfo():dynamicMetadata():set("$namespace", "answered", status)
+        end
+        """,
+        namespace=NAMESPACE,
+        unanswered=UNANSWERED_HEADER,
     )
 
 

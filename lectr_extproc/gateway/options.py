@@ -47,6 +47,8 @@ class GatewayOptions:
 
     profile: Profile = "native"
     "`native` lets Envoy 1.40 read token usage itself; `portable` runs on 1.36 and later."
+    relays: bool = False
+    "`portable` goes from one candidate of a call to the next, by a listener inside Envoy; `native` needs none for it."
     listen: str = "127.0.0.1:10000"
     "Where clients call. They send keys: no more than loopback without TLS."
     tls: ServerTls | None = None
@@ -80,3 +82,8 @@ class GatewayOptions:
     "Near this heap size Envoy refuses calls instead of growing."
     include_directory: str = "/etc/envoy/lectr"
     "Where the include files lie, as Envoy sees them."
+
+    @property
+    def fails_over(self) -> bool:
+        """Whether a call may have several candidates."""
+        return self.relays or self.profile == "native"

@@ -9,6 +9,7 @@ from lectr_extproc.gateway.clusters import clusters
 from lectr_extproc.gateway.connection_manager import connection_manager
 from lectr_extproc.gateway.filters import TYPES, filters
 from lectr_extproc.gateway.options import GatewayOptions, ServerTls
+from lectr_extproc.gateway.relay import bootstrap_extensions, relay_listener
 from lectr_extproc.gateway.routes import NAME, route_configuration
 from lectr_extproc.gateway.text import address, fill, quote
 
@@ -91,7 +92,19 @@ def _hcm(options: GatewayOptions) -> str:
     """For people: what the connection manager of an Envoy of their own needs, and breaks without."""
     limit = _body_limit(options)
     listener = f"# For the listener:\n{indent(limit, '# ')}\n" if limit else ""
-    return listener + "# For the HTTP connection manager:\n" + _including_manager(options)
+    return listener + "# For the HTTP connection manager:\n" + _including_manager(options) + _beside(options)
+
+
+def _beside(options: GatewayOptions) -> str:
+    """What a bootstrap of their own needs besides."""
+    if not options.relays:
+        return ""
+    return (
+        "# For the list of listeners, without which calls with several candidates get 503:\n"
+        + indent(relay_listener(options), "# ", lambda _: True)
+        + "# For the bootstrap:\n"
+        + indent(bootstrap_extensions(), "# ")
+    )
 
 
 def _bootstrap(options: GatewayOptions, *, manager: str, clusters: str) -> str:
@@ -119,8 +132,10 @@ def _bootstrap(options: GatewayOptions, *, manager: str, clusters: str) -> str:
                 typed_config:
                   $manager
               $tls
+          $relay
           $clusters
         $dynamic
+        $extensions
         overload_manager:
           resource_monitors:
           # Each call may hold a body of $max_body_bytes bytes before its key is checked: refuse before memory ends.
@@ -144,6 +159,8 @@ def _bootstrap(options: GatewayOptions, *, manager: str, clusters: str) -> str:
         body_limit=_body_limit(options),
         tls=_tls(options.tls) if options.tls else "",
         manager=manager,
+        relay=relay_listener(options) if options.relays else "",
+        extensions=bootstrap_extensions() if options.relays else "",
         clusters="clusters:\n" + clusters if clusters else "",
         dynamic="" if clusters else f"dynamic_resources:\n  cds_config: {_from_file(options, 'cds.yaml')}\n",
         max_body_bytes=str(options.max_body_bytes),

@@ -3,6 +3,7 @@
 from lectr_extproc.core.credential import HEADERS, Form
 from lectr_extproc.core.identity import XFCC
 from lectr_extproc.core.refusal import REFUSALS
+from lectr_extproc.core.upstream import RELAY
 from lectr_extproc.core.words import (
     CLIENT_CERTIFICATE,
     CLUSTER_HEADER,
@@ -10,6 +11,7 @@ from lectr_extproc.core.words import (
     NAMESPACE,
     ORDER_NAMESPACE,
     RETRY_HEADER,
+    UNANSWERED_HEADER,
     Shape,
 )
 from lectr_extproc.gateway.filters import filters
@@ -86,8 +88,10 @@ def route_configuration(options: GatewayOptions) -> str:
         """,
         name=NAME,
         max_body_bytes=str(options.max_body_bytes),
-        attempted=_routed("lectr_attempted", "attempts", _told(RETRY_HEADER), _in_turn(), options)
-        if options.profile == "native"
+        attempted=_routed(
+            "lectr_attempted", "attempts", _told(RETRY_HEADER, UNANSWERED_HEADER), _in_turn(options), options
+        )
+        if options.fails_over
         else "",
         chosen=_routed("lectr_chosen", "chosen", _told(), _once(), options),
         routed=_routed("lectr_routed", "routed", "", _once(), options),
@@ -127,7 +131,27 @@ def _once() -> str:
     )
 
 
-def _in_turn() -> str:
+def _in_turn(options: GatewayOptions) -> str:
+    is_native = options.profile == "native"
+    return fill(
+        """
+        $clusters
+        retry_policy:
+          # Whatever comes before the first byte of an answer, and what lectr declares to be worth another candidate.
+          retry_on: 5xx,reset,connect-failure,refused-stream,retriable-status-codes,retriable-headers
+          retriable_status_codes: [408, 429]
+          retriable_headers: [{name: $retry, present_match: true}]
+          num_retries: 0  # and the time for an attempt: lectr's reply says both
+          $refresh
+          retry_back_off: {base_interval: 0.001s, max_interval: 0.01s}  # it is another provider's turn: no need to wait
+        """,
+        clusters=_clusters_in_turn() if is_native else f"cluster: {RELAY}  # and lectr says where from there\n",
+        refresh="refresh_cluster_on_retry: true\n" if is_native else "",
+        retry=RETRY_HEADER,
+    )
+
+
+def _clusters_in_turn() -> str:
     return fill(
         """
         # Each attempt goes to the next of the clusters that lectr's metadata names. Without it there is none.
@@ -138,19 +162,10 @@ def _in_turn() -> str:
               "@type": $priority_group
               override_metadata_namespace: $order
               priority_groups: [{name: none, clusters: [{cluster_name: $unrouted, weight: 1}]}]
-        retry_policy:
-          # Whatever comes before the first byte of an answer, and what lectr declares to be worth another candidate.
-          retry_on: 5xx,reset,connect-failure,refused-stream,retriable-status-codes,retriable-headers
-          retriable_status_codes: [408, 429]
-          retriable_headers: [{name: $retry, present_match: true}]
-          num_retries: 0  # and the time for an attempt: lectr's reply says both
-          refresh_cluster_on_retry: true
-          retry_back_off: {base_interval: 0.001s, max_interval: 0.01s}  # it is another provider's turn: no need to wait
         """,
         priority_group=_PRIORITY_GROUP,
         order=ORDER_NAMESPACE,
         unrouted=UNROUTED,
-        retry=RETRY_HEADER,
     )
 
 

@@ -154,6 +154,21 @@ def test_each_candidate_gets_what_a_client_of_its_own_would_have_sent() -> None:
         assert [other for other in ("held-openai", CLIENTS, "gsk_held") if other in str(call.headers)] == [key]
 
 
+def test_where_envoy_takes_no_order_of_clusters_each_attempt_names_its_own_and_tells_of_the_one_before() -> None:
+    call = came()
+    for answered, status in (("503", 503), ("none", None)):
+        made = call.next(cluster="lectr_attempts")
+        assert made is not None
+        assert made.sets["x-lectr-cluster"] == call.route.tries[call.number - 1].cluster
+        assert made.sets["x-lectr-shape"] == "openai"
+        assert made.news["answered"] == "", "of the attempt before"
+        call.said["answered"] = answered
+        again = replace(call, headers=dict(call.headers), said=dict(call.said)).next(cluster="lectr_attempts")
+        assert again is not None
+        assert again.tries[-2].status == status
+    assert not {"x-lectr-cluster", "x-lectr-shape"} & came().next().sets.keys()  # type: ignore[union-attr]
+
+
 def test_on_its_way_to_its_attempts_a_call_has_no_credential_in_its_headers_nor_in_its_metadata() -> None:
     call = came()
     assert {"authorization", "x-lectr-key", "accept-encoding"} <= set(call.route.removes)

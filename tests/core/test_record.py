@@ -717,6 +717,18 @@ def test_the_cost_of_a_call_that_failed_over_says_where_an_attempt_before_may_co
     assert (failed.cost.status, failed.cost.usd) == ("no_usage", None)
 
 
+def test_an_attempt_that_envoy_answered_itself_reached_nobody() -> None:
+    tries = f'[["openai","gpt-4o","o",{MS},null,null,null]]'
+    record = recorded(entry(503, decision={**CHAT, "tries": tries, "answered": "none"}))
+    assert (record.outcome, record.error_source, record.error_code) == (
+        "unreachable",
+        "provider",
+        "provider_unreachable",
+    )
+    assert record.tries is not None
+    assert record.tries[0].status is None
+
+
 def test_envoys_reading_of_a_second_gemini_is_corrected_as_geminis() -> None:
     tables = snapshot(more=[dataclasses.replace(PROVIDERS["gemini"], id="ours")])
     read = NativeUsage(is_chat=True, input_tokens=10, output_tokens=2, total_tokens=15)

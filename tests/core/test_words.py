@@ -4,7 +4,8 @@ from lectr_extproc.core import words
 def test_every_header_of_ours_is_one_that_no_provider_gets() -> None:
     headers = {value for name, value in vars(words).items() if name.endswith("_HEADER")}
     of_clients = {"x-lectr-key", "x-lectr-provider", "x-lectr-feature", "x-lectr-task", "x-lectr-fallback"}
-    assert headers == of_clients | {"x-lectr-cluster", "x-lectr-rewritten", "x-lectr-retry"}
+    of_attempts = {"x-lectr-rewritten", "x-lectr-shape", "x-lectr-unanswered", "x-lectr-retry"}
+    assert headers == of_clients | of_attempts | {"x-lectr-cluster"}
     assert all(header.startswith(words.OWN_PREFIX) for header in headers)
 
 

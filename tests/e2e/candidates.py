@@ -45,7 +45,7 @@ def failing_over(providers: Providers, keys: Path, **failover: float) -> dict[st
         "aliases": {"any": [MODELS["openai"], MODELS["anthropic"], MODELS["groq"]]},
     }
     # However often a candidate fails, it is asked in its turn.
-    return settings | {"failover": failover, "breaker": {"failures": 1000}}
+    return settings | {"failover": {"attempts_max": 3, **failover}, "breaker": {"failures": 1000}}
 
 
 def refusal(status: int, message: str = "no", headers: Headers | None = None, **more: object) -> Answer:

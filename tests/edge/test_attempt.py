@@ -75,8 +75,8 @@ async def decided(channel: grpc.aio.Channel) -> tuple[Any, Call]:
     return stream, Call(await reply_to(stream, body(SENT)))
 
 
-async def sent(channel: grpc.aio.Channel, call: Call) -> tuple[Any, ext.ProcessingResponse]:
-    first, second = call.attempt()
+async def sent(channel: grpc.aio.Channel, call: Call, cluster: str | None = None) -> tuple[Any, ext.ProcessingResponse]:
+    first, second = call.attempt(cluster)
     stream = process(channel)
     shown = await reply_to(stream, first)
     assert [field.name for field, _ in shown.ListFields()] == ["request_headers"]
@@ -105,6 +105,14 @@ async def test_each_attempt_is_made_of_what_envoy_holds_and_tells_who_is_asked(t
             assert await has_ended(stream)
             assert len(json.loads(said(verdict)["tries"])) == number
     assert shared.counts == {"bodies_asked_for": 1, "decisions": 1, "attempts": 3}
+
+
+async def test_an_attempt_whose_answer_envoy_does_not_show_is_over_when_it_is_ready(tmp_path: Path) -> None:
+    async with serving(falling(tmp_path)) as channel:
+        _, call = await decided(channel)
+        stream, made = await sent(channel, call, "lectr_attempts")
+        assert set_headers(made)["x-lectr-cluster"].startswith("openai-")
+        assert await has_ended(stream)
 
 
 async def test_an_error_is_looked_into_and_declared(tmp_path: Path) -> None:

@@ -556,6 +556,7 @@ RESTARTS: dict[str, dict[str, Any]] = {
     "envoy.admin": {"envoy": {"admin": "127.0.0.1:1"}},
     "envoy.profile": {"envoy": {"profile": "portable"}},
     "envoy.directory": {"envoy": {"directory": "/x"}},
+    "failover.attempts_max": {"envoy": {"profile": "portable"}, "failover": {"attempts_max": 2}},
     "limits.request_body_bytes": {"limits": {"request_body_bytes": 2048}},
     "spool.file": {"spool": {"file": "/calls.jsonl"}},
     "log.level": {"log": {"level": "debug"}},
@@ -566,7 +567,8 @@ RESTARTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(("name", "section"), RESTARTS.items(), ids=RESTARTS)
 def test_a_setting_that_is_only_read_at_start_needs_a_restart(name: str, section: dict[str, Any]) -> None:
-    assert needs_restart(settings(), settings(**section)) == [name]
+    before = settings(envoy={"profile": "portable"}) if name == "failover.attempts_max" else settings()
+    assert needs_restart(before, settings(**section)) == [name]
 
 
 def test_every_other_setting_does_not() -> None:

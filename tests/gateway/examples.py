@@ -15,6 +15,7 @@ DEFAULT_UPSTREAMS = [Upstream.parse(row.id, row.base_url) for row in PROVIDERS.v
 ONE = DEFAULT_UPSTREAMS[:1]
 "Where one is like the others: parsing them all takes a tenth of a second."
 NATIVE, PORTABLE = GatewayOptions(profile="native"), GatewayOptions(profile="portable")
+RELAYING = GatewayOptions(profile="portable", relays=True)
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 "A second of parsing becomes a tenth; dozens of tests parse."

@@ -11,6 +11,7 @@ from tests.gateway.examples import (
     NATIVE,
     ONE,
     PORTABLE,
+    RELAYING,
     Change,
     bootstrap,
     dump_of,
@@ -22,7 +23,7 @@ from tests.gateway.examples import (
 )
 
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-PROFILES = pytest.mark.parametrize("options", [NATIVE, PORTABLE], ids=lambda options: options.profile)
+PROFILES = pytest.mark.parametrize("options", [NATIVE, PORTABLE, RELAYING], ids=["native", "portable", "relaying"])
 
 
 @PROFILES
@@ -133,6 +134,26 @@ def test_a_listener_that_holds_too_little_is_named_for_envoy_1_36() -> None:
     (finding,) = findings(lambda document: listener(document).pop("per_connection_buffer_limit_bytes"), PORTABLE)
     assert finding.what == "listener lectr: per_connection_buffer_limit_bytes is 1048576"
     assert finding.do == "per_connection_buffer_limit_bytes: 33554432"
+
+
+def without_relay(document: dict[str, Any]) -> None:
+    del document["static_resources"]["listeners"][1]
+    del document["bootstrap_extensions"]
+
+
+def test_an_envoy_1_36_that_could_not_go_on_to_the_next_candidate_is_told_what_it_lacks() -> None:
+    missing, extension = findings(without_relay, RELAYING)
+    assert missing.what == "no listener lectr_attempts"
+    assert extension.what == "no bootstrap extension envoy.bootstrap.internal_listener"
+    assert extension.do.startswith("bootstrap_extensions:")
+
+
+def test_a_listener_that_is_delivered_from_elsewhere_cannot_be_missed() -> None:
+    def change(document: dict[str, Any]) -> None:
+        del document["static_resources"]["listeners"][1]
+        document["dynamic_resources"] = {"lds_config": {"ads": {}}}
+
+    assert findings(change, RELAYING) == []
 
 
 def test_other_listeners_and_managers_are_none_of_our_business() -> None:

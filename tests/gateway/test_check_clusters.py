@@ -5,7 +5,7 @@ import pytest
 
 from lectr_extproc.core.upstream import Signing, Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls, check, found_in_dump, found_in_files
-from tests.gateway.examples import NATIVE, ONE, Change, bootstrap, clusters, dump_of, findings
+from tests.gateway.examples import NATIVE, ONE, RELAYING, Change, bootstrap, clusters, dump_of, findings
 
 TO = ONE[0].cluster
 HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -49,6 +49,11 @@ CASES: dict[str, tuple[str, Change]] = {
         ),
     ),
 }
+
+
+def test_the_way_to_the_next_candidate_of_an_envoy_1_36_is_missed() -> None:
+    (finding,) = findings(drop("lectr_attempts"), RELAYING)
+    assert (finding.what, finding.severity) == ("cluster lectr_attempts: there is none", "error")
 
 
 @pytest.mark.parametrize(("words", "severity", "change"), [(k, *v) for k, v in CASES.items()], ids=CASES)

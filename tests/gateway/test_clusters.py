@@ -6,7 +6,7 @@ import pytest
 from lectr_extproc.core.upstream import Signing, Upstream
 from lectr_extproc.gateway import GatewayOptions, LectrTls
 from lectr_extproc.gateway.clusters import clusters as rendered
-from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, bootstrap, clusters
+from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, RELAYING, bootstrap, clusters
 
 
 def cluster_of(url: str, suffix: str = "") -> dict[str, Any]:
@@ -56,12 +56,15 @@ def test_https_providers_are_called_over_http_2_where_they_speak_it_but_never_fo
     assert protocol(cluster_of("http://some.test")) == ["explicit_http_config"]
 
 
-@pytest.mark.parametrize(("options", "kinds"), [(NATIVE, ("", ".h1", ".attempt")), (PORTABLE, ("", ".h1"))])
+@pytest.mark.parametrize(
+    ("options", "kinds"), [(NATIVE, ("", ".h1", ".attempt")), (PORTABLE, ("", ".h1")), (RELAYING, ("", ".h1"))]
+)
 def test_every_upstream_has_a_cluster_for_upgrades_and_one_for_attempts(
     options: GatewayOptions, kinds: tuple[str, ...]
 ) -> None:
     names = set(clusters(bootstrap(options)))
     expected = {upstream.cluster + kind for upstream in DEFAULT_UPSTREAMS for kind in kinds}
+    expected |= {"lectr_attempts"} if options is RELAYING else set()
     assert names == {"lectr", "lectr_unrouted"} | expected
 
 

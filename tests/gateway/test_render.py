@@ -19,7 +19,17 @@ from lectr_extproc.gateway import (
     render_includes,
 )
 from tests.e2e.gateway import BUILDS, Build
-from tests.gateway.examples import DEFAULT_UPSTREAMS, NATIVE, PORTABLE, bootstrap, clusters, listener, manager, parsed
+from tests.gateway.examples import (
+    DEFAULT_UPSTREAMS,
+    NATIVE,
+    PORTABLE,
+    RELAYING,
+    bootstrap,
+    clusters,
+    listener,
+    manager,
+    parsed,
+)
 
 FOLDER = Path(__file__).parents[2] / "envoy"
 PROFILES = pytest.mark.parametrize("options", [NATIVE, PORTABLE], ids=lambda options: options.profile)
@@ -36,6 +46,7 @@ ACCEPTED: dict[str, tuple[dict[str, Any], list[Upstream]]] = {
         {"lectr": "lectr.example:9191"},
         [Upstream.parse("custom", "https://[2001:db8::1]:8443/v1")],
     ),
+    "a listener inside it, by which calls go on to the next candidate": ({"relays": True}, []),
     "TLS, and no provider": ({"lectr_tls": LectrTls(ca=certifi.where(), server_name="lectr.test")}, []),
 }
 
@@ -69,6 +80,13 @@ def test_envoy_accepts_the_bootstrap_that_includes(build: Build, profile: Any, t
     for name, text in render_includes(options, DEFAULT_UPSTREAMS).items():
         (tmp_path / name).write_text(text)
     validate(build, render_include_bootstrap(options, str(tmp_path)), tmp_path)
+
+
+def test_who_has_a_bootstrap_of_their_own_is_told_what_calls_with_several_candidates_need_of_it() -> None:
+    text = render_includes(RELAYING, [])["hcm.yaml"]
+    assert "\n# - name: lectr_attempts\n" in text
+    assert "\n# bootstrap_extensions:" in text
+    assert "lectr_attempts" not in render_includes(PORTABLE, [])["hcm.yaml"]
 
 
 @PROFILES

@@ -1,3 +1,4 @@
+import copy
 import json
 import re
 from dataclasses import replace
@@ -9,7 +10,7 @@ from lectr_extproc.core.credential import HEADERS
 from lectr_extproc.core.decision import WELL_FORMED_KEY
 from lectr_extproc.core.refusal import REFUSALS
 from lectr_extproc.gateway.filters import filters
-from tests.gateway.examples import NATIVE, PORTABLE, bootstrap, manager
+from tests.gateway.examples import NATIVE, RELAYING, bootstrap, manager
 
 HOST = manager(bootstrap())["route_config"]["virtual_hosts"][0]
 ROUTES = {route["name"]: route for route in HOST["routes"]}
@@ -53,13 +54,16 @@ def test_a_call_with_several_candidates_goes_from_one_to_the_next_as_lectrs_meta
     assert (retry["num_retries"], retry["refresh_cluster_on_retry"]) == (0, True)
     assert retry["retriable_headers"] == [{"name": "x-lectr-retry", "present_match": True}]
     gone = ROUTES["lectr_chosen"]["response_headers_to_remove"]
-    assert attempted["response_headers_to_remove"] == ["x-lectr-retry", *gone]
+    assert attempted["response_headers_to_remove"] == ["x-lectr-retry", "x-lectr-unanswered", *gone]
     assert attempted["response_headers_to_add"] == ROUTES["lectr_chosen"]["response_headers_to_add"]
 
 
-def test_the_portable_profile_sends_a_call_to_one_provider() -> None:
-    routes = manager(bootstrap(PORTABLE))["route_config"]["virtual_hosts"][0]["routes"]
-    assert "lectr_attempted" not in [route["name"] for route in routes]
+def test_in_the_portable_profile_its_attempts_differ_only_in_where_they_go() -> None:
+    routes = manager(bootstrap(RELAYING))["route_config"]["virtual_hosts"][0]["routes"]
+    (portable,) = (route for route in routes if route["name"] == "lectr_attempted")
+    native = copy.deepcopy(ROUTES["lectr_attempted"])
+    del native["route"]["inline_cluster_specifier_plugin"], native["route"]["retry_policy"]["refresh_cluster_on_retry"]
+    assert portable == native | {"route": native["route"] | {"cluster": "lectr_attempts"}}
 
 
 def test_the_answer_of_a_chosen_call_alone_says_what_was_chosen() -> None:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.e2e.gateway import BUILDS
 from tests.soak import failover, inflight, restarts, run, stream
 
 parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
@@ -29,6 +30,7 @@ lossy.add_argument("names", nargs="*", default=list(restarts.RESTARTS), help="of
 lossy.add_argument("--times", type=int, default=1, help="how often each happens")
 failing = commands.add_parser("failover", help="candidates that fail at random, and what each of them is sent")
 failing.add_argument("--calls", type=int, default=5000)
+failing.add_argument("--envoy", choices=[build.version for build in BUILDS], default=BUILDS[0].version)
 commands.add_parser("provider", help="what `inflight` calls, in a process of its own")
 arguments = parser.parse_args()
 
@@ -43,7 +45,7 @@ with tempfile.TemporaryDirectory(prefix="soak-") as directory:
     elif arguments.command == "stream":
         holds = stream.stream(Path(directory), arguments.minutes, arguments.pause)
     elif arguments.command == "failover":
-        holds = failover.failover(Path(directory), arguments.calls)
+        holds = failover.failover(Path(directory), arguments.calls, arguments.envoy)
     elif arguments.command == "restarts":
         holds = restarts.restarts(arguments.names, arguments.times)
     else:
