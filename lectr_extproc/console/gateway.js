@@ -89,9 +89,7 @@ export const limits = {
         ),
       );
     }
-    const orgs = Map.groupBy
-      ? Map.groupBy(data.limits, (each) => each.org)
-      : data.limits.reduce((map, each) => map.set(each.org, [...(map.get(each.org) ?? []), each]), new Map());
+    const orgs = Map.groupBy(data.limits, (each) => each.org);
     return [
       data.problem ? h("p", { class: "note", role: "alert" }, `The counters cannot be read: ${data.problem}`) : null,
       h(

@@ -165,9 +165,8 @@ function unlock(error) {
 
 async function banner() {
   try {
-    const { status, problems, version } = await health();
-    const found = Object.entries(problems ?? {}).filter(([, problem]) => problem);
-    at("version").textContent = `lectr ${version}`;
+    const { status, degraded, problems, version } = await health();
+    if (version) at("version").textContent = `lectr ${version}`;
     replace(
       at("banner"),
       status === "ok"
@@ -179,7 +178,7 @@ async function banner() {
             h(
               "ul",
               {},
-              found.map(([part, problem]) => h("li", {}, h("b", {}, part), ` ${problem}`)),
+              degraded.map((part) => h("li", {}, h("b", {}, part), ` ${problems?.[part] ?? "do not all answer"}`)),
             ),
           ),
     );
