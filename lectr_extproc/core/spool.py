@@ -1,6 +1,6 @@
 """The spool's line: what Envoy is told to write of a finished call, and that line as the entry of its record.
 
-The same facts as an entry of the gRPC access log (edge/wire.py), from the same Envoy, in JSON. No header but the
+The same facts as an entry of the gRPC access log (edge/wire_log.py), from the same Envoy, in JSON. No header but the
 request id, no query, no body: what has no operator here never reaches the disk.
 """
 

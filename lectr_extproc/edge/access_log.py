@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from lectr_extproc.core.record import Attempt, CallRecord, LogEntry, record_from
-from lectr_extproc.edge import wire
+from lectr_extproc.edge import wire, wire_log
 from lectr_extproc.edge.live import Live
 from lectr_extproc.pb import access_log_pb2 as als
 
@@ -86,7 +86,7 @@ async def is_calm(read: asyncio.Task[Any], for_s: float, late_s: float) -> bool:
 
 
 def _entries(message: bytes) -> Iterator[LogEntry | Attempt]:
-    return wire.told_in(als.StreamAccessLogsMessage.FromString(message))
+    return wire_log.told_in(als.StreamAccessLogsMessage.FromString(message))
 
 
 def take(live: Live, sink: Sink, entries: Iterable[LogEntry | Attempt]) -> None:
@@ -116,7 +116,7 @@ def take(live: Live, sink: Sink, entries: Iterable[LogEntry | Attempt]) -> None:
 def handlers(servicer: AccessLog) -> grpc.GenericRpcHandler:
     """Envoy's literal method path; the message classes are our own, compatible on the wire."""
     return grpc.method_handlers_generic_handler(
-        wire.ACCESS_LOG_SERVICE,
+        wire_log.ACCESS_LOG_SERVICE,
         {
             "StreamAccessLogs": grpc.stream_unary_rpc_method_handler(
                 servicer.stream_access_logs,

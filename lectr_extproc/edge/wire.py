@@ -1,31 +1,24 @@
-"""Envoy's messages to core values and back: the only module that knows protobuf types. Pure functions."""
+"""Envoy's messages about calls to core values and back. Only this and wire_log.py know protobuf types. All is pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import pack
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.struct_pb2 import Struct, Value
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from lectr_extproc.core import words
 from lectr_extproc.core.attempt import Outgoing, Verdict
 from lectr_extproc.core.facts import DECIDING, TOLD, label, length_of
 from lectr_extproc.core.identity import XFCC, workload_in
 from lectr_extproc.core.memo import Seen
-from lectr_extproc.core.native import NativeUsage
 from lectr_extproc.core.outcome import Refuse, Route, Serve
-from lectr_extproc.core.record import Attempt, LogEntry, attempt_from
 from lectr_extproc.core.tables import Limits
-from lectr_extproc.pb import access_log_pb2 as als
-from lectr_extproc.pb import core_pb2 as core
 from lectr_extproc.pb import ext_proc_pb2 as ext
-from lectr_extproc.pb import token_usage_pb2
 
 EXT_PROC_SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
-ACCESS_LOG_SERVICE = "envoy.service.accesslog.v3.AccessLogService"
+
 
 CLUSTER_ATTRIBUTE, NUMBER_ATTRIBUTE = "xds.cluster_name", "upstream.request_attempt_count"
 "What Envoy says of an attempt."
@@ -35,11 +28,6 @@ _ATTRIBUTES = "envoy.filters.http.ext_proc"
 
 Unreadable = DecodeError
 "Bytes that are no message."
-
-USAGE_NAMESPACE = "envoy.ai.token_usage"
-"The typed metadata of Envoy's ai_protocol_manager (seen on 1.40.0)."
-USAGE_TYPE = "/envoy.data.ai.v3.TokenUsage"
-"How the type URL of that metadata ends."
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -57,7 +45,7 @@ def headers_from(message: ext.HttpHeaders) -> list[tuple[str, str]]:
 
 def request_metadata_from(message: ext.ProcessingRequest) -> dict[str, Any]:
     """What json_to_metadata read from the body."""
-    return _plain(message.metadata_context.filter_metadata.get(words.REQUEST_NAMESPACE))
+    return plain(message.metadata_context.filter_metadata.get(words.REQUEST_NAMESPACE))
 
 
 def seen_in(message: ext.ProcessingRequest, content: bytes, limits: Limits) -> Seen:
@@ -94,12 +82,12 @@ _OUR_KEY = words.KEY_PREFIX.encode()
 
 def decision_from(message: ext.ProcessingRequest) -> dict[str, Any]:
     """What lectr said of this call before, in its decision or with an attempt."""
-    return _plain(message.metadata_context.filter_metadata.get(words.NAMESPACE))
+    return plain(message.metadata_context.filter_metadata.get(words.NAMESPACE))
 
 
 def winner_from(message: ext.ProcessingRequest) -> dict[str, Any]:
     """What the last attempt said of itself."""
-    return _plain(message.metadata_context.filter_metadata.get(words.ATTEMPT_NAMESPACE))
+    return plain(message.metadata_context.filter_metadata.get(words.ATTEMPT_NAMESPACE))
 
 
 def is_of_attempt(message: ext.ProcessingRequest) -> bool:
@@ -116,7 +104,7 @@ def workload_from(message: ext.ProcessingRequest, headers: Sequence[tuple[str, s
 
 def place_from(message: ext.ProcessingRequest) -> tuple[str, int]:
     """Of which cluster this is an attempt, and which in order."""
-    told = _plain(message.attributes[_ATTRIBUTES])
+    told = plain(message.attributes[_ATTRIBUTES])
     return told.get(CLUSTER_ATTRIBUTE, ""), told.get(NUMBER_ATTRIBUTE, 0)
 
 
@@ -386,7 +374,7 @@ _set_known = lru_cache(1024)(_set)
 
 def _dynamic_metadata(namespace: str, fields: Mapping[str, str | int]) -> bytes:
     """A Struct in a Struct. Numbers are doubles there."""
-    inner = [(_member if name in _VARIES else _known_member)(name, value) for name, value in fields.items()]
+    inner = [(_member if name in VARIES else _known_member)(name, value) for name, value in fields.items()]
     outer = _field(_KEY, namespace.encode()) + _field(_VALUE, _field(_STRUCT, b"".join(inner)))
     return _field(_DYNAMIC_METADATA, _field(_FIELDS, outer))
 
@@ -396,128 +384,19 @@ def _member(name: str, value: str | int) -> bytes:
     return _field(_FIELDS, _field(_KEY, name.encode()) + _field(_VALUE, written))
 
 
-_VARIES = frozenset({"call_id", "parent", "tries"})
+VARIES = frozenset({"call_id", "parent", "tries"})
 _known_member = lru_cache(4096)(_member)
 "For what is the same in many calls. No text in metadata is long, and none is secret."
 
 
-# --- access log -------------------------------------------------------------------------------------------------------
-
-
-def told_in(message: als.StreamAccessLogsMessage) -> Iterator[LogEntry | Attempt]:
-    """The finished calls of one batch, and the failed attempts at calls. No generator: it would end with the first
-    entry that raises."""
-    return filter(None, map(_told, message.http_logs.log_entry))
-
-
-def _told(entry: als.HTTPAccessLogEntry) -> LogEntry | Attempt | None:
-    common = entry.common_properties
-    if common.access_log_type == als.UpstreamEnd:
-        return attempt_from(_entry(entry, common), _place(common.upstream_remote_address))
-    return _entry(entry, common)
-
-
-def _entry(entry: als.HTTPAccessLogEntry, common: als.AccessLogCommon) -> LogEntry:
-    """Total: a newer Envoy, or a clock that was set back, must not cost the batch its other entries."""
-    request, response, metadata = entry.request, entry.response, common.metadata
-    decision = _decision(metadata.filter_metadata.get(words.NAMESPACE))
-    return LogEntry(
-        start_ns=_ns(common, "start_time") or 0,
-        duration_ns=_ns(common, "duration"),
-        request_received_ns=_ns(common, "time_to_last_rx_byte"),
-        upstream_start_ns=_ns(common, "time_to_first_upstream_tx_byte"),
-        upstream_first_byte_ns=_ns(common, "time_to_first_upstream_rx_byte"),
-        first_byte_ns=_ns(common, "time_to_first_downstream_tx_byte"),
-        method=_METHODS.get(request.request_method, ""),
-        path="" if "path" in decision else request.path.partition(b"?")[0].decode(errors="replace"),
-        status=response.response_code.value or None,
-        flags=_flags(common) if common.HasField("response_flags") else _NO_FLAGS,
-        details=response.response_code_details,
-        route=common.route_name,
-        cluster=common.upstream_cluster,
-        attempts=common.upstream_request_attempt_count,
-        request_id=request.request_id.decode(errors="replace"),
-        connection="" if "call_id" in decision else _place(common.downstream_remote_address),
-        request_bytes=request.request_body_bytes,
-        response_bytes=response.response_body_bytes,
-        decision=decision,
-        answer=_plain(metadata.filter_metadata.get(words.USAGE_NAMESPACE)),
-        native=_native(metadata),
-    )
-
-
-def _decision(struct: Struct | None) -> dict[str, Any]:
-    """Calls that are alike are decided alike, so it is read once of them all but for what is each call's own."""
+def plain(struct: Struct | None) -> dict[str, Any]:
     if struct is None:
         return {}
     fields = struct.fields
-    own = {name: _value(fields[name]) for name in _VARIES if name in fields}
-    for name in own:
-        del fields[name]
-    return {**_decided(struct.SerializeToString(deterministic=True)), **own}
+    return {key: value_of(fields[key]) for key in fields}
 
 
-@lru_cache(1024)
-def _decided(struct: bytes) -> dict[str, Any]:
-    return _plain(Struct.FromString(struct))
-
-
-_NO_FLAGS: frozenset[str] = frozenset()
-
-
-def _flags(common: als.AccessLogCommon) -> frozenset[str]:
-    return frozenset(field.name for field, is_set in common.response_flags.ListFields() if is_set is True)
-
-
-def _place(address: core.Address) -> str:
-    peer = address.socket_address
-    return f"{peer.address}:{peer.port_value}" if peer.address else ""
-
-
-_METHODS = {number: name for name, number in core.RequestMethod.items() if number != core.METHOD_UNSPECIFIED}
-
-
-def _native(metadata: core.Metadata) -> NativeUsage | None:
-    """Envoy's own reading of the answer."""
-    typed = metadata.typed_filter_metadata.get(USAGE_NAMESPACE)
-    if typed is None or not typed.type_url.endswith(USAGE_TYPE):
-        return None
-    try:
-        read = token_usage_pb2.TokenUsage.FromString(typed.value)
-    except DecodeError:
-        return None
-    inputs = read.input_token_details
-    return NativeUsage(
-        is_chat=read.llm_protocol == token_usage_pb2.OPENAI_CHAT_COMPLETIONS,
-        model=read.model or None,
-        input_tokens=_count(read, "input_tokens"),
-        output_tokens=_count(read, "output_tokens"),
-        cached_tokens=_count(inputs, "cached_tokens"),
-        cache_creation_tokens=_count(inputs, "cache_creation_tokens"),
-        reasoning_tokens=_count(read.output_token_details, "reasoning_tokens"),
-        total_tokens=_count(read, "provider_total_tokens"),
-    )
-
-
-def _count(message: Any, field: str) -> int | None:
-    return getattr(message, field).value if message.HasField(field) else None
-
-
-def _ns(common: als.AccessLogCommon, field: str) -> int | None:
-    """A time or an offset from the start. ToNanoseconds() would raise on some; a negative one is no measurement."""
-    time: Timestamp | Duration = getattr(common, field)
-    nanoseconds = time.seconds * 1_000_000_000 + time.nanos
-    return nanoseconds if 0 < nanoseconds < 2**63 or (nanoseconds == 0 and common.HasField(field)) else None
-
-
-def _plain(struct: Struct | None) -> dict[str, Any]:
-    if struct is None:
-        return {}
-    fields = struct.fields
-    return {key: _value(fields[key]) for key in fields}
-
-
-def _value(value: Value) -> Any:
+def value_of(value: Value) -> Any:
     if text := value.string_value:  # most are
         return text
     match value.WhichOneof("kind"):

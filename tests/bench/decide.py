@@ -7,7 +7,7 @@ from lectr_extproc.core.facts import read_facts
 from lectr_extproc.core.outcome import Route, to_metadata
 from lectr_extproc.core.record import LogEntry
 from lectr_extproc.core.snapshot import Snapshot
-from lectr_extproc.edge import wire
+from lectr_extproc.edge import wire_log
 from lectr_extproc.keys import digest
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import ext_proc_pb2 as ext
@@ -64,8 +64,8 @@ def entry(decision: Mapping[str, str]) -> als.HTTPAccessLogEntry:
     usage = token_usage_pb2.TokenUsage(model="gpt-4o-2024-08-06")
     usage.llm_protocol = token_usage_pb2.OPENAI_CHAT_COMPLETIONS
     usage.input_tokens.value, usage.output_tokens.value, usage.provider_total_tokens.value = 212, 96, 308
-    typed = common.metadata.typed_filter_metadata[wire.USAGE_NAMESPACE]
-    typed.type_url, typed.value = f"type.googleapis.com{wire.USAGE_TYPE}", usage.SerializeToString()
+    typed = common.metadata.typed_filter_metadata[wire_log.USAGE_NAMESPACE]
+    typed.type_url, typed.value = f"type.googleapis.com{wire_log.USAGE_TYPE}", usage.SerializeToString()
     made.request.request_id, made.request.request_body_bytes = b"b6a1d2e4-0000-4000-8000-000000000000", 1024
     made.response.response_code.value, made.response.response_code_details = 200, "via_upstream"
     made.response.response_body_bytes = 865
@@ -79,7 +79,7 @@ def measure() -> Iterator[tuple[str, str]]:
     route = decide(facts, known)
     assert isinstance(route, Route)
     metadata = to_metadata(route, facts, "0" * 32)
-    (finished,) = wire.told_in(
+    (finished,) = wire_log.told_in(
         als.StreamAccessLogsMessage(
             http_logs=als.StreamAccessLogsMessage.HTTPAccessLogEntries(log_entry=[entry(metadata)])
         )

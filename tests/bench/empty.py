@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import uvloop
 
-from lectr_extproc.edge import wire
+from lectr_extproc.edge import wire, wire_log
 from lectr_extproc.pb import ext_proc_pb2 as ext
 
 
@@ -62,7 +62,7 @@ async def serve(what: str, path: str) -> None:
     server.add_generic_rpc_handlers(
         (
             grpc.method_handlers_generic_handler(wire.EXT_PROC_SERVICE, process),
-            grpc.method_handlers_generic_handler(wire.ACCESS_LOG_SERVICE, log),
+            grpc.method_handlers_generic_handler(wire_log.ACCESS_LOG_SERVICE, log),
         )
     )
     server.add_insecure_port(f"unix:{path}")

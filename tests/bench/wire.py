@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lectr_extproc.core.decision import decide
 from lectr_extproc.core.facts import read_facts
 from lectr_extproc.core.outcome import Route, to_metadata
-from lectr_extproc.edge import wire
+from lectr_extproc.edge import wire, wire_log
 from lectr_extproc.pb import access_log_pb2 as als
 from lectr_extproc.pb import ext_proc_pb2 as ext
 from tests.bench.decide import HEADERS, entry, message, snapshot
@@ -32,7 +32,7 @@ def measure() -> Iterator[tuple[str, str]]:
         "its headers and metadata": microseconds(convert),
         "the reply to it, in bytes": microseconds(lambda: wire.reply_from(route, metadata, to_body=False)),
         "a log entry, of a batch of 20": microseconds(
-            lambda: list(wire.told_in(als.StreamAccessLogsMessage.FromString(sent))), calls=300
+            lambda: list(wire_log.told_in(als.StreamAccessLogsMessage.FromString(sent))), calls=300
         )
         / 20,
     }.items():

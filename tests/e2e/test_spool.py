@@ -16,7 +16,7 @@ import yaml
 from lectr_extproc.core.record import Attempt, CallRecord, LogEntry
 from lectr_extproc.core.spool import entry_from
 from lectr_extproc.core.upstream import Upstream
-from lectr_extproc.edge import spool, wire
+from lectr_extproc.edge import spool, wire_log
 from lectr_extproc.edge.envoy import reopen_logs
 from lectr_extproc.edge.live import Live
 from lectr_extproc.edge.spool import Spool
@@ -168,7 +168,7 @@ def test_a_line_and_an_entry_of_the_grpc_log_say_the_same(
         wait_until(lambda: file.exists() and file.read_bytes().count(b"\n") == len(wanted), "a line of each call")
     message = als.StreamAccessLogsMessage(http_logs=als.StreamAccessLogsMessage.HTTPAccessLogEntries(log_entry=sent))
     written = [entry_from(line) for line in file.read_bytes().splitlines()]
-    expected = [told for told in wire.told_in(message) if isinstance(told, LogEntry)]
+    expected = [told for told in wire_log.told_in(message) if isinstance(told, LogEntry)]
     # Of a call that lectr refused the gRPC log leaves out where it would have gone; no record says it.
     expected[1] = replace(expected[1], cluster="lectr_unrouted")
     assert written == expected

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 
 from lectr_extproc.core.ledger import row_of
 from lectr_extproc.core.record import Attempt, CallRecord, record_from
-from lectr_extproc.edge import access_log, server, wire
+from lectr_extproc.edge import access_log, server, wire_log
 from lectr_extproc.edge.logs import JsonLines, without_keys
 from lectr_extproc.edge.server import GrpcServer
 from lectr_extproc.pb import access_log_pb2 as als
@@ -132,7 +132,7 @@ async def test_an_entry_that_cannot_be_read_costs_itself_alone(
 
         return read
 
-    monkeypatch.setattr(wire, "_ns", picky(wire._ns))
+    monkeypatch.setattr(wire_log, "_ns", picky(wire_log._ns))
     monkeypatch.setattr(access_log, "record_from", picky(record_from))
     odd = entry("odd", route_name="bad")
     failed = entry("", access_log_type=als.UpstreamEnd, upstream_request_attempt_count=1)
