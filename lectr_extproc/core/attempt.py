@@ -58,6 +58,8 @@ def enclose(route: Route, facts: Facts, headers: Sequence[tuple[str, str]], snap
     timeout_s = failover.stream_timeout_s if route.choice.streaming else failover.answer_timeout_s
     return replace(
         route,
+        # Of no use to the attempts' own route. Where an Envoy has none, no other may send this body to a provider.
+        cluster=route.cluster + ATTEMPT_SUFFIX,
         sets={
             "x-envoy-max-retries": str(len(route.tries) - 1),
             "x-envoy-upstream-rq-per-try-timeout-ms": str(round(timeout_s * 1000)),

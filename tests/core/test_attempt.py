@@ -172,6 +172,7 @@ def test_where_envoy_takes_no_order_of_clusters_each_attempt_names_its_own_and_t
 def test_on_its_way_to_its_attempts_a_call_has_no_credential_in_its_headers_nor_in_its_metadata() -> None:
     call = came()
     assert {"authorization", "x-lectr-key", "accept-encoding"} <= set(call.route.removes)
+    assert call.route.cluster == call.route.tries[0].cluster + ".attempt", "the provider's own would take it as it is"
     assert "origin" not in call.route.removes
     for _ in range(3):
         assert CLIENTS not in str(call.said)
