@@ -174,16 +174,11 @@ def _render(chosen: argparse.Namespace) -> None:
 
 def _for_mesh(chosen: argparse.Namespace, settings: Settings) -> str:
     options, upstreams = settings.gateway, settings.snapshot.upstreams
-    # Not for --profile to say: lectr decides by the setting, and would count on what is not there.
-    if options.profile != "portable":
-        raise ConfigError(
-            str(file_of(chosen) or "the default settings"), ["envoy.profile: has to be portable in a mesh"]
-        )
-    if options.relays:
-        raise ConfigError(
-            str(file_of(chosen) or "the default settings"),
-            ["failover.attempts_max: has to be 1, or left out, in a mesh: there is no listener inside its Envoy"],
-        )
+    # Not for --profile to say: lectr decides by the settings, and would count on what is not there.
+    problems = ["envoy.profile: has to be portable in a mesh"] * (options.profile != "portable")
+    problems += ["failover.attempts_max: has to be 1 in a mesh, which has no listener inside Envoy"] * options.relays
+    if problems:
+        raise ConfigError(str(file_of(chosen) or "the default settings"), problems)
     if chosen.mesh == "istio-sidecar":
         return render_istio_sidecar(options, upstreams)
     if chosen.mesh == "istio-gateway":

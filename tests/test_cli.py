@@ -172,11 +172,14 @@ def test_render_writes_the_resources_of_a_mesh(mesh: str, kind: str, tmp_path: P
 
 
 def test_render_refuses_a_mesh_where_lectr_would_count_on_what_is_not_there(tmp_path: Path, capsys: Capture) -> None:
-    (tmp_path / "two.yaml").write_text("{envoy: {profile: portable}, failover: {attempts_max: 2}}")
-    assert main(["envoy", "render", "--for", "istio-sidecar", "--config", str(tmp_path / "two.yaml")]) == 64
-    assert "failover.attempts_max: has to be 1, or left out, in a mesh" in capsys.readouterr().err
-    assert main(["envoy", "render", "--for", "istio-gateway", "--profile", "portable"]) == 64
-    assert "envoy.profile: has to be portable in a mesh" in capsys.readouterr().err
+    file = tmp_path / "failover.yaml"
+    file.write_text("envoy: {profile: portable}\nfailover: {attempts_max: 3}")
+    for settings, problem in {
+        (): "envoy.profile: has to be portable",
+        ("--config", str(file)): "attempts_max: has",
+    }.items():
+        assert main(["envoy", "render", "--for", "istio-gateway", "--profile", "portable", *settings]) == 64
+        assert problem in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["envoy", "render", "--for", "envoy-gateway", "--listener", "http"])
     assert "NAMESPACE/GATEWAY/LISTENER" in capsys.readouterr().err
