@@ -51,7 +51,7 @@ def seen(listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iter
     settings["orgs"][0] |= {"limits": {"requests_per_minute": 40}}
     settings["orgs"].append(org("acme", secret("lc_key_")))
     settings["anomalies"] = {"min_calls": 10}
-    settings["recommend"] = {"min_calls": 20}
+    settings["recommend"] = {"min_calls": 20, "min_saving_usd": 0.01}
     (directory / "lectr").mkdir()
     store = Store(Sqlite(directory / "lectr/ledger.db"))
     store.migrate()
@@ -176,11 +176,11 @@ def test_what_a_client_wrote_is_shown_and_never_run(page: Page) -> None:
 
 def test_savings_are_shown_with_the_rule_that_tries_them(page: Page) -> None:
     go(page, "recommendations")
-    page.shows("a month could be saved", "gpt-4o-mini")
-    page.click(".advice summary")
-    rule = texts(page, ".advice pre")[0]
+    page.shows("a month could be saved", "openai/gpt-oss-20b")
+    page.js("document.querySelectorAll('.advice details').forEach(each => { each.open = true })")
+    (rule,) = [rule for rule in texts(page, ".advice pre") if "gpt-oss-20b" in rule]
     assert '- name: "acme"' in rule
-    assert 'split: [{weight: 90}, {weight: 10, model: "gpt-4o-mini"}]' in rule
+    assert 'split: [{weight: 90}, {weight: 10, model: "openai/gpt-oss-20b"}]' in rule
     assert page.said == []
 
 
