@@ -1,11 +1,12 @@
 """`lectr doctor`: what is wrong with the Envoy that runs and with the lectr behind it, as people read it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import indent
 from typing import Any
 
 from lectr_extproc import status
+from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.edge.envoy_admin import look_at
 from lectr_extproc.gateway.finding import Finding, error, warning
 from lectr_extproc.gateway.running import check_running
@@ -31,7 +32,8 @@ class Examined:
 def examine(settings: Settings, admin: str | None = None) -> Examined:
     """Ask Envoy and lectr. EnvoyError where no Envoy answers, as there is nothing to judge then."""
     running = look_at(admin or settings.gateway.admin)
-    found = [*check_running(running, settings.gateway, settings.snapshot.upstreams), *_lectr(settings)]
+    upstreams, of_lectr = _lectr(settings)
+    found = [*check_running(running, settings.gateway, upstreams), *of_lectr]
     return Examined(
         envoy=".".join(map(str, running.version)),
         profile=settings.gateway.profile,
@@ -39,16 +41,24 @@ def examine(settings: Settings, admin: str | None = None) -> Examined:
     )
 
 
-def _lectr(settings: Settings) -> Iterator[Finding]:
+def _lectr(settings: Settings) -> tuple[Sequence[Upstream], list[Finding]]:
+    """The addresses that Envoy must have, and what is wrong with lectr. It may know others than these settings do."""
+    upstreams = settings.snapshot.upstreams
     try:
         said = status.ask(settings)
     except status.StatusError as problem:
         do = "start it (`lectr serve`), or look with the settings that it runs with (--config)"
-        yield error(str(problem), "nobody decides on calls, or nobody can see how that goes", do, _SEE)
-        return
+        return upstreams, [error(str(problem), "nobody decides on calls, or nobody can see how that goes", do, _SEE)]
+    found = []
     if said["degraded"]:
         why = "calls go on; what is kept, counted or exported of them may be incomplete"
-        yield warning(f"lectr is degraded: {', '.join(said['degraded'])}", why, "lectr status", _SEE)
+        found.append(warning(f"lectr is degraded: {', '.join(said['degraded'])}", why, "lectr status", _SEE))
+    if {upstream.cluster for upstream in upstreams} != {*said["clusters"]}:
+        why = "Envoy was looked at only for addresses that both have; `lectr run` without an org has its own"
+        do = "name the settings that lectr runs with (--config), or see in `lectr status` whether it refused these"
+        found.append(warning("lectr sends calls to other addresses than these settings", why, do, _SEE))
+        upstreams = tuple(upstream for upstream in upstreams if upstream.cluster in said["clusters"])
+    return upstreams, found
 
 
 def as_json(examined: Examined) -> dict[str, Any]:

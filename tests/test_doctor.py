@@ -1,5 +1,6 @@
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.gateway.examples import bootstrap, dump_of
 
 Capture = pytest.CaptureFixture[str]
 
-WELL: Mapping[str, Any] = {"degraded": []}
+WELL: Mapping[str, Any] = {"degraded": [], "clusters": [each.cluster for each in load("{}").snapshot.upstreams]}
 RUNNING = Running(
     version=(1, 40, 0),
     server={"state": "LIVE"},
@@ -58,9 +59,18 @@ def test_a_lectr_that_is_away_is_an_error(said: dict[str, Any], capsys: Capture)
 
 
 def test_a_lectr_that_is_degraded_is_a_warning_and_no_failure(said: dict[str, Any], capsys: Capture) -> None:
-    said["lectr"] = {"degraded": ["ledger"]}
+    said["lectr"] = {**WELL, "degraded": ["ledger"]}
     assert main(["doctor"]) == 0
     assert "warning  lectr is degraded: ledger\n    why  calls go on" in capsys.readouterr().out
+
+
+def test_a_lectr_of_other_settings_is_told_and_envoy_not_blamed_for_it(said: dict[str, Any], capsys: Capture) -> None:
+    said["lectr"] = {**WELL, "clusters": ["practice"]}
+    said["envoy"] = replace(RUNNING, dump=dump_of(bootstrap(upstreams=())))
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("warning  lectr sends calls to other addresses than these settings\n")
+    assert out.endswith("0 errors, 1 warnings\n")
 
 
 def test_errors_come_first_and_are_counted() -> None:
