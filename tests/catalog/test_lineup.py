@@ -28,6 +28,14 @@ def test_every_suggestion_is_a_model_of_the_same_provider() -> None:
     assert suggested - LINEUP.keys() == set()
 
 
+def test_models_that_stay_have_cheaper_ones_that_stay() -> None:
+    staying = {key for key, known in LINEUP.items() if known.retires is None and not known.gone}
+    advised = {
+        provider for provider, model in staying if {(provider, to) for to in LINEUP[provider, model].to} & staying
+    }
+    assert {"openai", "anthropic", "gemini", "groq", "mistral", "deepseek"} <= advised
+
+
 def test_suggestions_never_run_in_a_circle() -> None:
     def follow(provider: str, model: str, before: tuple[str, ...]) -> None:
         assert model not in before

@@ -43,7 +43,7 @@ SUGGESTED = {
     ),
     "a dearer model": ("openai", "o1-mini", EARLIER, []),
     "nothing to suggest": ("openai", "gpt-4o-mini", NOW, []),
-    "a model that is not in the lineup": ("openai", "gpt-6-sol", NOW, []),
+    "a model that is not in the lineup": ("openai", "gpt-99", NOW, []),
     "a model nobody knows": ("custom", "mine", NOW, []),
     "a free model": ("ollama", "ollama/llama3.2", NOW, []),
 }
@@ -94,7 +94,7 @@ def test_the_table_tells_what_a_reader_must_know() -> None:
         "openai gpt-4.1-nano 1,047,576 0.1 0.4 0.025 retired 2026-10-23",
         "openai o1-mini 128,000 1.1 4.4 0.55 retired",
         "openai gpt-5.1 272,000 1.25 10 0.125 retires 2027-04-01",
-        "gemini gemini-2.5-pro 1,048,576 1.25 10 0.125 above 200,000: 2.5/15",
+        "gemini gemini-2.5-pro 1,048,576 1.25 10 0.125 above 200,000: 2.5/15; gemini-2.5-flash saves 75%",
         "ollama ollama/llama3.2 0 0",
         "cohere embed-english-v3.0 512 0.1",
     ):

@@ -186,11 +186,27 @@ def test_of_the_real_lineup_these_are_suggested_and_what_has_ended_is_not() -> N
     ]
     found = recommend(added_up(calls), real, replace(RULE, min_saving_usd=0.01))
     assert sorted((one.model, one.target) for one in found) == [
+        ("claude-opus-4-6", "claude-haiku-4-5"),
+        ("claude-opus-4-7", "claude-haiku-4-5"),
+        ("claude-opus-4-8", "claude-haiku-4-5"),
+        ("claude-opus-5-5", "claude-haiku-5-5"),
+        ("claude-sonnet-4-5", "claude-haiku-4-5"),
+        ("claude-sonnet-4-6", "claude-haiku-4-5"),
+        ("claude-sonnet-5-5", "claude-haiku-5-5"),
         ("deepseek-v4-pro", "deepseek-v4-flash"),
+        ("gemini-2.5-flash", "gemini-2.5-flash-lite"),
+        ("gemini-2.5-pro", "gemini-2.5-flash-lite"),
+        ("gemini-3.1-pro-preview", "gemini-3-flash-preview"),
+        ("gemini-3.5-flash", "gemini-3.5-flash-lite"),
         ("gpt-4", "gpt-4o-mini"),
         ("gpt-4-turbo", "gpt-4o-mini"),
         ("gpt-4.1", "gpt-4.1-mini"),
         ("gpt-4o", "gpt-4o-mini"),
+        ("gpt-6-sol", "gpt-6-luna"),
+        ("gpt-6.1-sol", "gpt-6-luna"),
+        ("mistral-large-2512", "mistral-small-2603"),
+        ("mistral-large-latest", "ministral-8b-latest"),
+        ("mistral-small-latest", "ministral-8b-latest"),
         ("openai/gpt-oss-120b", "openai/gpt-oss-20b"),
     ]
 
