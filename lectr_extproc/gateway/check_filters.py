@@ -90,7 +90,7 @@ def check_filters(found: Found, manager: Config, wanted: Found, model: Config) -
                 "see why, in Envoy's log: a file is missing or refused",
             )
             yield error(f"{where}: the configuration of filter {name} has not arrived", why, do, _SEE)
-    for upgrade in manager.get("upgrade_configs") or ():
+    for upgrade in () if is_shared(manager) else manager.get("upgrade_configs") or ():  # there our routes refuse them
         if (
             upgrade.get("upgrade_type") == "websocket"
             and present

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from lectr_extproc.doctor import examine
+from lectr_extproc.settings import load
 from tests.e2e.calls import CHAT, JSON, asking, call, error_of, new_id
 from tests.e2e.envoy import Envoy, options_for, port_of
 from tests.e2e.gateway import BUILDS, HTTP, Apart, Build, wait_until
@@ -112,6 +114,9 @@ def test_calls_of_its_host_are_decided_and_recorded(mesh: Mesh, call_id: str) ->
     record = mesh.record(call_id)
     assert (record["provider"], record["token_source"]) == ("openai", "provider")
     assert "x-envoy-upstream-service-time" not in answer.headers
+    found = examine(load(mesh.served.read_text())).findings
+    # A sidecar's bootstrap is Istio's, which has neither of these two.
+    assert [finding.severity for finding in found] == ["warning"] * (2 if mesh.kind == "istio-sidecar" else 0), found
 
 
 @oldest

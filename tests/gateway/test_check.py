@@ -6,6 +6,7 @@ import pytest
 
 from lectr_extproc.gateway import GatewayOptions, check, found_in_dump, found_in_files, render_include_bootstrap
 from lectr_extproc.gateway.found import MANAGER
+from lectr_extproc.gateway.running import Running, check_running
 from lectr_extproc.gateway.shared import pieces
 from tests.gateway.examples import (
     NATIVE,
@@ -190,6 +191,14 @@ def test_of_a_listener_that_others_share_only_what_is_lectrs_is_judged() -> None
     assert finding.what == "no connection manager has a filter named lectr"
     (finding,) = check(found_in_files([shared(access_log=[])]), PORTABLE, ONE)
     assert "access_log has no gRPC log `lectr`" in finding.what
+    upgraded = shared(upgrade_configs=[{"upgrade_type": "websocket"}])
+    assert check(found_in_files([upgraded]), PORTABLE, ONE) == []
+    written_late = {"http.outbound.ext_proc.rejected_header_mutations": 7}
+    at: dict[str, Any] = {"version": (1, 36, 4), "server": {}, "dump": dump_of(upgraded), "clusters": {}}
+    assert check_running(Running(**at, counters=written_late), PORTABLE, ONE) == []
+    below = {"cluster.x.ext_proc.attempt.rejected_header_mutations": 7}
+    (finding,) = check_running(Running(**at, counters=below), PORTABLE, ONE)
+    assert finding.what.startswith("Envoy dropped headers")
     broken = shared()
     http_filter(broken).pop("failure_mode_allow")
     (finding,) = check(found_in_files([broken]), PORTABLE, ONE)
