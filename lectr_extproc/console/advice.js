@@ -9,19 +9,30 @@ const only = (query) => new URLSearchParams([...query].filter(([name]) => name =
 
 const quoted = (text) => JSON.stringify(text); // JSON's strings are YAML's, whatever a client named its feature
 
-/** A rule that tries the other model with a tenth of the calls. */
-function rule(each) {
-  const when = [
+const terms = (pairs) =>
+  pairs
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => `${name}: ${quoted(value)}`)
+    .join(", ");
+
+/** Rules that try the other model with a tenth of the calls. One without a task would reach reasoning, too. */
+function rules(each) {
+  const calls = [
     ["feature", each.feature],
-    ["task", each.task],
     ["model", each.model],
-  ].filter(([, value]) => value !== null);
+  ];
+  const apart = [
+    `  - name: ${quoted(`keep-${each.model}`)}`,
+    `    when: {${terms([["task", "reasoning"], ...calls])}}`,
+    `    then: {model: ${quoted(each.model)}}`,
+  ];
   return [
     "orgs:",
     `- name: ${quoted(each.org)}`,
     "  rules:",
+    ...(each.task === null ? apart : []),
     `  - name: ${quoted(`try-${each.target}`)}`,
-    `    when: {${when.map(([name, value]) => `${name}: ${quoted(value)}`).join(", ")}}`,
+    `    when: {${terms([["task", each.task], ...calls])}}`,
     `    split: [{weight: 90}, {weight: 10, model: ${quoted(each.target)}}]`,
   ].join("\n");
 }
@@ -76,7 +87,10 @@ function recommendation(each) {
         "details",
         { id: idOf("rule", each.org, each.feature, each.task, each.model) },
         h("summary", {}, "The rule that tries it with a tenth of the calls"),
-        snippet(rule(each), "the rule"),
+        each.feature === null || each.task === null
+          ? h("p", { class: "note" }, "It reaches other calls to this model, too: no rule asks for those without a feature or a task.")
+          : null,
+        snippet(rules(each), "the rule"),
       ),
     ),
   );

@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,10 @@ def seen(listening: Providers, tmp_path_factory: pytest.TempPathFactory) -> Iter
     (directory / "lectr").mkdir()
     store = Store(Sqlite(directory / "lectr/ledger.db"))
     store.migrate()
-    fill(store, calls(12_000, time.time(), days=9))
+    made = calls(12_000, time.time(), days=9)
+    hasty = [one for one in made if one.feature == "onboarding" and one.call_id[-1] in "01234567"]
+    untold = {id(one): replace(one, feature=None, task=None, task_known=None) for one in hasty}
+    fill(store, [untold.get(id(one), one) for one in made])
     store.close()
     with Gateway(BUILDS[0], settings, directory) as gateway:
         tagged = {**JSON, "X-Lectr-Feature": ATTACK, "X-Lectr-Task": "classification"}
@@ -178,9 +182,14 @@ def test_savings_are_shown_with_the_rule_that_tries_them(page: Page) -> None:
     go(page, "recommendations")
     page.shows("a month could be saved", "openai/gpt-oss-20b")
     page.js("document.querySelectorAll('.advice details').forEach(each => { each.open = true })")
-    (rule,) = [rule for rule in texts(page, ".advice pre") if "gpt-oss-20b" in rule]
+    given = texts(page, ".advice pre")
+    rule, of_untagged = sorted((rule for rule in given if "gpt-oss-20b" in rule), key=lambda rule: "keep-" in rule)
     assert '- name: "acme"' in rule
     assert 'split: [{weight: 90}, {weight: 10, model: "openai/gpt-oss-20b"}]' in rule
+    assert "keep-" not in rule
+    kept, tried = 'when: {task: "reasoning", model: "openai/gpt-oss-120b"}', 'when: {model: "openai/gpt-oss-120b"}'
+    assert 0 < of_untagged.index(kept) < of_untagged.index(tried)
+    page.shows("It reaches other calls to this model, too")
     assert page.said == []
 
 
