@@ -322,7 +322,9 @@ def record_from(entry: LogEntry, snapshot: Snapshot) -> CallRecord:
 
 def _tries(entry: LogEntry) -> tuple[Try, ...]:
     ended_ms = (entry.start_ns + (entry.duration_ns or 0)) / 1e6
-    answered = entry.status if entry.details == "via_upstream" and not _is_unanswered(entry) else None
+    # Envoy answers itself with errors alone, and to nobody who has hung up.
+    is_theirs = entry.details == "via_upstream" or 200 <= (entry.status or 0) < 300 or entry.flags & _HUNG_UP
+    answered = entry.status if is_theirs and not _is_unanswered(entry) else None
     return tries.with_durations(tries.from_text(entry.decision["tries"]), ended_ms, answered)
 
 

@@ -203,7 +203,8 @@ def verdict_reply(verdict: Verdict, clusters: Sequence[str], *, to_body: bool) -
     """What the answer to an attempt means, as the reply to its headers or its document."""
     # Whatever a provider says of it: whether another candidate is asked is lectr's word.
     parts = _set(words.RETRY_HEADER, "1") if verdict.goes_on else _field(_REMOVE_HEADERS, words.RETRY_HEADER.encode())
-    parts += _set("retry-after", str(verdict.wait_s)) if verdict.wait_s is not None else b""
+    if verdict.wait_s is not None:  # SDKs believe the last one's milliseconds before any seconds
+        parts += _set("retry-after", str(verdict.wait_s)) + _field(_REMOVE_HEADERS, b"retry-after-ms")
     common = _field(_HEADER_MUTATION, parts)
     reply = _field(_RESPONSE_BODY if to_body else _RESPONSE_HEADERS, _field(_RESPONSE, common))
     reply += _dynamic_metadata(words.NAMESPACE, verdict.news) if verdict.news else b""

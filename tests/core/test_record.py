@@ -729,6 +729,25 @@ def test_an_attempt_that_envoy_answered_itself_reached_nobody() -> None:
     assert record.tries[0].status is None
 
 
+@pytest.mark.parametrize(
+    ("status", "flag", "answered"),
+    [
+        (200, "downstream_connection_termination", 200),
+        (200, "upstream_connection_termination", 200),
+        (400, "downstream_remote_reset", 400),
+        (None, "downstream_connection_termination", None),
+        (503, "upstream_connection_termination", None),
+    ],
+)
+def test_an_attempt_whose_answer_began_says_so_however_it_ended(
+    status: int | None, flag: str, answered: int | None
+) -> None:
+    tries = f'[["openai","gpt-4o","o",{MS},null,null,null]]'
+    record = recorded(entry(status, flag, details=flag, decision={**CHAT, "tries": tries}))
+    assert record.tries is not None
+    assert record.tries[0].status == answered
+
+
 def test_envoys_reading_of_a_second_gemini_is_corrected_as_geminis() -> None:
     tables = snapshot(more=[dataclasses.replace(PROVIDERS["gemini"], id="ours")])
     read = NativeUsage(is_chat=True, input_tokens=10, output_tokens=2, total_tokens=15)

@@ -139,6 +139,7 @@ async def test_where_all_have_refused_for_now_the_soonest_return_is_told(tmp_pat
             call.takes(verdict := await reply_to(stream, answered(429, retry_after=wait)))
     mutation = verdict.response_headers.response.header_mutation
     assert [(h.header.key, h.header.raw_value) for h in mutation.set_headers] == [("retry-after", b"3")]
+    assert "retry-after-ms" in mutation.remove_headers, "which SDKs would believe first"
 
 
 async def test_the_answer_is_read_as_that_of_who_gave_it(tmp_path: Path) -> None:
