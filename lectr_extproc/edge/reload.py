@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lectr_extproc.core.credential import Credential
-from lectr_extproc.core.tables import Org
+from lectr_extproc.core.tables import Failover, Org
 from lectr_extproc.core.upstream import Upstream
 from lectr_extproc.edge.credentials import MAX_BYTES, content
 from lectr_extproc.edge.envoy import knows_clusters, write_files
@@ -85,6 +85,9 @@ async def adopt(live: Live, settings: Settings) -> bool:
     old, new = live.settings, settings
     for name in needs_restart(old, new):
         log.warning("a changed setting needs a restart", extra={"fields": {"setting": name}})
+    if new.gateway.relays and not old.gateway.relays:  # without the listener calls with candidates would get 503
+        alone = replace(new.snapshot, failover=replace(new.snapshot.failover or Failover(), attempts_max=1))
+        new = replace(new, gateway=replace(new.gateway, relays=False), snapshot=alone)
     added = {u.cluster for u in new.snapshot.upstreams} - {u.cluster for u in old.snapshot.upstreams}
     removed = {u.cluster for u in old.snapshot.upstreams} - {u.cluster for u in new.snapshot.upstreams}
     if new.envoy_directory is not None:

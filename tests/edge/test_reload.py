@@ -580,3 +580,11 @@ async def test_a_restart_that_is_needed_is_logged_and_the_rest_is_adopted(caplog
     await adopt(live, settings("127.0.0.1:1", orgs=[]))
     assert live.settings.orgs == ()
     assert fields_of(caplog) == [{"setting": "grpc.listen"}]
+
+
+async def test_the_portable_profile_fails_over_from_the_next_start_on() -> None:
+    envoy = {"profile": "portable"}
+    live = Live(settings(envoy=envoy))
+    await adopt(live, settings(envoy=envoy, failover={"attempts_max": 2}, orgs=[]))
+    assert live.snapshot.failover is not None
+    assert (live.snapshot.failover.attempts_max, live.settings.gateway.relays, live.settings.orgs) == (1, False, ())
