@@ -410,7 +410,8 @@ def _failure(entry: LogEntry, said: ProviderError | None) -> tuple[str | None, E
             return "stream_interrupted", "provider", None
         return "unreachable", "provider", "provider_unreachable"
     if status >= 400:
-        is_theirs = entry.details == "via_upstream" or "complete" in entry.answer or said is not None
+        was_theirs = entry.flags & _HUNG_UP and entry.upstream_start_ns is not None  # had not the client left
+        is_theirs = was_theirs or entry.details == "via_upstream"
         return category_of(status), "provider" if is_theirs else "gateway", reported
     if said is not None:
         return "stream_error", "provider", reported

@@ -660,10 +660,16 @@ FAILED: dict[str, tuple[int, dict[str, object], str, str | None]] = {
 def test_an_error_in_an_answer_is_the_providers_however_soon_its_client_hangs_up(
     status: int, answer: dict[str, object], outcome: str, code: str | None
 ) -> None:
-    hung_up = entry(status, "downstream_connection_termination", details="downstream_remote_disconnect")
+    left = {"details": "downstream_remote_disconnect", "upstream_start_ns": START + 1}
+    hung_up = entry(status, "downstream_connection_termination", **left)
     for one in (entry(status), hung_up):
         record = recorded(dataclasses.replace(one, decision=CHAT, answer=answer))
         assert (record.outcome, record.error_source, record.error_code) == (outcome, "provider", code)
+
+
+def test_an_error_that_envoy_writes_is_the_gateways_though_lectr_reads_it_too() -> None:
+    record = recorded(entry(429, details="rate_limited", decision=CHAT, answer={"complete": "1", "error": "spent"}))
+    assert (record.outcome, record.error_source) == ("rate_limit", "gateway")
 
 
 def test_a_caller_who_hangs_up_once_the_answer_is_complete_has_not_cut_it_short() -> None:
