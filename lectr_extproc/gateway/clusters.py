@@ -33,6 +33,10 @@ def clusters(options: GatewayOptions, upstreams: Iterable[Upstream]) -> list[str
     return rendered
 
 
+ROOM_BYTES = 256 * 1024 * 1024
+"What may wait to be sent to lectr. The bodies are in memory anyway: they are held for the attempts."
+
+
 def _lectr(options: GatewayOptions) -> str:
     host, is_socket = options.lectr.rpartition(":")[0], options.lectr.startswith("unix:")
     return fill(
@@ -43,7 +47,11 @@ def _lectr(options: GatewayOptions) -> str:
         typed_extension_protocol_options:
           envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
             "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-            explicit_http_config: {http2_protocol_options: {}}  # gRPC
+            explicit_http_config:  # gRPC
+              http2_protocol_options: {initial_stream_window_size: $room, initial_connection_window_size: $room}
+        # More than the bodies on their way to lectr. With less (the default is 1 MiB) Envoy tells the call to wait, and
+        # where that call has ended or goes on to its next candidate meanwhile, Envoy crashes (1.36 and 1.40).
+        per_connection_buffer_limit_bytes: $room
         # The defaults of 1024 refuse decisions long before lectr is busy.
         circuit_breakers:
           thresholds:
@@ -62,6 +70,7 @@ def _lectr(options: GatewayOptions) -> str:
           endpoints: [{lb_endpoints: [$endpoints]}]
         """,
         name=CLUSTER,
+        room=str(ROOM_BYTES),
         discovery=_STRICT_DNS if not is_socket and needs_dns(host) else "type: STATIC\n",
         tls=_lectr_tls(options.lectr_tls) if options.lectr_tls else "",
         # One for each process: Envoy has few connections to an address, and each ends at one process.

@@ -139,3 +139,11 @@ def test_lectr_is_called_without_tls_with_tls_or_with_mutual_tls() -> None:
     ]
     assert ["tls_certificates" in each for each in context] == [False, True]
     assert [each["alpn_protocols"] for each in context] == [["h2"], ["h2"]]
+
+
+def test_no_body_on_its_way_to_lectr_makes_envoy_tell_a_call_to_wait() -> None:
+    room = 4 * NATIVE.max_body_bytes
+    (settings,) = lectr(NATIVE)["typed_extension_protocol_options"].values()
+    http2 = settings["explicit_http_config"]["http2_protocol_options"]
+    assert lectr(NATIVE)["per_connection_buffer_limit_bytes"] >= room
+    assert min(http2["initial_stream_window_size"], http2["initial_connection_window_size"]) >= room
